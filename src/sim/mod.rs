@@ -1,0 +1,1 @@
+//! The simulator: virtual network, clock and machines for the cores.

@@ -1,0 +1,96 @@
+//! Errors as they stand on the wire.
+
+/// An error answer: `{"TASK":"...","RESPONSE":"ERROR","ERROR":"<code>","DETAIL":"...","RETRY":true|false}`.
+///
+/// No error answer means that something changed: a request is refused whole or done whole.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ErrorAnswer {
+    /// `TASK` of the request; empty where the line had none.
+    pub task: String,
+    /// `ERROR`: the code, for programs.
+    pub code: ErrorCode,
+    /// `DETAIL`: one sentence, for people. Names the field and what was expected.
+    pub detail: String,
+    /// `RETRY`: whether the same line may succeed later.
+    pub retry: bool,
+}
+
+impl ErrorAnswer {
+    /// An error answer whose `RETRY` follows from its code.
+    pub fn new(task: impl Into<String>, code: ErrorCode, detail: impl Into<String>) -> ErrorAnswer {
+        let retry = code.retry();
+        ErrorAnswer { task: task.into(), code, detail: detail.into(), retry }
+    }
+}
+
+/// What went wrong, for programs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// The line is not JSON, or not UTF-8. The asker mends the line.
+    BadJson,
+    /// The line is JSON but not an object. The asker mends the line.
+    NotAnObject,
+    /// A required field is missing; `DETAIL` names it. The asker adds it.
+    MissingField,
+    /// A field has a wrong type or value; `DETAIL` names it. The asker mends it.
+    BadField,
+    /// This node knows no such task. The asker reads protocol.md.
+    UnknownTask,
+    /// The line is longer than the limit; the connection is closed after this answer.
+    LineTooLong,
+    /// The begun line was not ended in time; the connection is closed after this answer.
+    LineTooSlow,
+    /// What was asked for is not here. It may be later.
+    NotFound,
+    /// Only a native peer may say this, on its own link.
+    NotNative,
+    /// This node has no room for another connection or stream now. The asker waits.
+    Busy,
+    /// This node stops. The asker goes elsewhere.
+    Stopping,
+    /// A code of another program, kept as it came.
+    Other(String),
+}
+
+impl ErrorCode {
+    /// The word on the wire.
+    pub fn as_str(&self) -> &str {
+        match self {
+            ErrorCode::BadJson => "BAD_JSON",
+            ErrorCode::NotAnObject => "NOT_AN_OBJECT",
+            ErrorCode::MissingField => "MISSING_FIELD",
+            ErrorCode::BadField => "BAD_FIELD",
+            ErrorCode::UnknownTask => "UNKNOWN_TASK",
+            ErrorCode::LineTooLong => "LINE_TOO_LONG",
+            ErrorCode::LineTooSlow => "LINE_TOO_SLOW",
+            ErrorCode::NotFound => "NOT_FOUND",
+            ErrorCode::NotNative => "NOT_NATIVE",
+            ErrorCode::Busy => "BUSY",
+            ErrorCode::Stopping => "STOPPING",
+            ErrorCode::Other(code) => code,
+        }
+    }
+
+    /// The code of a word on the wire.
+    pub fn parse(text: &str) -> ErrorCode {
+        let known = [
+            ErrorCode::BadJson,
+            ErrorCode::NotAnObject,
+            ErrorCode::MissingField,
+            ErrorCode::BadField,
+            ErrorCode::UnknownTask,
+            ErrorCode::LineTooLong,
+            ErrorCode::LineTooSlow,
+            ErrorCode::NotFound,
+            ErrorCode::NotNative,
+            ErrorCode::Busy,
+            ErrorCode::Stopping,
+        ];
+        known.into_iter().find(|code| code.as_str() == text).unwrap_or_else(|| ErrorCode::Other(text.to_owned()))
+    }
+
+    /// Whether the same line may succeed later.
+    pub fn retry(&self) -> bool {
+        matches!(self, ErrorCode::LineTooSlow | ErrorCode::NotFound | ErrorCode::Busy | ErrorCode::Stopping)
+    }
+}

@@ -1,0 +1,31 @@
+//! Limits of the wire: each a named constant with its reason.
+
+use std::time::Duration;
+
+/// Longest line that is read, in bytes without its newline. The classroom's strictest generation (2026/2) sends
+/// up to 65,536 bytes.
+pub const MAX_LINE_BYTES: usize = 64 * 1024;
+
+/// Longest `ID`, `SERVER_ID` and `SERVER_UUID`, in bytes. A uuid is 36; names are longer, documents are not ids.
+pub const MAX_ID_BYTES: usize = 128;
+
+/// Longest `NAME` and `GROUP`, in bytes. They stand in tables and logs.
+pub const MAX_NAME_BYTES: usize = 64;
+
+/// Longest host name in an address, in bytes (RFC 1035, section 2.3.4).
+pub const MAX_HOST_BYTES: usize = 253;
+
+/// Entries in one answer to `NODES`. With every string at its longest, one entry stays below 1 KiB, so that a page
+/// is always a line that any node reads.
+pub const NODES_PAGE: usize = 60;
+
+/// A complete object that is followed by this much silence counts as a line. Several classroom programs send the
+/// last object without a newline; recorded pauses within one line are shorter.
+pub const SILENCE_ENDS_LINE: Duration = Duration::from_millis(100);
+
+/// A line that was begun must be ended within this time. Longer than a person needs to paste, far shorter than
+/// what a slow drip needs to hold a buffer of [`MAX_LINE_BYTES`] for ever.
+pub const LINE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The first bytes of a connection must tell its protocol within this time once they have begun to look like HTTP.
+pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);

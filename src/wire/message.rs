@@ -1,0 +1,504 @@
+//! The messages: one enum, and the parts that its variants are made of.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Address, ErrorAnswer, MAX_ID_BYTES, MAX_NAME_BYTES};
+
+/// One line of the protocol, whatever the dialect it came in.
+///
+/// A request is answered by the variant of the same name with `Answer`, or by [`Body::Error`]. Answers come in the
+/// order of the requests of a link; a request with an `ID` has it echoed.
+///
+/// ```text
+///   asker                         node
+///     │ {"TASK":"LOAD","ID":"7"}    │
+///     │ ──────────────────────────> │   Message { id: Some("7"), body: Body::Load }
+///     │ {"TASK":"LOAD","RESPONSE":  │
+///     │  "OK","ID":"7","CPU":3.1..} │
+///     │ <────────────────────────── │   Message { id: Some("7"), body: Body::LoadAnswer(..) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Message {
+    /// The asker's mark (`ID`, at most 128 bytes), echoed by the answer. `None` where none was given.
+    pub id: Option<RequestId>,
+    /// What is said.
+    pub body: Body,
+}
+
+impl Message {
+    /// A message without an `ID`.
+    pub fn plain(body: Body) -> Message {
+        Message { id: None, body }
+    }
+}
+
+/// What a [`Message`] says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Body {
+    /// `HEARTBEAT`: are you alive? The receiver answers [`Body::HeartbeatAnswer`].
+    Heartbeat(Heartbeat),
+    /// `HEARTBEAT` / `ALIVE`: I am, and this is my id. The asker notes the time; nobody answers.
+    HeartbeatAnswer(HeartbeatAnswer),
+    /// `HELLO`: who are you? The receiver answers [`Body::HelloAnswer`].
+    Hello,
+    /// `HELLO` / `OK`: identity, version, dialects and limits of the speaker.
+    HelloAnswer(Box<HelloAnswer>),
+    /// `NODES`: the registry, or one node of it. The receiver answers [`Body::NodesAnswer`], or an error
+    /// `NOT_FOUND` where one node was asked for and is not there.
+    Nodes(NodesQuery),
+    /// `NODES` / `OK`: a page of the registry.
+    NodesAnswer(Box<NodesAnswer>),
+    /// `LOAD`: how busy are you? The receiver answers [`Body::LoadAnswer`].
+    Load,
+    /// `LOAD` / `OK`: the load and the thresholds of the speaker.
+    LoadAnswer(Box<LoadAnswer>),
+    /// `EVENTS`: tell me what happens from now on. The receiver answers [`Body::EventsAnswer`] once, and then a
+    /// [`Body::Event`] for each event until the link closes.
+    Events,
+    /// `EVENTS` / `OK`: the stream begins; `SEQ` of the last event before it.
+    EventsAnswer {
+        /// Number of the last event before the stream; 0 if there was none.
+        seq: u64,
+    },
+    /// `EVENTS` with `EVENT`: one event of the stream. Nobody answers.
+    Event(Box<Event>),
+    /// `LEAVE`: the goodbye of a native peer on its own link. The receiver marks it LEFT; nobody answers.
+    Leave {
+        /// Who leaves. Believed only on a link whose speaker has that id.
+        server_id: ServerId,
+    },
+    /// Any answer with `RESPONSE` `ERROR`. The asker acts on [`ErrorAnswer::retry`]; nobody answers.
+    Error(Box<ErrorAnswer>),
+}
+
+/// The asker's mark on a request: any string of at most 128 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(String);
+
+impl RequestId {
+    /// A mark, or `None` if `text` is longer than 128 bytes.
+    pub fn new(text: impl Into<String>) -> Option<RequestId> {
+        let text = text.into();
+        (text.len() <= MAX_ID_BYTES).then_some(RequestId(text))
+    }
+
+    /// The text of the mark.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The id of a server: a uuid for native nodes, any name of 1 to 128 bytes without control characters for others.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerId(String);
+
+impl ServerId {
+    /// An id, or `None` if `text` is empty, longer than 128 bytes or has control characters.
+    pub fn new(text: impl Into<String>) -> Option<ServerId> {
+        let text = text.into();
+        let fits = !text.is_empty() && text.len() <= MAX_ID_BYTES && !text.chars().any(char::is_control);
+        fits.then_some(ServerId(text))
+    }
+
+    /// The whole id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first eight characters, as logs and the printed registry show it.
+    pub fn short(&self) -> &str {
+        let end = self.0.char_indices().nth(8).map_or(self.0.len(), |(at, _)| at);
+        &self.0[..end]
+    }
+}
+
+impl fmt::Debug for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether `text` may be a `NAME` or a `GROUP`: 1 to 64 bytes, no control characters.
+pub fn is_valid_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_NAME_BYTES && !text.chars().any(char::is_control)
+}
+
+/// What a node does in a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Owns a farm and serves clients. `"master"` on the wire.
+    Master,
+    /// Works for one master at a time. `"worker"` on the wire.
+    Worker,
+}
+
+impl Role {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Role::Master => "master",
+            Role::Worker => "worker",
+        }
+    }
+
+    /// The role of a word on the wire, in any letter case.
+    pub fn parse(text: &str) -> Option<Role> {
+        [Role::Master, Role::Worker].into_iter().find(|role| role.as_str().eq_ignore_ascii_case(text))
+    }
+}
+
+/// A share in thousandths, 0 to 1000. On the wire it is a percentage with one decimal, 0 to 100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Permille(u16);
+
+impl Permille {
+    /// The share, clamped to 1000.
+    pub fn new(thousandths: u64) -> Permille {
+        Permille(u16::try_from(thousandths.min(1000)).unwrap_or(1000))
+    }
+
+    /// Thousandths, 0 to 1000.
+    pub const fn get(self) -> u64 {
+        self.0 as u64
+    }
+}
+
+/// A score in thousandths: `0.7 × CPU % + 0.3 × RTT ms`, lower is better (design.md section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Score(pub u64);
+
+impl Score {
+    /// The score of a node with this load, seen over this round trip. All in integers: 0.7 × permille / 10 is
+    /// 70 thousandths a permille, 0.3 a millisecond is 0.3 thousandths a microsecond.
+    pub fn of(cpu: Permille, rtt: Duration) -> Score {
+        let rtt_us = crate::time::micros(rtt);
+        Score(cpu.get() * 70 + rtt_us.saturating_mul(3) / 10)
+    }
+}
+
+/// How busy a node is. Said in heartbeats, `LOAD` and `NODES`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct LoadReport {
+    /// `CPU`: of the whole machine, weighted average over some seconds.
+    pub cpu: Permille,
+    /// `MEMORY`: used share of the whole machine's memory.
+    pub memory: Permille,
+    /// `PENDING`: jobs that wait.
+    pub pending: u64,
+    /// `RUNNING`: jobs that run.
+    pub running: u64,
+    /// `WORKERS`: workers that serve this node now.
+    pub workers: u64,
+    /// `SATURATED`: pending jobs were above the capacity for the hold time, and have not been below release since.
+    pub saturated: bool,
+}
+
+/// Who a native node is, as it says in heartbeats.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Presence {
+    /// `SERVER_ID`: the durable identity.
+    pub server_id: ServerId,
+    /// `NAME`: for people, 1 to 64 bytes.
+    pub name: String,
+    /// `ADDRESS`: where it listens, as far as it knows. The receiver checks it against the connection.
+    pub address: Address,
+    /// `ROLE`.
+    pub role: Role,
+    /// `GROUP`: the group of masters it belongs to, 1 to 64 bytes.
+    pub group: String,
+    /// `CPU`, `MEMORY`, `PENDING`, `RUNNING`, `WORKERS`, `SATURATED`.
+    pub load: LoadReport,
+}
+
+/// A heartbeat request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Heartbeat {
+    /// Who asks, where a foreign asker said so (`SERVER_UUID`). Shown in logs only: nothing is learnt from it.
+    pub sender: Option<ServerId>,
+    /// Who asks, where it is a native node. Only then are extras sent back.
+    pub presence: Option<Box<Presence>>,
+}
+
+/// The answer to a heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HeartbeatAnswer {
+    /// `SERVER_ID` or `SERVER_UUID` of who answers.
+    pub server_id: ServerId,
+    /// Who answers, between native nodes.
+    pub presence: Option<Box<Presence>>,
+}
+
+/// The answer to `HELLO`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HelloAnswer {
+    /// Who this is, and how busy.
+    pub presence: Presence,
+    /// `VERSION` of the program, such as `0.1.0`.
+    pub version: String,
+    /// `DIALECTS` that it understands.
+    pub dialects: Vec<String>,
+    /// `LINE_BYTES`: the longest line that it reads, in bytes without the newline.
+    pub line_bytes: u64,
+    /// `SECRET`: whether it asks for one.
+    pub secret: bool,
+    /// `UPTIME_MS`: milliseconds since it started.
+    pub uptime: Duration,
+    /// `HEARTBEATS`: heartbeats answered since it started, of every dialect.
+    pub heartbeats: u64,
+    /// `INTERVAL_MS`: milliseconds between its heartbeats.
+    pub interval: Duration,
+    /// `TIMEOUT_MS`: milliseconds of silence after which it calls a peer TIMEOUT.
+    pub timeout: Duration,
+}
+
+/// What `NODES` asks for. All `None` is the whole registry.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct NodesQuery {
+    /// `SERVER_ID`: only this node.
+    pub server_id: Option<ServerId>,
+    /// `ADDRESS`: only the node at this address.
+    pub address: Option<Address>,
+    /// `NAME`: only nodes of this name.
+    pub name: Option<String>,
+    /// `AFTER`: the entries after the one with this `KEY`, for the next page.
+    pub after: Option<String>,
+}
+
+/// A page of the registry: at most [`super::NODES_PAGE`] entries, in the order of their keys.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NodesAnswer {
+    /// `SERVER_ID` of the node whose registry this is.
+    pub server_id: ServerId,
+    /// `NODES`: the entries.
+    pub nodes: Vec<NodeEntry>,
+    /// `MORE`: whether there are entries after the last one; ask again with `AFTER` its `KEY`.
+    pub more: bool,
+}
+
+/// Whether a peer answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Status {
+    /// It has never answered.
+    Unknown,
+    /// Its last answer is younger than the timeout.
+    Alive,
+    /// It has not answered for the timeout.
+    Timeout,
+    /// It said goodbye, and has not answered since.
+    Left,
+}
+
+impl Status {
+    /// The word on the wire: `UNKNOWN`, `ALIVE`, `TIMEOUT` or `LEFT`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Status::Unknown => "UNKNOWN",
+            Status::Alive => "ALIVE",
+            Status::Timeout => "TIMEOUT",
+            Status::Left => "LEFT",
+        }
+    }
+
+    /// The status of a word on the wire.
+    pub fn parse(text: &str) -> Option<Status> {
+        [Status::Unknown, Status::Alive, Status::Timeout, Status::Left]
+            .into_iter()
+            .find(|status| status.as_str() == text)
+    }
+}
+
+/// How a peer became known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Learnt {
+    /// By `--peer`. Never forgotten.
+    Configured,
+    /// By its own heartbeat. Forgotten some time after it is gone.
+    Heartbeat,
+}
+
+impl Learnt {
+    /// The word on the wire: `configured` or `heartbeat`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Learnt::Configured => "configured",
+            Learnt::Heartbeat => "heartbeat",
+        }
+    }
+
+    /// The source of a word on the wire.
+    pub fn parse(text: &str) -> Option<Learnt> {
+        [Learnt::Configured, Learnt::Heartbeat].into_iter().find(|learnt| learnt.as_str() == text)
+    }
+}
+
+/// One entry of the registry.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NodeEntry {
+    /// `KEY`: the id of the server, or its address while that is not known. Unique in a registry.
+    pub key: String,
+    /// `SERVER_ID`, once it has answered.
+    pub server_id: Option<ServerId>,
+    /// `NAME`, for native peers.
+    pub name: Option<String>,
+    /// `ADDRESS`: where this node reaches it.
+    pub address: Address,
+    /// `ROLE`, for native peers.
+    pub role: Option<Role>,
+    /// `GROUP`, for native peers.
+    pub group: Option<String>,
+    /// `STATUS`.
+    pub status: Status,
+    /// `LAST_SEEN_MS`: milliseconds since its last answer. `None` if it never answered.
+    pub last_seen: Option<Duration>,
+    /// `RTT_MS`: smoothed round trip of its heartbeats (RFC 6298, section 2). `None` if it never answered.
+    pub rtt: Option<Duration>,
+    /// Its last known load, for native peers.
+    pub load: Option<LoadReport>,
+    /// `SCORE`: 0.7 × CPU % + 0.3 × RTT ms. `None` without load.
+    pub score: Option<Score>,
+    /// `LEARNT`: how it became known.
+    pub learnt: Learnt,
+    /// `REASON`: one sentence on why it has this status; for a peer that cannot be reached, the last error.
+    pub reason: String,
+}
+
+/// The answer to `LOAD`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LoadAnswer {
+    /// `SERVER_ID` of the speaker.
+    pub server_id: ServerId,
+    /// The load itself.
+    pub load: LoadReport,
+    /// `SCORE` of the speaker seen from itself: 0.7 × CPU %.
+    pub score: Score,
+    /// `HOT`: CPU above the threshold (it would redirect).
+    pub hot: bool,
+    /// `CAPACITY`: pending jobs above which it becomes saturated.
+    pub capacity: u64,
+    /// `RELEASE`: pending jobs below which it stops being saturated.
+    pub release: u64,
+    /// `HOLD_MS`: how long either must last, milliseconds.
+    pub hold: Duration,
+    /// `CPU_THRESHOLD` in percent; 0 means never hot.
+    pub cpu_threshold: Permille,
+}
+
+/// Something that happened, as `EVENTS` tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Event {
+    /// `SEQ`: 1, 2, 3 ... since the node started. A gap means that something was lost.
+    pub seq: u64,
+    /// `EVENT`: what kind.
+    pub kind: EventKind,
+    /// `SERVER_ID` of the peer that it is about, where it is about one that is known by id.
+    pub server_id: Option<ServerId>,
+    /// `ADDRESS` of the peer that it is about.
+    pub address: Option<Address>,
+    /// `DETAIL`: one sentence.
+    pub detail: String,
+}
+
+/// The kinds of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EventKind {
+    /// A peer was learnt from its own heartbeat.
+    PeerLearnt,
+    /// A peer answered for the first time, or again.
+    PeerAlive,
+    /// A peer has not answered for the timeout.
+    PeerTimeout,
+    /// A peer said goodbye.
+    PeerLeft,
+    /// Another id answers at the address of a peer.
+    PeerReplaced,
+    /// A peer that was gone was dropped from the registry.
+    PeerForgotten,
+    /// The pending jobs have been above the capacity for the hold time.
+    Saturated,
+    /// The pending jobs have been below release for the hold time.
+    Released,
+    /// The CPU is above its threshold.
+    Hot,
+    /// The CPU is ten points below its threshold.
+    Cool,
+    /// This node stops.
+    Stopping,
+}
+
+impl EventKind {
+    /// Every kind, in the order of this enum.
+    pub const ALL: [EventKind; 11] = [
+        EventKind::PeerLearnt,
+        EventKind::PeerAlive,
+        EventKind::PeerTimeout,
+        EventKind::PeerLeft,
+        EventKind::PeerReplaced,
+        EventKind::PeerForgotten,
+        EventKind::Saturated,
+        EventKind::Released,
+        EventKind::Hot,
+        EventKind::Cool,
+        EventKind::Stopping,
+    ];
+
+    /// The word on the wire, such as `PEER_ALIVE`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            EventKind::PeerLearnt => "PEER_LEARNT",
+            EventKind::PeerAlive => "PEER_ALIVE",
+            EventKind::PeerTimeout => "PEER_TIMEOUT",
+            EventKind::PeerLeft => "PEER_LEFT",
+            EventKind::PeerReplaced => "PEER_REPLACED",
+            EventKind::PeerForgotten => "PEER_FORGOTTEN",
+            EventKind::Saturated => "SATURATED",
+            EventKind::Released => "RELEASED",
+            EventKind::Hot => "HOT",
+            EventKind::Cool => "COOL",
+            EventKind::Stopping => "STOPPING",
+        }
+    }
+
+    /// The kind of a word on the wire.
+    pub fn parse(text: &str) -> Option<EventKind> {
+        EventKind::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_on_the_wire_read_back() {
+        for kind in EventKind::ALL {
+            assert_eq!(EventKind::parse(kind.as_str()), Some(kind));
+        }
+        for status in [Status::Unknown, Status::Alive, Status::Timeout, Status::Left] {
+            assert_eq!(Status::parse(status.as_str()), Some(status));
+        }
+        assert_eq!(Role::parse("MASTER"), Some(Role::Master));
+        assert_eq!(Role::parse("queen"), None);
+    }
+
+    #[test]
+    fn score_is_seven_tenths_cpu_and_three_tenths_round_trip() {
+        // 50 % CPU and 10 ms: 35 + 3 = 38.
+        assert_eq!(Score::of(Permille::new(500), Duration::from_millis(10)), Score(38_000));
+        assert_eq!(Score::of(Permille::new(0), Duration::ZERO), Score(0));
+    }
+
+    #[test]
+    fn short_ids_cut_at_characters_not_bytes() {
+        assert_eq!(ServerId::new("çççççççççç").unwrap().short(), "çççççççç");
+        assert_eq!(ServerId::new("S1").unwrap().short(), "S1");
+        assert_eq!(ServerId::new(""), None);
+        assert_eq!(ServerId::new("a\nb"), None);
+    }
+}

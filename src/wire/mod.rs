@@ -1,0 +1,30 @@
+//! What is on the wire: lines, messages, limits, errors, and the dialects of the classroom.
+//!
+//! [`Message`] is the manual of the protocol: every line that a node understands or says is one of its variants.
+//! `protocol.md` is its translation for people with netcat.
+//!
+//! Bytes become messages in [`Edge`], a pure machine per link, `(bytes, now) -> messages, deadline`. It frames
+//! lines, tells protocols apart by their first bytes, answers what is malformed by itself, and renders answers in
+//! the form in which the link was spoken to. Behind it nobody knows of bytes or of generations.
+//!
+//! ```text
+//!   socket bytes ──> Edge ──> Message ──> core ──> Message ──> Edge ──> socket bytes
+//!                     │ malformed, unknown, too long: answered here
+//!                     └ bare heartbeat: answered here, and only counted
+//! ```
+
+mod address;
+mod decode;
+mod dialect;
+mod encode;
+mod error;
+mod fields;
+mod limits;
+mod line;
+mod message;
+
+pub use address::{Address, AddressError, Host};
+pub use dialect::{CloseReason, Decoded, Dialect, DialectMemory, Edge, Prepared};
+pub use error::{ErrorAnswer, ErrorCode};
+pub use limits::*;
+pub use message::*;
