@@ -19,6 +19,15 @@ pub enum Dialect {
     Gen2026_1,
 }
 
+impl Dialect {
+    /// Every dialect.
+    pub const ALL: [Dialect; 4] = [Dialect::Native, Dialect::Seed, Dialect::Gen2025_2, Dialect::Gen2026_1];
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        ""
+    }
+}
+
 /// What the edge asks its caller to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded {
