@@ -19,6 +19,26 @@ pub enum Dialect {
     Gen2026_1,
 }
 
+impl Dialect {
+    /// Every dialect, in the order of this enum.
+    pub const ALL: [Dialect; 4] = [Dialect::Native, Dialect::Seed, Dialect::Gen2025_2, Dialect::Gen2026_1];
+
+    /// The name: `native`, `seed`, `2025-2` or `2026-1`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Dialect::Native => "native",
+            Dialect::Seed => "seed",
+            Dialect::Gen2025_2 => "2025-2",
+            Dialect::Gen2026_1 => "2026-1",
+        }
+    }
+
+    /// The dialect of a name.
+    pub fn parse(text: &str) -> Option<Dialect> {
+        Dialect::ALL.into_iter().find(|dialect| dialect.as_str() == text)
+    }
+}
+
 /// What the edge asks its caller to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded {
@@ -123,13 +143,18 @@ pub struct DialectMemory {
 
 impl DialectMemory {
     /// Notes what was told (`--peer`) or found out. Returns whether that is news.
-    pub fn learn(&mut self, _address: &Address, _dialect: Dialect) -> bool {
-        todo!()
+    pub fn learn(&mut self, address: &Address, dialect: Dialect) -> bool {
+        self.known.insert(address.clone(), dialect) != Some(dialect)
+    }
+
+    /// Notes what the operator said (`--peer host:port,dialect=NAME`).
+    pub fn tell(&mut self, address: &Address, dialect: Dialect) {
+        self.known.insert(address.clone(), dialect);
     }
 
     /// What to speak to this address, if anything is known.
-    pub fn get(&self, _address: &Address) -> Option<Dialect> {
-        todo!()
+    pub fn get(&self, address: &Address) -> Option<Dialect> {
+        self.known.get(address).copied()
     }
 
     /// The peer at this address took a connection and closed it without any answer to the heartbeat, in the form
