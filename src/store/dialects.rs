@@ -68,7 +68,8 @@ fn parse(text: &[u8]) -> Result<DialectMemory, String> {
     let mut memory = DialectMemory::default();
     for (address, dialect) in &content.dialects {
         let address: Address = address.parse().map_err(|error| format!("{error}"))?;
-        let dialect = Dialect::parse(dialect).ok_or_else(|| format!("no dialect is called `{}`", dialect.escape_debug()))?;
+        let dialect =
+            Dialect::parse(dialect).ok_or_else(|| format!("no dialect is called `{}`", dialect.escape_debug()))?;
         memory.learn(&address, dialect);
     }
     Ok(memory)
