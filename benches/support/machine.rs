@@ -70,7 +70,8 @@ pub(crate) fn rss_of(pid: u32) -> Result<u64, Failure> {
     for (file, field) in [("smaps_rollup", "Rss:"), ("status", "VmRSS:")] {
         let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix(field));
-        if let Some(kib) = line.and_then(|rest| rest.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok()) {
+        if let Some(kib) = line.and_then(|rest| rest.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok())
+        {
             return Ok(kib * 1024);
         }
     }

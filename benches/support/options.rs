@@ -44,8 +44,11 @@ impl Options {
     /// Reads the command line. A process that was started as a yardstick serves here, and never returns.
     pub(crate) fn read() -> Options {
         let mut options = Options::parse();
-        let kinds =
-            [(options.serve_fixed, Kind::Fixed), (options.serve_split, Kind::Split), (options.serve_typed, Kind::Typed)];
+        let kinds = [
+            (options.serve_fixed, Kind::Fixed),
+            (options.serve_split, Kind::Split),
+            (options.serve_typed, Kind::Typed),
+        ];
         for (port, kind) in kinds {
             if let Some(port) = port {
                 let error = super::server::serve(kind, port).err();

@@ -125,7 +125,9 @@ impl Server {
         let figure = memchr::memmem::find(line, b"\"CPU\":").ok_or("LOAD: CPU is written in an unexpected form")?;
         let prefix = line[..figure].to_vec();
         if memchr::memmem::find(&prefix, b"\"RESPONSE\":\"OK\"").is_none() {
-            return Err("LOAD: expected RESPONSE before CPU, so that the beginning of a line tells right from wrong".into());
+            return Err(
+                "LOAD: expected RESPONSE before CPU, so that the beginning of a line tells right from wrong".into()
+            );
         }
         Ok(Ask {
             request: LOAD.to_vec(),

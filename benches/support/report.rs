@@ -86,13 +86,13 @@ impl Measurement {
             let (rate, cpu) = (count(series.rate()), format!("{:.2} us", series.cpu_ns() / 1e3));
             let name = series.name;
             let bytes = series.reply_bytes;
-            print!("  {name:<6} {rate:>7}/s  of {bytes:>3} B   p50 {p50:>8}  p99 {p99:>8}  p99.9 {p999:>8}   cpu {cpu:>9}/request");
+            print!(
+                "  {name:<6} {rate:>7}/s  of {bytes:>3} B   p50 {p50:>8}  p99 {p99:>8}  p99.9 {p999:>8}   cpu {cpu:>9}/request"
+            );
             match ours.filter(|_| name != "node") {
-                Some(ours) => println!(
-                    "   node/{name}: rate {:.2}, cpu {:.2}",
-                    ours.rate_ratio(series),
-                    ours.cpu_ratio(series)
-                ),
+                Some(ours) => {
+                    println!("   node/{name}: rate {:.2}, cpu {:.2}", ours.rate_ratio(series), ours.cpu_ratio(series))
+                }
                 None => println!(),
             }
         }
