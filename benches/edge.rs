@@ -6,14 +6,17 @@
 //!   cargo bench --bench edge -- --smoke            one short round of each
 //! ```
 //!
-//! Each measurement works on a buffer of 128 lines, as one read brings them under load, for many times and several
-//! rounds of an eighth of `--seconds`; the figure is the median round. The yardsticks work on the same bytes in the same rounds: `split` finds the ends of lines,
-//! `typed` decodes each line with serde_json into a borrowed struct of TASK and ID. `x typed` is the figure as a multiple of
-//! that. A decoder that fills the whole message costs more than `typed`, which looks at two fields.
+//! Each measurement works on a buffer of 128 lines, as one read brings them under load, in rounds of an eighth of
+//! `--seconds`; the figure is the median round. The yardsticks work on the same bytes in the same rounds: `split`
+//! finds the ends of lines, `typed` decodes each line with serde_json into a borrowed struct of TASK and ID. `x
+//! typed` is the figure as a multiple of that. A decoder that fills a whole message costs more than `typed`, which
+//! looks at two fields.
 //!
 //! - *heartbeat*: bare heartbeats, answered at the edge from the prepared line.
-//! - *load*: bare LOAD to a message. *load and answer*: and the answer rendered. The answer's body is cloned first: the core makes a new one each time, too.
-//! - *native*: a native node's heartbeat with all its fields to a message. *native and answer*: and the answer rendered.
+//! - *load*: bare LOAD to a message. *load and answer*: and the answer rendered. The answer's body is cloned first: the
+//!   core makes a new one each time, too.
+//! - *native*: a native node's heartbeat with all its fields to a message. *native and answer*: and the answer
+//!   rendered.
 
 #[path = "support/mod.rs"]
 mod support;

@@ -1,4 +1,5 @@
-//! What the node costs while nothing happens: memory, CPU, start-up; beside its yardsticks, in the same run. Linux only.
+//! What the node costs while nothing happens: memory, CPU, start-up; beside its yardsticks, in the same run. Linux
+//! only.
 //!
 //! ```text
 //!   cargo bench --bench footprint                       all, about a minute
@@ -9,14 +10,14 @@
 //! How to read it, a line a server:
 //!
 //! - *start*: from the spawn of the process to its first right answer, median of 20 starts, the servers in turn.
-//! - *idle RSS*, *idle CPU*: resident memory once it has answered one request; its CPU time over 5 s (`--seconds`) with nobody
-//!   connected, in percent of one core.
-//! - *bytes a connection*: growth of resident memory over 10,000 connections, divided by them. First silent ones, then the same after
-//!   each has had one request answered, since that is when buffers appear. Memory of the kernel's sockets is not in it.
-//!   *CPU*: with all of them idle.
+//! - *idle RSS*, *idle CPU*: resident memory once it has answered one request; its CPU time over 5 s (`--seconds`)
+//!   with nobody connected, in percent of one core.
+//! - *bytes a connection*: growth of resident memory over 10,000 connections, divided by them. First silent ones,
+//!   then the same after each has had one request answered, since that is when buffers appear. Memory of the kernel's
+//!   sockets is not in it. *CPU*: with all of them idle.
 //!
-//! `limit` is the fixed-answer mio server of the benches. Fewer connections are made where the hard limit of open files does not
-//! allow 10,000. The last line is the same as JSON. Targets are listed and never fail a run.
+//! `limit` is the fixed-answer mio server of the benches. Fewer connections are made where the hard limit of open
+//! files does not allow 10,000. The last line is the same as JSON. Targets are listed and never fail a run.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -171,9 +172,9 @@ fn idle(options: &Options, server: &Server, conns: u64, figures: &mut Figures) -
 
 /// CPU time over `window`, in percent of one core.
 fn idle_cpu(pid: u32, window: Duration) -> Result<f64, Failure> {
-    let (begin, before) = (Instant::now(), machine::cpu_of(pid)?);
+    let (begin, before) = (Instant::now(), machine::spent_by(pid)?);
     sleep(window);
-    let used = machine::cpu_of(pid)?.saturating_sub(before);
+    let used = machine::spent_by(pid)?.since(before).cpu;
     Ok(used.as_secs_f64() / begin.elapsed().as_secs_f64() * 100.0)
 }
 

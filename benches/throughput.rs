@@ -7,16 +7,17 @@
 //!   cargo bench --bench throughput -- --node PATH         another build of the node
 //! ```
 //!
-//! How to read it. Absolute figures drift with the machine: only ratios count. `limit` answers without reading what it
-//! got, `split` finds the ends of lines, `typed` decodes and encodes with serde_json; redis is asked `PING` by the same
-//! generator. Rounds are interleaved (node, limit, redis, node, limit, ...), a figure is the median of its rounds, a ratio
-//! the median of the ratios of rounds that stand side by side. Rate `1.20` is faster than the yardstick, cpu `1.20`
-//! costs more.
+//! How to read it. Absolute figures drift with the machine: only ratios count. `limit` answers without looking at
+//! what it was asked, `split` finds the ends of lines, `typed` decodes and encodes with serde_json; redis is asked
+//! `PING` by the same generator. Rounds are interleaved (node, limit, redis, node, limit, ...), a figure is the
+//! median of its rounds, a ratio the median of the ratios of rounds that stand side by side. Rate `1.20` is faster
+//! than the yardstick, cpu `1.20` costs more.
 //!
-//! With one or few requests in flight, server and generator share one core: across two cores of a virtual machine
-//! the wake-ups would be measured. Such a round counts only if the pair had more than 90 % of the core; if it had not, it is run
-//! again, a few times, and then marked. Elsewhere each has a core of its own, and a server that is faster than the
-//! generator shows it only in its CPU a request.
+//! With one or few requests in flight, server and generator share one core: across two cores of a virtual machine the
+//! wake-ups would be measured. Such a round counts only if the pair had more than 90 % of the core. Elsewhere each
+//! has a core of its own, and a server that is faster than the generator shows it only in its CPU a request; such a
+//! round counts only if neither waited for its core for more than 10 % of the time. What does not count is run again,
+//! a few times, and then marked as disturbed.
 //!
 //! The last line is the same as JSON. Targets are listed and never fail a run.
 
@@ -38,10 +39,8 @@ use support::{Failure, machine};
 
 /// Rounds of each server in a full run.
 const ROUNDS: usize = 5;
-/// Rounds that may be run again because something else wanted the core.
+/// Rounds that may be run again because something else wanted the cores.
 const REPEATS: usize = 5;
-/// The least share of the core that the pair must have had in one-core mode.
-const SHARE: f64 = 0.9;
 
 fn main() -> ExitCode {
     let options = Options::read();
@@ -117,13 +116,14 @@ impl Yard {
         let ours = |name: &'static str| self.ours.iter().filter(move |server| server.name == name);
         if task == "load" {
             let servers = [&self.node].into_iter().chain(ours("typed"));
-            return servers.map(|server| Ok((server, server.load()?))).collect();
+            return servers.map(|server| Ok((server, server.load().map_err(|why| named(server, why))?))).collect();
         }
         // Splitting lines costs nothing that shows while a wake-up brings one line.
         let split = ours("split").filter(|_| depth > 1 && !options.smoke);
         let servers = [&self.node].into_iter().chain(ours("limit")).chain(split);
-        let mut field: Vec<_> =
-            servers.map(|server| Ok((server, server.heartbeat()?))).collect::<Result<_, Failure>>()?;
+        let mut field: Vec<_> = servers
+            .map(|server| Ok((server, server.heartbeat().map_err(|why| named(server, why))?)))
+            .collect::<Result<_, Failure>>()?;
         field.extend(self.redis.iter().map(|redis| (redis, ping())));
         Ok(field)
     }
@@ -140,8 +140,7 @@ impl Yard {
         let (mut field, mut series) = (Vec::new(), Vec::new());
         for (server, ask) in self.field(options, task, depth)? {
             server.pin(&[theirs])?;
-            let load = Load::connect(server.address, &ask, conns, depth)
-                .map_err(|failure| format!("{}, {conns} connections: {failure}", server.name))?;
+            let load = Load::connect(server.address, &ask, conns, depth).map_err(|failure| named(server, failure))?;
             field.push((server, load));
             series.push(Series { name: server.name, reply_bytes: ask.reply_bytes(), rounds: Vec::new() });
         }
@@ -154,9 +153,9 @@ impl Yard {
             let mut together: Vec<Round> = Vec::new();
             for (server, load) in &mut field {
                 let round = load.round(server.pid, warm, length);
-                together.push(round.map_err(|failure| format!("{}: {failure}", server.name))?);
+                together.push(round.map_err(|failure| named(server, failure))?);
             }
-            if one_core && together.iter().any(|round| round.share < SHARE) {
+            if together.iter().any(|round| round.disturbed(one_core)) {
                 if repeats > 0 {
                     repeats -= 1;
                     continue;
@@ -173,10 +172,17 @@ impl Yard {
     }
 }
 
+fn named(server: &Server, failure: Failure) -> Failure {
+    format!("{}: {failure}", server.name).into()
+}
+
 /// What issue 2 wants of one measurement.
 fn judge(measurement: &Measurement, targets: &mut Targets) {
     let Measurement { task, conns, depth, .. } = measurement;
-    let name = Measurement::name(task, *conns, *depth);
+    let mut name = Measurement::name(task, *conns, *depth);
+    if !measurement.undisturbed {
+        name += " (disturbed)";
+    }
     let Some(node) = measurement.series("node") else { return };
     if let Some(limit) = measurement.series("limit").filter(|_| *depth == 1) {
         let (rate, cpu) = (node.rate_ratio(limit), node.cpu_ratio(limit));

@@ -64,8 +64,18 @@ pub(crate) struct Round {
     pub(crate) cpu_ns: f64,
     /// Share of one core that server and generator had together.
     pub(crate) share: f64,
+    /// Share of the round in which server or generator could have run and had no core.
+    pub(crate) waited: f64,
     /// Latency in nanoseconds.
     pub(crate) latency: Histogram<u64>,
+}
+
+impl Round {
+    /// Whether something else on the machine took too much of it for the round to count. On one core the pair must
+    /// have had 90 % of it. On two, neither may have waited for its core for more than 10 % of the time.
+    pub(crate) fn disturbed(&self, one_core: bool) -> bool {
+        if one_core { self.share < 0.9 } else { self.waited > 0.1 }
+    }
 }
 
 struct Conn {
@@ -138,11 +148,12 @@ impl Load {
         self.until(begin + warm, true)?;
         self.latency.reset();
         self.done = 0;
-        let (start, server_cpu, own_cpu) = (Instant::now(), machine::cpu_of(server)?, machine::cpu_of_this_thread());
+        let (start, own) = (Instant::now(), std::process::id());
+        let before = [machine::spent_by(server)?, machine::spent_by(own)?];
         self.until(start + length, true)?;
         let wall = start.elapsed().as_secs_f64();
-        let server_cpu = machine::cpu_of(server)?.saturating_sub(server_cpu).as_secs_f64();
-        let own_cpu = machine::cpu_of_this_thread().saturating_sub(own_cpu).as_secs_f64();
+        let theirs = machine::spent_by(server)?.since(before[0]);
+        let ours = machine::spent_by(own)?.since(before[1]);
         let (done, latency) = (self.done, self.latency.clone());
         self.until(Instant::now() + STALLED, false)?;
         if done == 0 {
@@ -150,8 +161,9 @@ impl Load {
         }
         Ok(Round {
             rate: done as f64 / wall,
-            cpu_ns: server_cpu * 1e9 / done as f64,
-            share: (server_cpu + own_cpu) / wall,
+            cpu_ns: theirs.cpu.as_secs_f64() * 1e9 / done as f64,
+            share: (theirs.cpu + ours.cpu).as_secs_f64() / wall,
+            waited: theirs.waited.max(ours.waited).as_secs_f64() / wall,
             latency,
         })
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use rustix::time::{ClockId, clock_gettime};
 
 use super::Failure;
 
@@ -39,29 +38,41 @@ fn set_of(cores: &[usize]) -> CpuSet {
     set
 }
 
-/// CPU time of all threads that process `pid` has now. From the scheduler's own count in nanoseconds; where the kernel
-/// does not keep that, from utime and stime in ticks of 10 ms.
-pub(crate) fn cpu_of(pid: u32) -> Result<Duration, Failure> {
-    let mut nanos = 0u64;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { return cpu_ticks(pid) };
-        nanos += text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0);
-    }
-    Ok(Duration::from_nanos(nanos))
+/// What the scheduler gave a process so far, all its threads together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spent {
+    /// CPU time.
+    pub(crate) cpu: Duration,
+    /// Time in which it could have run and had no core: something else had it.
+    pub(crate) waited: Duration,
 }
 
-fn cpu_ticks(pid: u32) -> Result<Duration, Failure> {
+impl Spent {
+    /// What came since `earlier`.
+    pub(crate) fn since(self, earlier: Spent) -> Spent {
+        Spent { cpu: self.cpu.saturating_sub(earlier.cpu), waited: self.waited.saturating_sub(earlier.waited) }
+    }
+}
+
+/// What process `pid` has spent, over the threads that it has now. From the scheduler's own count in nanoseconds; where
+/// the kernel does not keep that, from utime and stime in ticks of 10 ms, without waiting.
+pub(crate) fn spent_by(pid: u32) -> Result<Spent, Failure> {
+    let mut spent = Spent::default();
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { return spent_in_ticks(pid) };
+        let mut fields = text.split_whitespace().map(|field| field.parse().unwrap_or(0));
+        spent.cpu += Duration::from_nanos(fields.next().unwrap_or(0));
+        spent.waited += Duration::from_nanos(fields.next().unwrap_or(0));
+    }
+    Ok(spent)
+}
+
+fn spent_in_ticks(pid: u32) -> Result<Spent, Failure> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name of the program, in brackets, may hold spaces: fields are counted from the last bracket on.
     let fields = text.rsplit(')').next().unwrap_or("");
     let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    Ok(Duration::from_millis(ticks * 10))
-}
-
-/// CPU time of this thread.
-pub(crate) fn cpu_of_this_thread() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+    Ok(Spent { cpu: Duration::from_millis(ticks * 10), waited: Duration::ZERO })
 }
 
 /// Resident memory of process `pid`, in bytes. From smaps_rollup, which is exact; VmRSS of status may lag by

@@ -112,7 +112,7 @@ impl Server {
     pub(crate) fn heartbeat(&self) -> Result<Ask, Failure> {
         let answer = exchange(self.address, HEARTBEAT)?;
         if !is_alive(&answer) {
-            return Err(format!("{}: a wrong answer to HEARTBEAT: {}", self.name, text(&answer)).into());
+            return Err(format!("a wrong answer to HEARTBEAT: {}", text(&answer)).into());
         }
         Ok(Ask { request: HEARTBEAT.to_vec(), check: Check::Exact(answer) })
     }
@@ -121,7 +121,7 @@ impl Server {
     pub(crate) fn load(&self) -> Result<Ask, Failure> {
         let answer = exchange(self.address, LOAD)?;
         let line = answer.strip_suffix(b"\n").unwrap_or(&answer);
-        is_load(line).map_err(|why| format!("{}: {why}", self.name))?;
+        is_load(line)?;
         let figure = memchr::memmem::find(line, b"\"CPU\":").ok_or("LOAD: CPU is written in an unexpected form")?;
         let prefix = line[..figure].to_vec();
         if memchr::memmem::find(&prefix, b"\"RESPONSE\":\"OK\"").is_none() {
@@ -163,7 +163,12 @@ pub(crate) fn ask(stream: &mut TcpStream, line: &[u8]) -> Result<Vec<u8>, Failur
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
     stream.write_all(line)?;
     let mut answer = Vec::new();
-    BufReader::with_capacity(1024, stream).read_until(b'\n', &mut answer)?;
+    match BufReader::with_capacity(1024, stream).read_until(b'\n', &mut answer) {
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            return Err(format!("no answer to {} within {ANSWER_WITHIN:?}", text(line).trim_end()).into());
+        }
+        other => other?,
+    };
     if answer.last() == Some(&b'\n') { Ok(answer) } else { Err("the connection ended before the answer did".into()) }
 }
 

@@ -23,7 +23,8 @@ impl Repeated {
         &self.bytes[phase..end]
     }
 
-    /// Compares `chunk` with what comes `phase` bytes into the line. Returns the whole lines that it ends and the new phase.
+    /// Compares `chunk` with what comes `phase` bytes into the line. Returns the whole lines that it ends and the new
+    /// phase.
     pub(crate) fn compare(&self, phase: usize, chunk: &[u8]) -> Option<(usize, usize)> {
         if self.stretch(phase, chunk.len()) != chunk {
             return None;

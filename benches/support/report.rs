@@ -57,7 +57,7 @@ pub(crate) struct Measurement {
     pub(crate) depth: usize,
     /// Whether server and generator shared one core.
     pub(crate) one_core: bool,
-    /// In one-core mode: whether the pair had more than 90 % of the core in every round that counts.
+    /// Whether nothing else wanted the cores in the rounds that count.
     pub(crate) undisturbed: bool,
     /// The node first.
     pub(crate) series: Vec<Series>,
@@ -77,7 +77,7 @@ impl Measurement {
     /// Prints a line a server; beside each yardstick the node's ratio to it.
     pub(crate) fn print(&self) {
         let cores = if self.one_core { "one core" } else { "two cores" };
-        let mark = if self.undisturbed { "" } else { "  (disturbed: the pair had less than 90 % of the core)" };
+        let mark = if self.undisturbed { "" } else { "  (disturbed: something else wanted the cores)" };
         let Self { task, conns, depth, .. } = self;
         println!("{task}, {conns} connection{}, {depth} in flight, {cores}{mark}", if *conns == 1 { "" } else { "s" });
         let ours = self.series("node");
