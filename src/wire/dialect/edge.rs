@@ -70,7 +70,8 @@ impl Edge {
     }
 
     /// Takes bytes from the front of `input` until a message is complete or `input` is empty. Call it again until
-    /// it returns `None`. Answers that need no core are appended to `out`.
+    /// it returns `None`. Answers that need no core are appended to `out`: at most some 70 times the bytes of
+    /// `input`, the worst being an error for each line of one byte. Who bounds `out` feeds `input` in small parts.
     pub fn poll(&mut self, prepared: &Prepared, input: &mut &[u8], now: Time, out: &mut Vec<u8>) -> Option<Decoded> {
         loop {
             match self.phase {
