@@ -70,7 +70,7 @@ impl Edge {
     }
 
     /// Takes bytes from the front of `input` until a message is complete or `input` is empty. Call it again until
-    /// it returns `None`. Answers that need no core are appended to `out`: at most some 70 times the bytes of
+    /// it returns `None`. Answers that need no core are appended to `out`: at most 80 times the bytes of
     /// `input`, the worst being an error for each line of one byte. Who bounds `out` feeds `input` in small parts.
     pub fn poll(&mut self, prepared: &Prepared, input: &mut &[u8], now: Time, out: &mut Vec<u8>) -> Option<Decoded> {
         loop {
@@ -626,6 +626,15 @@ mod tests {
             let (mut one, mut two) = (Link::inbound(), Link::inbound());
             let answer = one.feed(line).said();
             assert_eq!(two.feed(answer).said(), "", "{line}");
+        }
+    }
+
+    #[test]
+    fn answers_are_at_most_eighty_times_the_input() {
+        for line in ["x\n", "5\n", "{}\n", "\u{1}\n", "[\n", BARE, "{\"TASK\":\"\"}\n"] {
+            let mut link = Link::inbound();
+            link.feed(line.repeat(100));
+            assert!(link.out.len() <= 80 * 100 * line.len(), "{line:?}: {}", link.out.len());
         }
     }
 
