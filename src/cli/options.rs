@@ -29,6 +29,7 @@ const MAX_CAPACITY: u64 = 1_000_000_000;
 pub(super) struct RunArgs {
     /// TCP port to listen on; 0 takes any free one [default: 9101]
     #[arg(long, env = "NODE_PORT", value_name = "PORT", help_heading = "Network")]
+    #[serde(deserialize_with = "super::values::port")]
     pub(super) port: Option<u16>,
 
     /// IP address to listen on, or localhost [default: 127.0.0.1]

@@ -186,6 +186,13 @@ impl FromStr for Label {
     }
 }
 
+/// A port of TOML.
+pub(super) fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    let number = i64::deserialize(deserializer)?;
+    let port = u16::try_from(number).map_err(|_| de::Error::custom("expected a port from 0 to 65535"))?;
+    Ok(Some(port))
+}
+
 /// Values that TOML writes as a string.
 macro_rules! from_toml_string {
     ($($kind:ident),*) => {$(
