@@ -27,7 +27,7 @@ pub(super) struct Connection {
     /// The timer that is armed, at or before what [`Connection::deadline`] says.
     pub(super) armed: Time,
     /// Input that waits until the output before it is written.
-    pub(super) held: Option<Box<Vec<u8>>>,
+    pub(super) held: Option<Box<[u8]>>,
     /// What only a connection has that this node opened.
     pub(super) outbound: Option<Box<Outbound>>,
     /// Input thrown away while lingering, in bytes.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::{Registry, Token, Waker};
 
 use crate::core::LoadSample;
@@ -60,10 +60,7 @@ impl Mailbox {
 
     /// The next note, if there is one.
     pub(super) fn take(&self) -> Option<Note> {
-        match self.notes.try_recv() {
-            Ok(note) => Some(note),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.notes.try_recv().ok()
     }
 
     /// How often the loop was asked to stop since the last call.

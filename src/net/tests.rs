@@ -1,1 +1,313 @@
 //! The shell with a whole node inside, talked to over real sockets.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::connection::Connection;
+use super::*;
+use crate::wire::{Address, Edge, EventKind, ServerId, Status};
+
+const ALIVE: &str = "{\"TASK\":\"HEARTBEAT\",\"RESPONSE\":\"ALIVE\",\"SERVER_ID\":\"self\"}\n";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a watcher was shown.
+enum Shown {
+    Registry(Vec<NodeEntry>),
+    Event(EventKind),
+}
+
+struct Notes(Sender<Shown>);
+
+impl Watcher for Notes {
+    fn registry(&mut self, _: &Identity, _: &LoadAnswer, nodes: &[NodeEntry]) {
+        let _ = self.0.send(Shown::Registry(nodes.to_vec()));
+    }
+    fn event(&mut self, event: &Event) {
+        let _ = self.0.send(Shown::Event(event.kind));
+    }
+}
+
+fn listener() -> Listener {
+    Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap()
+}
+
+/// A node's settings with heartbeats every 50 ms, so that stories are short.
+fn settings(id: &str, peers: &[SocketAddr], timeout: Duration) -> Settings {
+    let config = Config {
+        interval: Duration::from_millis(50),
+        timeout,
+        peers: peers.iter().map(|peer| Address::of(*peer)).collect(),
+        ..Config::default()
+    };
+    let identity = Identity { server_id: ServerId::new(id).unwrap(), name: id.to_owned() };
+    Settings { config, identity, seed: 7, dialects: DialectMemory::default(), writer: None }
+}
+
+fn node(id: &str, peers: &[SocketAddr]) -> (Running, Receiver<Shown>) {
+    let (sender, shown) = channel();
+    (start(listener(), settings(id, peers, PATIENCE), Notes(sender)).unwrap(), shown)
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn client(node: &Running) -> TcpStream {
+    connect(node.address())
+}
+
+/// Everything until the other side ends.
+fn rest(mut stream: &TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+fn line(reader: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    line
+}
+
+fn wait_for(shown: &Receiver<Shown>, what: &str, mut right: impl FnMut(&Shown) -> bool) {
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        let left = give_up.saturating_duration_since(Instant::now());
+        match shown.recv_timeout(left) {
+            Ok(seen) if right(&seen) => return,
+            Ok(_) => {}
+            Err(_) => panic!("never saw {what}"),
+        }
+    }
+}
+
+fn wait_for_event(shown: &Receiver<Shown>, kind: EventKind) {
+    wait_for(shown, kind.as_str(), |seen| matches!(seen, Shown::Event(got) if *got == kind));
+}
+
+#[test]
+fn an_idle_connection_takes_little_beside_its_edge() {
+    assert!(size_of::<Connection>() - size_of::<Edge>() <= 136, "{}", size_of::<Connection>());
+}
+
+#[test]
+fn heartbeats_are_answered_whole_split_and_together() {
+    let (node, _shown) = node("self", &[]);
+    let mut stream = client(&node);
+    let mut answers = BufReader::new(stream.try_clone().unwrap());
+    stream.write_all(b"{\"TASK\":\"HEARTBEAT\"}\n").unwrap();
+    assert_eq!(line(&mut answers), ALIVE);
+    for byte in b"{\"TASK\": \"HEARTBEAT\"}\r\n" {
+        stream.write_all(&[*byte]).unwrap();
+    }
+    assert_eq!(line(&mut answers), ALIVE);
+    stream.write_all(&b"{\"TASK\":\"HEARTBEAT\"}\n".repeat(10_000)).unwrap();
+    for _ in 0..10_000 {
+        assert_eq!(line(&mut answers), ALIVE);
+    }
+    // No newline: silence ends the line.
+    stream.write_all(b"{\"TASK\":\"HEARTBEAT\"}").unwrap();
+    assert_eq!(line(&mut answers), ALIVE);
+}
+
+#[test]
+fn a_half_closed_client_gets_every_answer_in_order_and_then_the_end() {
+    let (node, _shown) = node("self", &[]);
+    let mut stream = client(&node);
+    stream
+        .write_all(b"{\"TASK\":\"HEARTBEAT\"}\n{\"TASK\":\"LOAD\",\"ID\":\"1\"}\nx\n{\"TASK\":\"HEARTBEAT\"}")
+        .unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let text = rest(&stream);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    assert_eq!((lines[0], lines[3]), (ALIVE.trim_end(), ALIVE.trim_end()));
+    assert!(lines[1].contains("\"ID\":\"1\"") && lines[2].contains("BAD_JSON"), "{text}");
+}
+
+#[test]
+fn bare_heartbeats_are_counted_once_somebody_asks() {
+    let (node, _shown) = node("self", &[]);
+    let mut stream = client(&node);
+    stream.write_all(&b"{\"TASK\":\"HEARTBEAT\"}\n".repeat(77)).unwrap();
+    stream.write_all(b"{\"TASK\":\"HELLO\"}\n").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert!(rest(&stream).contains("\"HEARTBEATS\":77,"));
+}
+
+#[test]
+fn a_stream_goes_on_after_the_client_has_half_closed() {
+    let (node, _shown) = node("self", &[]);
+    let mut stream = client(&node);
+    stream.write_all(b"{\"TASK\":\"EVENTS\"}\n").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answers = BufReader::new(stream.try_clone().unwrap());
+    assert!(line(&mut answers).contains("\"RESPONSE\":\"OK\""));
+    // The node has read the end by now or will: another client's exchange takes longer than that.
+    let mut other = client(&node);
+    other.write_all(b"{\"TASK\":\"LOAD\"}").unwrap();
+    other.shutdown(Shutdown::Write).unwrap();
+    rest(&other);
+    node.stop();
+    let mut text = String::new();
+    answers.read_to_string(&mut text).unwrap();
+    assert!(text.contains("\"EVENT\":\"STOPPING\""), "{text}");
+}
+
+#[test]
+fn a_browser_gets_the_whole_refusal_even_while_it_is_still_sending() {
+    let (node, _shown) = node("self", &[]);
+    let mut stream = client(&node);
+    stream.write_all(b"POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n").unwrap();
+    // A reset instead of an end would be an error here.
+    let _ = stream.write_all(&[b'x'; 100_000]);
+    let text = rest(&stream);
+    assert!(text.starts_with("HTTP/1.1 501 "), "{text}");
+    assert!(text.contains("\r\n\r\n"), "{text}");
+}
+
+#[test]
+fn a_client_that_does_not_read_waits_and_others_do_not() {
+    let (node, _shown) = node("self", &[]);
+    let slow = client(&node);
+    const QUESTIONS: usize = 30_000;
+    let mut asking = slow.try_clone().unwrap();
+    // Some 14 MB of answers: far more than sockets and the node's own buffers hold.
+    let asker = thread::spawn(move || {
+        for number in 0..QUESTIONS {
+            asking.write_all(format!("{{\"TASK\":\"HELLO\",\"ID\":\"{number}\"}}\n").as_bytes()).unwrap();
+        }
+    });
+    let mut quick = client(&node);
+    let mut answers = BufReader::new(quick.try_clone().unwrap());
+    for _ in 0..1_000 {
+        quick.write_all(b"{\"TASK\":\"HEARTBEAT\"}\n").unwrap();
+        assert_eq!(line(&mut answers), ALIVE);
+    }
+    let mut answers = BufReader::new(slow);
+    for number in 0..QUESTIONS {
+        let answer = line(&mut answers);
+        assert!(answer.contains(&format!("\"ID\":\"{number}\"")), "{number}: {answer}");
+    }
+    asker.join().unwrap();
+}
+
+#[test]
+fn without_room_a_connection_is_told_so_and_room_that_is_freed_is_given() {
+    let listener = listener();
+    let address = listener.local_addr();
+    let mut reactor = Reactor::new(listener, settings("self", &[], PATIENCE)).unwrap();
+    reactor.room = 2;
+    let stopper = reactor.stopper();
+    let thread = thread::spawn(move || reactor.run(&mut Notes(channel().0)));
+    let ask = |stream: &mut TcpStream| {
+        stream.write_all(b"{\"TASK\":\"HEARTBEAT\"}\n").unwrap();
+        line(&mut BufReader::new(stream.try_clone().unwrap()))
+    };
+    let (mut first, mut second) = (connect(address), connect(address));
+    assert_eq!((ask(&mut first).as_str(), ask(&mut second).as_str()), (ALIVE, ALIVE));
+    let mut third = connect(address);
+    third.write_all(b"{\"TASK\":\"HEARTBEAT\"}\n").unwrap();
+    let refusal = rest(&third);
+    assert!(refusal.contains("\"ERROR\":\"BUSY\"") && refusal.contains("\"RETRY\":true"), "{refusal}");
+    drop((first, third));
+    let give_up = Instant::now() + PATIENCE;
+    while ask(&mut connect(address)) != ALIVE {
+        assert!(Instant::now() < give_up, "freed room was not given");
+    }
+    assert_eq!(ask(&mut second), ALIVE);
+    stopper.stop();
+    assert_eq!(thread.join().unwrap().unwrap(), Stop::Graceful);
+}
+
+#[test]
+fn two_nodes_see_each_other_and_one_that_stops_has_left() {
+    let (first, _shown) = node("first", &[]);
+    let (second, shown) = node("second", &[first.address()]);
+    wait_for_event(&shown, EventKind::PeerAlive);
+    wait_for(
+        &shown,
+        "a registry with the first",
+        |seen| matches!(seen, Shown::Registry(nodes) if nodes.iter().any(|node| node.status == Status::Alive)),
+    );
+    first.stop();
+    assert_eq!(first.join().unwrap(), Stop::Graceful);
+    wait_for_event(&shown, EventKind::PeerLeft);
+    second.stop();
+    assert_eq!(second.join().unwrap(), Stop::Graceful);
+}
+
+#[test]
+fn a_peer_that_closes_after_each_answer_stays_alive() {
+    let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = peer.local_addr().unwrap();
+    let (rounds, done) = channel();
+    // Ends when the test ends: nobody calls any more.
+    thread::spawn(move || {
+        for stream in peer.incoming() {
+            let mut stream = stream.unwrap();
+            let question = line(&mut BufReader::new(stream.try_clone().unwrap()));
+            assert!(question.contains("HEARTBEAT"), "{question}");
+            stream.write_all(b"{\"TASK\": \"HEARTBEAT\", \"RESPONSE\": \"ALIVE\", \"SERVER_ID\": \"S1\"}\n").unwrap();
+            if rounds.send(()).is_err() {
+                return;
+            }
+        }
+    });
+    let (sender, shown) = channel();
+    let _node = start(listener(), settings("self", &[address], Duration::from_secs(5)), Notes(sender)).unwrap();
+    wait_for_event(&shown, EventKind::PeerAlive);
+    for _ in 0..10 {
+        done.recv_timeout(PATIENCE).unwrap();
+    }
+    while let Ok(seen) = shown.try_recv() {
+        assert!(!matches!(seen, Shown::Event(EventKind::PeerTimeout)), "it was taken for dead");
+    }
+}
+
+#[test]
+fn stopping_answers_what_is_asked_and_refuses_what_is_new() {
+    let (node, _shown) = node("self", &[]);
+    let address = node.address();
+    let mut stream = client(&node);
+    stream.write_all(b"{\"TASK\":\"HEARTBEAT\"}\n").unwrap();
+    let mut answers = BufReader::new(stream);
+    assert_eq!(line(&mut answers), ALIVE);
+    let begun = Instant::now();
+    node.stop();
+    assert_eq!(node.join().unwrap(), Stop::Graceful);
+    assert!(begun.elapsed() < Duration::from_secs(10), "idle connections hold nobody up");
+    assert_eq!(line(&mut answers), "", "the connection has ended");
+    assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn who_is_told_twice_ends_at_once() {
+    let reactor = Reactor::new(listener(), settings("self", &[], PATIENCE)).unwrap();
+    let stopper = reactor.stopper();
+    stopper.stop();
+    stopper.stop();
+    assert_eq!(reactor.run(&mut Notes(channel().0)).unwrap(), Stop::Forced);
+}
+
+#[test]
+fn a_client_that_takes_nothing_cannot_hold_up_the_end() {
+    let (node, _shown) = node("self", &[]);
+    let stuck = client(&node);
+    let mut asking = stuck.try_clone().unwrap();
+    asking.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    // Until the node reads no more, because its answers are not taken.
+    while asking.write_all(b"{\"TASK\":\"HELLO\"}\n").is_ok() {}
+    let begun = Instant::now();
+    node.stop();
+    assert_eq!(node.join().unwrap(), Stop::Graceful);
+    assert!(begun.elapsed() >= Duration::from_millis(500), "it was waited for");
+    assert!(begun.elapsed() < Duration::from_secs(10), "but not for ever");
+    drop(stuck);
+}

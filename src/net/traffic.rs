@@ -107,7 +107,7 @@ impl Reactor {
                 if let Some(connection) = self.connections.get(slot)
                     && connection.phase == Phase::Open
                 {
-                    connection.held = Some(Box::new(input.to_vec()));
+                    connection.held = Some(input.into());
                 }
                 break;
             }
@@ -154,6 +154,8 @@ impl Reactor {
                 }
                 let Some(connection) = self.connections.get(slot) else { return };
                 let link = connection.link;
+                // Those before it on the same connection count before it.
+                self.heartbeats += connection.edge.take_heartbeats();
                 self.tell(Input::Message { link, message });
             }
             Decoded::Close(reason) => self.hang_up(slot, explain(reason)),
