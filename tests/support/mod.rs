@@ -4,9 +4,10 @@
 //! Nothing sleeps: every wait is for a condition, with a deadline.
 
 // Each test program compiles this module for itself and uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub(crate) mod client;
+pub(crate) mod fake_peer;
 pub(crate) mod pattern;
 pub(crate) mod ports;
 pub(crate) mod process;
@@ -15,5 +16,6 @@ pub(crate) mod transcript;
 pub(crate) mod wait;
 
 pub(crate) use client::{Client, Line};
+pub(crate) use fake_peer::FakePeer;
 pub(crate) use process::NodeProcess;
 pub(crate) use wait::{DEADLINE, wait_for, wait_until};
