@@ -39,6 +39,15 @@ pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// A duration in seconds with one decimal, such as `7.2`, without floating point. Rounds down.
+pub struct Seconds(pub Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0.as_secs(), self.0.subsec_millis() / 100)
+    }
+}
+
 impl Add<Duration> for Time {
     type Output = Time;
     fn add(self, duration: Duration) -> Time {
@@ -62,6 +71,12 @@ impl fmt::Debug for Time {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seconds_have_one_decimal() {
+        assert_eq!(Seconds(Duration::from_millis(7_290)).to_string(), "7.2");
+        assert_eq!(Seconds(Duration::ZERO).to_string(), "0.0");
+    }
 
     #[test]
     fn arithmetic_saturates_at_both_ends() {

@@ -1,8 +1,148 @@
 //! The command line: one file a subcommand; no logic of the node in here.
+//!
+//! ```text
+//!   node                 run           options, config_file, values;  console, screen, view, table
+//!   node send            send          client, pretty
+//!   node status          status        client, table
+//!   node completions     completions   help
+//!   node man             man           help
+//! ```
 
+mod client;
+mod completions;
+mod config_file;
+mod console;
+pub mod exit;
+mod help;
+mod man;
+mod options;
+mod pretty;
+mod run;
+mod screen;
+mod send;
+pub mod simulate;
+mod status;
+mod table;
+mod values;
+mod view;
+
+use std::env;
+use std::ffi::OsString;
 use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use help::ProgramName;
+
+/// A node that keeps a registry of its peers, and tools to talk to one.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    run: options::RunArgs,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Send lines to a node and print its answers
+    Send(send::SendArgs),
+    /// Show one node and its registry
+    Status(status::StatusArgs),
+    /// Print completions for a shell
+    Completions(completions::CompletionsArgs),
+    /// Print the man page
+    Man(man::ManArgs),
+}
 
 /// Parses the command line, runs what it asks for, and tells the exit code.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let called = ProgramName::called();
+    let cli = match parse(called, env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Where it cannot be printed, the exit code still tells.
+            let _: std::io::Result<()> = error.print();
+            let failed = !matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return ExitCode::from(if failed { exit::USAGE } else { exit::OK });
+        }
+    };
+    match cli.command {
+        None => run::run(cli.run),
+        Some(Command::Send(args)) => send::run(&args),
+        Some(Command::Status(args)) => status::run(&args),
+        Some(Command::Completions(args)) => completions::run(&args, command, called),
+        Some(Command::Man(args)) => man::run(&args, command, called),
+    }
+}
+
+/// The definitions of the command line, under one of its names.
+fn command(name: ProgramName) -> clap::Command {
+    let after = help::after(name);
+    Cli::command().name(name.as_str()).bin_name(name.as_str()).long_about(help::long_about()).after_long_help(after)
+}
+
+fn parse(name: ProgramName, args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    // An empty variable is how many tools pass on one that is not set.
+    let definitions = command(name).mut_args(|arg| match arg.get_env().map(env::var_os) {
+        Some(Some(value)) if value.is_empty() => arg.env(None::<&'static str>),
+        _ => arg,
+    });
+    let mut definitions_for_errors = definitions.clone();
+    let mut matches = definitions.try_get_matches_from(args)?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut definitions_for_errors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Cli, clap::Error> {
+        parse(ProgramName::Node, line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn the_definitions_are_sound_under_both_names() {
+        command(ProgramName::Node).debug_assert();
+        command(ProgramName::Mutirao).debug_assert();
+    }
+
+    #[test]
+    fn every_option_is_an_environment_variable_of_its_name() {
+        let command = command(ProgramName::Node);
+        let options = command.get_arguments().filter(|arg| !["help", "version"].contains(&arg.get_id().as_str()));
+        let mut count = 0;
+        for option in options {
+            let name = option.get_long().unwrap().to_uppercase().replace('-', "_");
+            assert_eq!(option.get_env().unwrap().to_str().unwrap(), format!("NODE_{name}"));
+            count += 1;
+        }
+        assert_eq!(count, 20);
+    }
+
+    #[test]
+    fn an_unknown_option_is_refused_with_the_one_that_was_meant() {
+        let error = parsed("node --intervall 2").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnknownArgument);
+        assert!(error.to_string().contains("--interval"), "{error}");
+    }
+
+    #[test]
+    fn options_of_a_node_are_refused_before_a_subcommand() {
+        assert!(parsed("node --port 1 status 127.0.0.1:1").is_err());
+        assert!(matches!(parsed("node status 127.0.0.1:1").unwrap().command, Some(Command::Status(_))));
+    }
+
+    #[test]
+    fn help_teaches_under_the_name_that_was_called() {
+        let help = command(ProgramName::Mutirao).render_long_help().to_string();
+        for part in
+            ["Usage: mutirao", "mutirao --port 9101 --peer", "NODE_CPU_THRESHOLD", "Exit codes:", "nc 127.0.0.1"]
+        {
+            assert!(help.contains(part), "{part}: {help}");
+        }
+    }
 }

@@ -22,13 +22,16 @@ mod heartbeat;
 mod links;
 mod load;
 mod node;
+mod peer;
 mod registry;
 mod rng;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::wire::{Address, Event, Message, Permille, Role, ServerId};
+use crate::wire::{Address, Event, Message, Permille, Role, ServerId, is_valid_name};
 
 pub use load::LoadConfig;
 pub use node::Node;
@@ -79,6 +82,48 @@ pub struct Config {
     pub forget: Duration,
     /// Thresholds of load.
     pub load: LoadConfig,
+}
+
+impl Default for Config {
+    /// The defaults of the command line, on 127.0.0.1:9101 without peers.
+    fn default() -> Config {
+        Config {
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(6),
+            peers: Vec::new(),
+            bind: SocketAddr::from(([127, 0, 0, 1], 9101)),
+            advertise: None,
+            role: Role::Master,
+            group: "default".to_owned(),
+            forget: Duration::from_secs(600),
+            load: LoadConfig::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Whether the settings are within their ranges and fit together. The error names the first that does not.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let range = |setting, value: String, expected: &str| {
+            Err(ConfigError::Range { setting, value, expected: expected.to_owned() })
+        };
+        let hours = |n: u64| Duration::from_secs(n * 3600);
+        if self.interval < Duration::from_millis(10) || self.interval > hours(1) {
+            return range("interval", format!("{:?}", self.interval), "10 ms to 1 h");
+        }
+        if self.timeout <= self.interval || self.timeout > hours(24) {
+            let expected = format!("more than the interval of {:?}, and at most 24 h", self.interval);
+            return range("timeout", format!("{:?}", self.timeout), &expected);
+        }
+        if self.forget <= self.timeout {
+            let expected = format!("more than the timeout of {:?}", self.timeout);
+            return range("forget", format!("{:?}", self.forget), &expected);
+        }
+        if !is_valid_name(&self.group) {
+            return range("group", format!("{:?}", self.group), "1 to 64 bytes without control characters");
+        }
+        self.load.check()
+    }
 }
 
 /// Why settings do not fit together. Nothing was started.
@@ -145,6 +190,15 @@ pub enum Input {
     },
     /// The machine was measured.
     LoadSample(LoadSample),
+    /// The queue of jobs changed. Told by whoever keeps the queue; a node without one has empty queues.
+    Queue {
+        /// Jobs that wait.
+        pending: u64,
+        /// Jobs that run.
+        running: u64,
+        /// Workers that serve this node.
+        workers: u64,
+    },
     /// The operator said something.
     Command(Command),
     /// The deadline may have come.

@@ -1,15 +1,52 @@
 //! The shell: event loop, connections, clock and threads around the core.
+//!
+//! One thread does everything but measuring the machine, looking up names and writing files. It reads sockets, hands
+//! what the edges decode to the core, carries out what the core wants, and writes. Nothing in it blocks.
+//!
+//! ```text
+//!   mod         what the command line sees: Listener, Settings, Watcher, run, start
+//!   reactor     the loop: wait, read, fire timers, write         drive     core's outputs carried out
+//!   traffic     bytes of one connection: read, decode, write     life      connections begin and end
+//!   connection, connections, outbox      what is known of them   dialer, resolver, listener, sampler, mailbox
+//!   limits      every bound and its reason                       os        what differs between systems
+//! ```
 
 use std::io;
 use std::net::SocketAddr;
+use std::thread::{self, JoinHandle};
 
 use crate::core::{Config, ConfigError, Identity};
 use crate::store::Writer;
 use crate::wire::{DialectMemory, Event, LoadAnswer, NodeEntry};
 
+mod clock;
+mod connection;
+mod connections;
+mod dialer;
+mod drive;
+mod life;
+mod limits;
+mod listener;
+mod mailbox;
+mod os;
+mod outbox;
+mod reactor;
+mod resolver;
+mod sampler;
+mod timers;
+mod tokens;
+mod traffic;
+
+#[cfg(test)]
+mod tests;
+
+pub use listener::Listener;
+
+use reactor::Reactor;
+
 /// What a running node is made from.
 pub struct Settings {
-    /// The settings of the core. `bind` is the listener's address.
+    /// The settings of the core. `bind` is replaced by the listener's address.
     pub config: Config,
     /// Who this node is.
     pub identity: Identity,
@@ -23,25 +60,11 @@ pub struct Settings {
 
 /// Who is shown what the node does. Called on the event loop: must never block.
 pub trait Watcher {
-    /// Every interval: the registry, as `NODES` would tell it, and the load of this node.
+    /// The registry, as `NODES` would tell it, and the load of this node. First after one interval, at most a
+    /// second, then every interval.
     fn registry(&mut self, identity: &Identity, load: &LoadAnswer, nodes: &[NodeEntry]);
     /// When something happened.
     fn event(&mut self, event: &Event);
-}
-
-/// A bound listening socket.
-pub struct Listener {}
-
-impl Listener {
-    /// Binds and listens. Port 0 takes any free port.
-    pub fn bind(_address: SocketAddr) -> Result<Listener, BindError> {
-        todo!()
-    }
-
-    /// Where it listens.
-    pub fn local_addr(&self) -> SocketAddr {
-        todo!()
-    }
 }
 
 /// Why the node cannot listen. Nothing was started.
@@ -66,7 +89,75 @@ pub enum RunError {
     Io(#[from] io::Error),
 }
 
-/// Runs a node until it is told to stop by a signal.
-pub fn run(_listener: Listener, _settings: Settings, _watcher: &mut dyn Watcher) -> Result<(), RunError> {
-    todo!()
+/// How a node that was told to stop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Peers were told goodbye and open answers were written, as far as 800 ms allowed.
+    Graceful,
+    /// It was told twice, and dropped everything.
+    Forced,
+}
+
+/// Runs a node until it is told to stop by SIGINT, SIGTERM, SIGHUP or Ctrl-C. A second one ends it at once.
+///
+/// # Errors
+/// [`RunError::Config`] if the settings do not fit together, [`RunError::Io`] if the operating system refuses what
+/// the loop cannot do without. The node has ended in both cases.
+pub fn run(listener: Listener, settings: Settings, watcher: &mut dyn Watcher) -> Result<Stop, RunError> {
+    let mut reactor = Reactor::new(listener, settings)?;
+    reactor.watch_signals()?;
+    reactor.run(watcher)
+}
+
+/// Runs a node on a thread of its own until it is told to stop by [`Running::stop`]. It minds no signals. For tests,
+/// benchmarks and programs that have a node inside.
+///
+/// # Errors
+/// As [`run`]; what fails later is told by [`Running::join`].
+pub fn start(
+    listener: Listener,
+    settings: Settings,
+    mut watcher: impl Watcher + Send + 'static,
+) -> Result<Running, RunError> {
+    let address = listener.local_addr();
+    let reactor = Reactor::new(listener, settings)?;
+    let stopper = reactor.stopper();
+    let thread = thread::Builder::new().name("node".into()).spawn(move || reactor.run(&mut watcher))?;
+    Ok(Running { address, stopper, thread: Some(thread) })
+}
+
+/// A node on a thread of its own. Dropping it asks the node to stop and does not wait.
+pub struct Running {
+    address: SocketAddr,
+    stopper: mailbox::Stopper,
+    thread: Option<JoinHandle<Result<Stop, RunError>>>,
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Asks it to stop, as a signal would: the first time gently, the second time at once.
+    pub fn stop(&self) {
+        self.stopper.stop();
+    }
+
+    /// Waits until it has ended. A panic of its thread goes on here.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn join(mut self) -> Result<Stop, RunError> {
+        let thread = self.thread.take().expect("only join takes the thread, and it takes self");
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.stopper.stop();
+        }
+    }
 }

@@ -1,13 +1,23 @@
 //! What survives a restart: the identity, and what peers speak.
+//!
+//! ```text
+//!   $XDG_STATE_HOME/mutirao/                  the base, or --data-dir
+//!     3fa9c1d2-127.0.0.1-9101/                one directory a node: machine, bind address, port
+//!       lock                                  locked while the node runs; its pid and start
+//!       identity.json                         who the node is; written once
+//!       dialects.json                         what peers speak; a cache, rewritten by the Writer
+//! ```
+//!
+//! Every file is written beside its final name, synced and renamed, so that a reader finds the old or the new file
+//! whole.
 
-use crate::wire::DialectMemory;
+mod dialects;
+mod disk;
+mod error;
+mod identity;
+mod state_dir;
+mod writer;
 
-/// Writes files of the state directory on a thread of its own, so that the event loop never waits for a disk.
-pub struct Writer {}
-
-impl Writer {
-    /// Stores what peers speak. Returns at once; of several calls in a row only the last is sure to be written.
-    pub fn save_dialects(&self, _memory: &DialectMemory) {
-        todo!()
-    }
-}
+pub use error::StateError;
+pub use state_dir::{StateDir, default_base};
+pub use writer::Writer;

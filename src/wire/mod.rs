@@ -14,6 +14,7 @@
 //! ```
 
 mod address;
+mod answers;
 mod decode;
 mod dialect;
 mod encode;
@@ -24,7 +25,9 @@ mod line;
 mod message;
 
 pub use address::{Address, AddressError, Host};
+pub use decode::{Undecoded, decode};
 pub use dialect::{CloseReason, Decoded, Dialect, DialectMemory, Edge, Prepared};
+pub use encode::encode;
 pub use error::{ErrorAnswer, ErrorCode};
 pub use limits::*;
 pub use message::*;

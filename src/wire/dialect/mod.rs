@@ -1,10 +1,17 @@
 //! The edge: a pure machine per link that turns bytes into messages and messages into bytes.
 
-use std::collections::BTreeMap;
+mod edge;
+mod gen2025_2;
+pub(super) mod gen2026_1;
+mod memory;
+mod native;
+mod opening;
+mod seed;
 
-use crate::time::Time;
+use super::{Message, ServerId};
 
-use super::{Address, Message, ServerId};
+pub use edge::Edge;
+pub use memory::DialectMemory;
 
 /// A generation's wire form, as far as heartbeats and their answers differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,6 +24,27 @@ pub enum Dialect {
     Gen2025_2,
     /// 2026/1: SERVER_UUID in request and answer, `type` envelopes for loans. `2026-1`.
     Gen2026_1,
+}
+
+impl Dialect {
+    /// Every dialect, in the order of this enum.
+    pub const ALL: [Dialect; 4] = [Dialect::Native, Dialect::Seed, Dialect::Gen2025_2, Dialect::Gen2026_1];
+
+    /// Its name in `--peer host:port,dialect=NAME`, in `HELLO` and in the store: `native`, `seed`, `2025-2` or
+    /// `2026-1`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Dialect::Native => "native",
+            Dialect::Seed => "seed",
+            Dialect::Gen2025_2 => "2025-2",
+            Dialect::Gen2026_1 => "2026-1",
+        }
+    }
+
+    /// The dialect of a name.
+    pub fn parse(name: &str) -> Option<Dialect> {
+        Dialect::ALL.into_iter().find(|dialect| dialect.as_str() == name)
+    }
 }
 
 /// What the edge asks its caller to do.
@@ -52,94 +80,9 @@ pub struct Prepared {
 
 impl Prepared {
     /// The prepared answers of the node with this id.
-    pub fn new(_server_id: &ServerId) -> Prepared {
-        todo!()
-    }
-}
-
-/// The edge of one link.
-pub struct Edge {}
-
-impl Edge {
-    /// The edge of a connection that was accepted: the first bytes decide what it speaks.
-    pub fn inbound() -> Edge {
-        todo!()
-    }
-
-    /// The edge of a connection that this node opened: it speaks lines, and its heartbeats have the form of
-    /// `dialect`; `None` is not known yet: the first heartbeat has SERVER_UUID and the native extras together, which every generation understands.
-    pub fn outbound(_dialect: Option<Dialect>) -> Edge {
-        todo!()
-    }
-
-    /// Takes bytes from the front of `input` until a message is complete or `input` is empty. Call it again until
-    /// it returns `None`. Answers that need no core are appended to `out`.
-    pub fn poll(
-        &mut self,
-        _prepared: &Prepared,
-        _input: &mut &[u8],
-        _now: Time,
-        _out: &mut Vec<u8>,
-    ) -> Option<Decoded> {
-        todo!()
-    }
-
-    /// The peer will send no more: what is left counts as a line. Call it until it returns `None`.
-    pub fn finish(&mut self, _prepared: &Prepared, _now: Time, _out: &mut Vec<u8>) -> Option<Decoded> {
-        todo!()
-    }
-
-    /// The time at which [`Edge::expire`] must be called, if nothing comes before.
-    pub fn deadline(&self) -> Option<Time> {
-        todo!()
-    }
-
-    /// Acts on a deadline that has passed; does nothing before it. Call it until it returns `None`.
-    pub fn expire(&mut self, _prepared: &Prepared, _now: Time, _out: &mut Vec<u8>) -> Option<Decoded> {
-        todo!()
-    }
-
-    /// Appends `message` as a line, in the form in which the link spoke last.
-    pub fn render(&mut self, _message: &Message, _out: &mut Vec<u8>) {
-        todo!()
-    }
-
-    /// How many bare heartbeats were answered here since the last call.
-    pub fn take_heartbeats(&mut self) -> u64 {
-        todo!()
-    }
-
-    /// What the other side turned out to speak, once its heartbeat or answer has shown it.
-    pub fn spoken(&self) -> Option<Dialect> {
-        todo!()
-    }
-}
-
-/// What the peers at each address speak: told by `--peer host:port,dialect=NAME`, or found out.
-#[derive(Clone, Debug, Default)]
-pub struct DialectMemory {
-    known: BTreeMap<Address, Dialect>,
-}
-
-impl DialectMemory {
-    /// Notes what was told (`--peer`) or found out. Returns whether that is news.
-    pub fn learn(&mut self, _address: &Address, _dialect: Dialect) -> bool {
-        todo!()
-    }
-
-    /// What to speak to this address, if anything is known.
-    pub fn get(&self, _address: &Address) -> Option<Dialect> {
-        todo!()
-    }
-
-    /// The peer at this address took a connection and closed it without any answer to the heartbeat, in the form
-    /// that [`DialectMemory::get`] had named. The next call tries another form; what was told is never given up.
-    pub fn unanswered(&mut self, _address: &Address) {
-        todo!()
-    }
-
-    /// What is known, in the order of addresses, for storing.
-    pub fn known(&self) -> impl Iterator<Item = (&Address, Dialect)> {
-        self.known.iter().map(|(address, dialect)| (address, *dialect))
+    pub fn new(server_id: &ServerId) -> Prepared {
+        let mut bare_heartbeat = Vec::new();
+        seed::alive(server_id, None, &mut bare_heartbeat);
+        Prepared { bare_heartbeat }
     }
 }

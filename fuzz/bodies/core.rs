@@ -1,0 +1,158 @@
+// Body of the fuzz target `core`, shared with the test that replays its corpus.
+//
+// The bytes are a program: each operation is one input to a node, or an answer to what the node asked for. Whatever
+// the order, the node must not panic, must not contradict itself (its invariants are checked in debug builds), must
+// name deadlines that a tick satisfies, and must do the same when it is given the same again.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mutirao::core::{Command, Config, Identity, Input, LinkId, LoadSample, Node, Output};
+use mutirao::time::Time;
+use mutirao::wire::{
+    Body, ErrorAnswer, ErrorCode, Heartbeat, HeartbeatAnswer, LoadReport, Message, NodesQuery, Permille, Presence,
+    RequestId, Role, ServerId,
+};
+
+/// Reads the program byte by byte; zeros after its end.
+struct Program<'a>(&'a [u8]);
+
+impl Program<'_> {
+    fn byte(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *first
+    }
+
+    fn number(&mut self) -> u64 {
+        u64::from(self.byte()) << 8 | u64::from(self.byte())
+    }
+
+    fn link(&mut self, opened: &VecDeque<LinkId>) -> LinkId {
+        let n = usize::from(self.byte());
+        if n % 4 == 3 || opened.is_empty() { LinkId(n as u64) } else { opened[n % opened.len()] }
+    }
+}
+
+fn server_id(n: u8) -> ServerId {
+    let name = if n % 8 == 0 { "self".to_owned() } else { format!("peer-{}", n % 8) };
+    ServerId::new(name).expect("a short name")
+}
+
+fn socket(n: u8) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, n % 4 + 1], 9100 + u16::from(n % 8)))
+}
+
+fn presence(n: u8, m: u8) -> Option<Box<Presence>> {
+    let presence = Presence {
+        server_id: server_id(n),
+        name: "somebody".to_owned(),
+        address: mutirao::wire::Address::of(socket(m)),
+        role: if m % 2 == 0 { Role::Master } else { Role::Worker },
+        group: "default".to_owned(),
+        load: LoadReport { cpu: Permille::new(u64::from(m) * 4), ..LoadReport::default() },
+    };
+    (m % 3 != 0).then(|| Box::new(presence))
+}
+
+fn body(program: &mut Program<'_>) -> Body {
+    let (n, m) = (program.byte(), program.byte());
+    match program.byte() % 12 {
+        0 | 1 => Body::Heartbeat(Heartbeat { sender: Some(server_id(n)), presence: presence(n, m) }),
+        2..=4 => Body::HeartbeatAnswer(HeartbeatAnswer { server_id: server_id(n), presence: presence(n, m) }),
+        5 => Body::Hello,
+        6 => Body::Nodes(NodesQuery { server_id: (m % 2 == 0).then(|| server_id(n)), ..NodesQuery::default() }),
+        7 => Body::Load,
+        8 => Body::Events,
+        9 => Body::Leave { server_id: server_id(n) },
+        10 => Body::Error(Box::new(ErrorAnswer::new("HEARTBEAT", ErrorCode::Other("X".to_owned()), "no"))),
+        _ => Body::EventsAnswer { seq: u64::from(n) },
+    }
+}
+
+fn run(bytes: &[u8]) -> Vec<Output> {
+    let mut program = Program(bytes);
+    let peers = (0..program.byte() % 5).map(|n| mutirao::wire::Address::of(socket(n))).collect();
+    let identity = Identity { server_id: server_id(0), name: "me".to_owned() };
+    let config = Config { peers, ..Config::default() };
+    let mut now = Time::ZERO;
+    let mut node = Node::new(config, identity, u64::from(program.byte()), now).expect("lawful settings");
+    let (mut asked, mut opened, mut trace) = (VecDeque::new(), VecDeque::new(), Vec::new());
+    while !program.0.is_empty() {
+        let input = match program.byte() % 16 {
+            0 => {
+                now = now + Duration::from_millis(program.number());
+                Input::Tick
+            }
+            1 => {
+                now = now + Duration::from_secs(program.number());
+                Input::Tick
+            }
+            2 => {
+                now = node.deadline().unwrap_or(now).max(now);
+                Input::Tick
+            }
+            3 | 4 => match asked.pop_front() {
+                Some(link) => {
+                    opened.push_back(link);
+                    Input::LinkOpened { link, local: socket(0), remote: socket(program.byte()) }
+                }
+                None => Input::Tick,
+            },
+            5 => match asked.pop_front() {
+                Some(link) => Input::LinkRefused { link, reason: "refused".to_owned() },
+                None => Input::LinkRefused { link: program.link(&opened), reason: "never asked".to_owned() },
+            },
+            6 => {
+                let link = LinkId(u64::from(program.byte()) * 2);
+                opened.push_back(link);
+                Input::LinkOpened { link, local: socket(0), remote: socket(program.byte()) }
+            }
+            7 => {
+                let link = program.link(&opened);
+                opened.retain(|known| *known != link);
+                Input::LinkClosed { link, reason: "closed".to_owned() }
+            }
+            8 => Input::HeartbeatsAnswered { count: program.number() },
+            9 => Input::Datagram { from: socket(1), bytes: vec![program.byte()] },
+            10 => {
+                let cpu = Permille::new(program.number());
+                Input::LoadSample(LoadSample { cpu, memory: cpu })
+            }
+            11 => Input::Queue { pending: program.number(), running: 0, workers: 0 },
+            12 if program.byte() == 255 => Input::Command(Command::Stop),
+            _ => {
+                let id = (program.byte() % 4 == 0).then(|| RequestId::new(program.byte().to_string())).flatten();
+                Input::Message { link: program.link(&opened), message: Message { id, body: body(&mut program) } }
+            }
+        };
+        let ticked = input == Input::Tick;
+        node.handle(input, now);
+        while let Some(output) = node.poll_output() {
+            match &output {
+                Output::Open { link, .. } => asked.push_back(*link),
+                Output::Close { link } => {
+                    asked.retain(|known| known != link);
+                    opened.retain(|known| known != link);
+                }
+                _ => {}
+            }
+            trace.push(output);
+            assert!(trace.len() < 1_000_000, "one program never makes that much");
+        }
+        node.check_invariants();
+        if ticked {
+            assert!(node.deadline().is_none_or(|due| due > now), "a tick leaves nothing due");
+        }
+        let registry = node.registry(now);
+        assert!(registry.is_sorted_by(|a, b| a.key < b.key), "each key stands once, in order");
+        opened.truncate(64);
+    }
+    trace
+}
+
+/// Runs the program twice: it must not panic, and do the same both times.
+pub fn check(bytes: &[u8]) {
+    assert_eq!(run(bytes), run(bytes), "same inputs, same outputs");
+}

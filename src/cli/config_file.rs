@@ -1,0 +1,79 @@
+//! The configuration file: TOML with the names of the options as keys.
+//!
+//! ```toml
+//! port = 9101
+//! peer = ["127.0.0.1:9102", "lab-7:9101,dialect=2025-2"]
+//! interval = 2
+//! timeout = "6s"
+//! ```
+
+use std::fs;
+use std::path::Path;
+
+use super::options::{OptionError, RunArgs};
+
+/// Reads the file. Errors name it, and the line and key that are wrong.
+pub(super) fn read(path: &Path) -> Result<RunArgs, OptionError> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| OptionError(format!("--config {}: cannot be read: {error}", path.display())))?;
+    parse(&text).map_err(|what| OptionError(format!("--config {}: {what}", path.display())))
+}
+
+fn parse(text: &str) -> Result<RunArgs, String> {
+    toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::options::{LogLevel, Output};
+    use crate::cli::values::Span;
+    use std::time::Duration;
+
+    #[test]
+    fn every_option_has_its_key() {
+        let args = parse(
+            "port = 9102\nhost = '::1'\npeer = ['127.0.0.1:9101', 'a:1,dialect=seed']\nadvertise = 'lab'\n\
+             insecure = true\ninterval = 0.5\ntimeout = '3s'\nforget = 60\nname = 'b'\ngroup = 'g'\ndata-dir = 'd'\n\
+             fresh = false\nephemeral = true\ncapacity = 10\nrelease = 5\nhold = '500ms'\ncpu-threshold = 62.5\n\
+             log-level = 'debug'\noutput = 'json'\n",
+        )
+        .unwrap();
+        assert_eq!((args.port, args.insecure, args.ephemeral), (Some(9102), Some(true), Some(true)));
+        assert_eq!(args.interval, Some(Span(Duration::from_millis(500))));
+        assert_eq!(args.peer.as_ref().map(|peers| peers.iter().map(|peers| peers.0.len()).sum()), Some(2));
+        assert_eq!((args.log_level, args.output), (Some(LogLevel::Debug), Some(Output::Json)));
+        // A key that was forgotten here would be `None`: only the file's own path is.
+        let debug = format!("{args:?}");
+        assert_eq!(debug.matches("None").count(), 1 + 1, "config, and the dialect of the first peer: {debug}");
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = parse("port = 1\nintervall = 2\n").unwrap_err();
+        assert!(error.contains("line 2") && error.contains("intervall") && error.contains("interval"), "{error}");
+        assert!(parse("config = 'other.toml'").is_err(), "a file includes no other");
+    }
+
+    #[test]
+    fn a_bad_value_is_explained_with_its_line() {
+        for (text, what) in [
+            ("\nport = 70000", "65535"),
+            ("\npeer = ['127.0.0.1']", "has no port"),
+            ("\ninterval = 'soon'", "expected seconds"),
+            ("\ninterval = true", "seconds"),
+            ("\ninterval = -1", "expected a duration"),
+            ("\nlog-level = 'loud'", "expected one of"),
+            ("\nport 7", "line 2"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(what) && error.contains("line 2"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = read(Path::new("/nowhere/node.toml")).unwrap_err().0;
+        assert!(error.starts_with("--config /nowhere/node.toml: cannot be read"), "{error}");
+    }
+}

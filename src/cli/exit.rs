@@ -1,0 +1,27 @@
+//! Exit codes, one meaning each.
+
+/// All went well; or the node was told to stop and said goodbye.
+pub const OK: u8 = 0;
+/// It failed while it ran: no answer, an error answer, or the system refused.
+pub const FAILURE: u8 = 1;
+/// The command line, the environment or the configuration file is wrong. Nothing was started.
+pub const USAGE: u8 = 2;
+/// Another process listens on the port. Nothing was changed.
+pub const PORT_TAKEN: u8 = 3;
+/// Another process holds the state directory. Nothing was changed.
+pub const STATE_IN_USE: u8 = 4;
+/// The state cannot be read or is damaged. Nothing was changed.
+pub const STATE_UNUSABLE: u8 = 5;
+/// Ended at once by a second Ctrl-C; the shell's number for SIGINT.
+pub const INTERRUPTED: u8 = 130;
+
+/// Every code with its meaning, as `--help` and the man page tell it.
+pub const TABLE: [(u8, &str); 7] = [
+    (OK, "all went well"),
+    (FAILURE, "failed while it ran: no answer, an error answer, or the system refused"),
+    (USAGE, "wrong command line, environment or configuration file"),
+    (PORT_TAKEN, "port taken by another process"),
+    (STATE_IN_USE, "state in use by another process"),
+    (STATE_UNUSABLE, "state unreadable or damaged (see --fresh)"),
+    (INTERRUPTED, "ended at once by a second Ctrl-C"),
+];

@@ -1,0 +1,120 @@
+//! What `--help` and the man page teach beside the options, and the two names of the program.
+
+use std::env;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+use super::exit;
+
+/// The names under which the program is installed. `node` is also the name of Node.js, hence the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProgramName {
+    /// `node`
+    Node,
+    /// `mutirao`
+    Mutirao,
+}
+
+impl ProgramName {
+    /// The name as typed.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            ProgramName::Node => "node",
+            ProgramName::Mutirao => "mutirao",
+        }
+    }
+
+    /// The name under which this process was called; `node` where it is another.
+    pub(super) fn called() -> ProgramName {
+        env::args_os().next().map_or(ProgramName::Node, |path| ProgramName::of(Path::new(&path)))
+    }
+
+    fn of(path: &Path) -> ProgramName {
+        match path.file_stem() {
+            Some(stem) if stem == ProgramName::Mutirao.as_str() => ProgramName::Mutirao,
+            _ => ProgramName::Node,
+        }
+    }
+}
+
+/// The part of `--help` before the options.
+pub(super) fn long_about() -> &'static str {
+    "A node of mutirão: it listens on one TCP port, asks its peers every interval whether they are alive, and keeps a \
+     registry of who answers, how fast, and how busy they are. Anyone can ask it, in lines of JSON.\n\n\
+     Without a subcommand a node is run until Ctrl-C or SIGTERM, which tells the peers goodbye; a second Ctrl-C ends \
+     it at once."
+}
+
+/// The part of `--help` after the options.
+pub(super) fn after(name: ProgramName) -> String {
+    let name = name.as_str();
+    let codes: String = exit::TABLE.iter().map(|(code, meaning)| format!("  {code:>3}  {meaning}\n")).collect();
+    format!(
+        "\
+Examples:
+  Two nodes, each in a terminal of its own; close one and the other shows TIMEOUT, start it again and it is ALIVE:
+    {name} --port 9101 --peer 127.0.0.1:9102
+    {name} --port 9102 --peer 127.0.0.1:9101
+
+  Ask one of them, from a third terminal:
+    printf '{{\"TASK\":\"HEARTBEAT\"}}\\n' | nc 127.0.0.1 9101
+    {name} send 127.0.0.1:9101 LOAD
+    {name} send --follow 127.0.0.1:9101 EVENTS
+    {name} status 127.0.0.1:9101
+
+  A peer of an older generation, whose dialect is known beforehand:
+    {name} --peer lab-7:9101,dialect=2025-2
+
+Where options come from:
+  Each option is also an environment variable, NODE_ and its name (NODE_PORT, NODE_DATA_DIR), and a key of the TOML
+  file that --config names (port, data-dir). The command line counts more than the environment, the environment more
+  than the file, the file more than the default. For --peer the whole list of the source that counts most is taken.
+  An empty variable is no value; a flag is turned off again by --ephemeral=false.
+    port = 9101
+    peer = [\"127.0.0.1:9102\", \"lab-7:9101,dialect=2025-2\"]
+    timeout = \"6s\"
+
+State:
+  The id of a node survives restarts. It is kept in a directory for this machine, address and port under
+  $XDG_STATE_HOME/mutirao (~/.local/state/mutirao; on macOS ~/Library/Application Support/mutirao, on Windows
+  %LOCALAPPDATA%\\mutirao), or under --data-dir. With --port 0 nothing is kept, save with --data-dir.
+
+Exit codes:
+{codes}"
+    )
+}
+
+/// Writes a generated text to standard output. A reader that has enough of it is no failure.
+pub(super) fn print(text: &[u8]) -> ExitCode {
+    match io::stdout().write_all(text).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("error: standard output: {error}");
+            ExitCode::from(exit::FAILURE)
+        }
+        _ => ExitCode::from(exit::OK),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_goes_by_the_name_it_was_called_by() {
+        assert_eq!(ProgramName::of(Path::new("/usr/bin/mutirao")), ProgramName::Mutirao);
+        assert_eq!(ProgramName::of(Path::new("target/debug/node")), ProgramName::Node);
+        assert_eq!(ProgramName::of(Path::new("something-else")), ProgramName::Node);
+    }
+
+    #[test]
+    fn help_shows_examples_under_the_name_and_every_exit_code() {
+        let text = after(ProgramName::Mutirao);
+        assert!(text.contains("mutirao --port 9101 --peer 127.0.0.1:9102"));
+        for (code, meaning) in exit::TABLE {
+            assert!(text.contains(&format!("{code:>3}  {meaning}")), "{code}");
+        }
+    }
+}

@@ -1,0 +1,476 @@
+//! The options of a node: where they come from, their defaults, and whether they fit together.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use super::values::{Advertise, BindHost, Label, Peer, Peers, Percent, Span};
+use crate::core::{Config, LoadConfig};
+use crate::wire::{Address, Permille, Role};
+
+/// Shortest and longest `--interval`.
+const INTERVAL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(3600));
+/// Longest `--timeout`.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// Longest `--hold`.
+const MAX_HOLD: Duration = Duration::from_secs(3600);
+/// Largest `--capacity`.
+const MAX_CAPACITY: u64 = 1_000_000_000;
+
+/// The options of a node as one source gives them: the command line with the environment, or the file. What a source
+/// does not say is `None`.
+#[derive(Args, Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RunArgs {
+    /// TCP port to listen on; 0 takes any free one [default: 9101]
+    #[arg(long, env = "NODE_PORT", value_name = "PORT", help_heading = "Network")]
+    pub(super) port: Option<u16>,
+
+    /// IP address to listen on, or localhost [default: 127.0.0.1]
+    #[arg(long, env = "NODE_HOST", value_name = "IP", help_heading = "Network")]
+    pub(super) host: Option<BindHost>,
+
+    /// A peer to call, for ever; repeat it for more. What the peer speaks is found out, or said by dialect
+    /// (native, seed, 2025-2, 2026-1). NODE_PEER separates peers by spaces
+    #[arg(long, env = "NODE_PEER", value_name = "HOST:PORT[,dialect=NAME]", help_heading = "Network")]
+    pub(super) peer: Option<Vec<Peers>>,
+
+    /// What peers are told to call instead of the address that is listened on
+    #[arg(long, env = "NODE_ADVERTISE", value_name = "HOST[:PORT]", help_heading = "Network")]
+    pub(super) advertise: Option<Advertise>,
+
+    /// Listen on an address that others reach although nothing asks them for a secret (a classroom)
+    #[arg(long, env = "NODE_INSECURE", value_name = "BOOL", help_heading = "Network",
+          num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = BoolishValueParser::new())]
+    pub(super) insecure: Option<bool>,
+
+    /// Time between two heartbeats to a peer, in seconds or as 500ms, 2s, 1m; below --timeout [default: 2]
+    #[arg(long, env = "NODE_INTERVAL", value_name = "SECONDS", help_heading = "Heartbeats")]
+    pub(super) interval: Option<Span>,
+
+    /// Silence after which a peer is TIMEOUT, counted from its last answer [default: 6]
+    #[arg(long, env = "NODE_TIMEOUT", value_name = "SECONDS", help_heading = "Heartbeats")]
+    pub(super) timeout: Option<Span>,
+
+    /// Time after which a peer that is gone and was not configured is forgotten [default: 600, or twice --timeout
+    /// where that is longer]
+    #[arg(long, env = "NODE_FORGET", value_name = "SECONDS", help_heading = "Heartbeats")]
+    pub(super) forget: Option<Span>,
+
+    /// Name for people to read [default: the first eight characters of the id]
+    #[arg(long, env = "NODE_NAME", value_name = "NAME", help_heading = "Identity and state")]
+    pub(super) name: Option<Label>,
+
+    /// Group of masters that this node belongs to [default: default]
+    #[arg(long, env = "NODE_GROUP", value_name = "NAME", help_heading = "Identity and state")]
+    pub(super) group: Option<Label>,
+
+    /// Directory under which the state is kept, one directory a machine, address and port in it
+    /// [default: $XDG_STATE_HOME/mutirao, or the system's like]
+    #[arg(long, env = "NODE_DATA_DIR", value_name = "DIR", help_heading = "Identity and state")]
+    pub(super) data_dir: Option<PathBuf>,
+
+    /// Discard the stored state and begin with a new id
+    #[arg(long, env = "NODE_FRESH", value_name = "BOOL", help_heading = "Identity and state",
+          num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = BoolishValueParser::new())]
+    pub(super) fresh: Option<bool>,
+
+    /// Keep nothing on disk: a new id at each start
+    #[arg(long, env = "NODE_EPHEMERAL", value_name = "BOOL", help_heading = "Identity and state",
+          num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = BoolishValueParser::new())]
+    pub(super) ephemeral: Option<bool>,
+
+    /// Waiting jobs above which the node is saturated [default: 100]
+    #[arg(long, env = "NODE_CAPACITY", value_name = "JOBS", help_heading = "Load")]
+    pub(super) capacity: Option<u64>,
+
+    /// Waiting jobs below which it is not saturated any more [default: 60 % of --capacity]
+    #[arg(long, env = "NODE_RELEASE", value_name = "JOBS", help_heading = "Load")]
+    pub(super) release: Option<u64>,
+
+    /// How long either must last before it counts [default: 2]
+    #[arg(long, env = "NODE_HOLD", value_name = "SECONDS", help_heading = "Load")]
+    pub(super) hold: Option<Span>,
+
+    /// CPU of the machine above which the node is hot; 0 is never [default: 70]
+    #[arg(long, env = "NODE_CPU_THRESHOLD", value_name = "PERCENT", help_heading = "Load")]
+    pub(super) cpu_threshold: Option<Percent>,
+
+    /// How much to log [default: info]
+    #[arg(long, env = "NODE_LOG_LEVEL", value_name = "LEVEL", help_heading = "Output")]
+    pub(super) log_level: Option<LogLevel>,
+
+    /// Form of the registry on standard output; auto is a table on a terminal and text elsewhere [default: auto]
+    #[arg(long, env = "NODE_OUTPUT", value_name = "FORM", help_heading = "Output")]
+    pub(super) output: Option<Output>,
+
+    /// Configuration file (TOML) with the names of these options as keys
+    #[arg(long, env = "NODE_CONFIG", value_name = "FILE", help_heading = "Output")]
+    #[serde(skip)]
+    pub(super) config: Option<PathBuf>,
+}
+
+/// `--log-level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LogLevel {
+    /// Nothing.
+    Off,
+    /// What stops something.
+    Error,
+    /// What somebody should act on.
+    Warn,
+    /// What somebody may want to know.
+    Info,
+    /// What who looks for a fault wants to know.
+    Debug,
+    /// Everything, of the libraries too.
+    Trace,
+}
+
+/// `--output`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Output {
+    /// A table on a terminal, text elsewhere.
+    Auto,
+    /// A live table.
+    Table,
+    /// A line for each registry, in the seed's form.
+    Text,
+    /// JSON lines, for programs.
+    Json,
+}
+
+impl RunArgs {
+    /// These options, completed by those of a source that counts less.
+    pub(super) fn or(self, other: RunArgs) -> RunArgs {
+        macro_rules! each {
+            ($($field:ident),*) => { RunArgs { $($field: self.$field.or(other.$field)),* } };
+        }
+        each!(
+            port,
+            host,
+            peer,
+            advertise,
+            insecure,
+            interval,
+            timeout,
+            forget,
+            name,
+            group,
+            data_dir,
+            fresh,
+            ephemeral,
+            capacity,
+            release,
+            hold,
+            cpu_threshold,
+            log_level,
+            output,
+            config
+        )
+    }
+}
+
+/// Why options cannot be used: which one, and what was expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OptionError(pub(super) String);
+
+impl fmt::Display for OptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where the state of a node is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum StatePlace {
+    /// Nowhere.
+    Memory,
+    /// Under the default directory.
+    Default,
+    /// Under this directory.
+    Under(PathBuf),
+}
+
+/// The options of a node, complete and fitting together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Options {
+    /// Where to listen; port 0 is any free one.
+    pub(super) bind: SocketAddr,
+    /// The peers to call.
+    pub(super) peers: Vec<Peer>,
+    /// What peers are told to call.
+    pub(super) advertise: Option<Advertise>,
+    /// Whether `bind` is open to others, which `--insecure` allowed.
+    pub(super) open: bool,
+    /// Time between heartbeats.
+    pub(super) interval: Duration,
+    /// Silence after which a peer is TIMEOUT.
+    pub(super) timeout: Duration,
+    /// Time after which a peer that is gone is forgotten.
+    pub(super) forget: Duration,
+    /// Name, where one was given.
+    pub(super) name: Option<String>,
+    /// Group.
+    pub(super) group: String,
+    /// Where state is kept.
+    pub(super) state: StatePlace,
+    /// Whether stored state is discarded.
+    pub(super) fresh: bool,
+    /// Thresholds.
+    pub(super) load: LoadConfig,
+    /// How much to log.
+    pub(super) log_level: LogLevel,
+    /// Form of the output.
+    pub(super) output: Output,
+}
+
+impl Options {
+    /// Fills in the defaults and checks every option, alone and with its neighbours.
+    pub(super) fn resolve(args: RunArgs) -> Result<Options, OptionError> {
+        let bind = SocketAddr::new(
+            args.host.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |host| host.0),
+            args.port.unwrap_or(9101),
+        );
+        let open = !bind.ip().to_canonical().is_loopback();
+        check(!open || args.insecure == Some(true), || {
+            format!(
+                "--host {}: others can reach this address, and there are no secrets yet by which the node could tell \
+                 who may use it; add --insecure to open it all the same (a classroom), or stay on 127.0.0.1",
+                bind.ip()
+            )
+        })?;
+
+        let interval = args.interval.map_or(Duration::from_secs(2), |span| span.0);
+        let timeout = args.timeout.map_or(Duration::from_secs(6), |span| span.0);
+        let range = INTERVAL.0..=INTERVAL.1;
+        check(range.contains(&interval), || format!("--interval {}: expected 10 ms to 1 h", Span(interval)))?;
+        check(timeout <= MAX_TIMEOUT, || format!("--timeout {}: expected at most 24 h", Span(timeout)))?;
+        check(interval < timeout, || {
+            format!(
+                "--interval {} is not below --timeout {}; expected less, such as a third of it, or no peer could ever \
+                 answer in time",
+                Span(interval),
+                Span(timeout)
+            )
+        })?;
+        let forget = args.forget.map_or(Duration::from_secs(600).max(timeout * 2), |span| span.0);
+        check(forget > timeout, || {
+            format!("--forget {} is not above --timeout {}; expected more", Span(forget), Span(timeout))
+        })?;
+
+        let capacity = args.capacity.unwrap_or(100);
+        check((1..=MAX_CAPACITY).contains(&capacity), || {
+            format!("--capacity {capacity}: expected 1 to {MAX_CAPACITY} jobs")
+        })?;
+        let release = args.release.unwrap_or((capacity * 60 / 100).max(1));
+        check((1..=capacity).contains(&release), || {
+            format!("--release {release}: expected 1 to --capacity {capacity} jobs")
+        })?;
+        let hold = args.hold.map_or(Duration::from_secs(2), |span| span.0);
+        check(hold <= MAX_HOLD, || format!("--hold {}: expected at most 1 h", Span(hold)))?;
+        let cpu_threshold = args.cpu_threshold.map_or(Permille::new(700), |percent| percent.0);
+
+        let (fresh, ephemeral) = (args.fresh == Some(true), args.ephemeral == Some(true));
+        check(!(fresh && ephemeral), || {
+            "--fresh discards what is stored and --ephemeral leaves it alone; expected one of them".to_owned()
+        })?;
+        let state = match (ephemeral, args.data_dir) {
+            (true, _) => StatePlace::Memory,
+            (false, Some(dir)) => StatePlace::Under(dir),
+            // Nobody could find the state of a port that is another one at each start.
+            (false, None) if bind.port() == 0 => StatePlace::Memory,
+            (false, None) => StatePlace::Default,
+        };
+
+        Ok(Options {
+            bind,
+            peers: peers(args.peer.unwrap_or_default())?,
+            advertise: args.advertise,
+            open,
+            interval,
+            timeout,
+            forget,
+            name: args.name.map(|label| label.0),
+            group: args.group.map_or_else(|| "default".to_owned(), |label| label.0),
+            state,
+            fresh,
+            load: LoadConfig { capacity, release, hold, cpu_threshold },
+            log_level: args.log_level.unwrap_or(LogLevel::Info),
+            output: args.output.unwrap_or(Output::Auto),
+        })
+    }
+
+    /// The settings of the core for a listener that got the address `bound`.
+    pub(super) fn config(&self, bound: SocketAddr) -> Config {
+        let advertise = self.advertise.as_ref();
+        Config {
+            interval: self.interval,
+            timeout: self.timeout,
+            peers: self.peers.iter().map(|peer| peer.address.clone()).collect(),
+            bind: bound,
+            advertise: advertise
+                .map(|told| Address { host: told.host.clone(), port: told.port.unwrap_or_else(|| bound.port()) }),
+            role: Role::Master,
+            group: self.group.clone(),
+            forget: self.forget,
+            load: self.load.clone(),
+        }
+    }
+}
+
+/// The peers of all values, each address once. Two dialects for one address contradict each other.
+fn peers(values: Vec<Peers>) -> Result<Vec<Peer>, OptionError> {
+    let mut peers: Vec<Peer> = Vec::new();
+    for peer in values.into_iter().flat_map(|value| value.0) {
+        match peers.iter_mut().find(|known| known.address == peer.address) {
+            None => peers.push(peer),
+            Some(known) => {
+                check(known.dialect.is_none() || peer.dialect.is_none() || known.dialect == peer.dialect, || {
+                    format!("--peer {}: named twice with different dialects; expected one", peer.address)
+                })?;
+                known.dialect = known.dialect.or(peer.dialect);
+            }
+        }
+    }
+    Ok(peers)
+}
+
+fn check(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), OptionError> {
+    if holds { Ok(()) } else { Err(OptionError(otherwise())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    fn resolve(line: &str) -> Result<Options, OptionError> {
+        let words = std::iter::once("node").chain(line.split_whitespace());
+        Options::resolve(Line::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}")).run)
+    }
+
+    fn refusal(line: &str) -> String {
+        resolve(line).unwrap_err().0
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_documentation() {
+        let options = resolve("").unwrap();
+        assert_eq!(options.bind, "127.0.0.1:9101".parse().unwrap());
+        assert_eq!((options.interval, options.timeout), (Duration::from_secs(2), Duration::from_secs(6)));
+        assert_eq!((options.load.capacity, options.load.release), (100, 60));
+        assert_eq!((options.load.hold, options.load.cpu_threshold), (Duration::from_secs(2), Permille::new(700)));
+        assert_eq!((options.forget, options.group.as_str()), (Duration::from_secs(600), "default"));
+        assert_eq!((options.state, options.fresh, options.open), (StatePlace::Default, false, false));
+    }
+
+    #[test]
+    fn each_bad_setting_is_refused_by_its_name() {
+        for (line, what) in [
+            ("--interval 6", "--interval 6 s is not below --timeout 6 s"),
+            ("--interval 2 --timeout 1", "--interval 2 s is not below --timeout 1 s"),
+            ("--interval 1ms", "--interval 0.001 s: expected 10 ms to 1 h"),
+            ("--interval 2h --timeout 3h", "expected 10 ms to 1 h"),
+            ("--timeout 25h", "--timeout 90000 s: expected at most 24 h"),
+            ("--forget 6", "--forget 6 s is not above --timeout 6 s"),
+            ("--capacity 0", "--capacity 0: expected 1 to"),
+            ("--release 101", "--release 101: expected 1 to --capacity 100"),
+            ("--release 0", "--release 0: expected"),
+            ("--hold 2h", "--hold 7200 s: expected at most 1 h"),
+            ("--fresh --ephemeral", "expected one of them"),
+            ("--host 0.0.0.0", "add --insecure"),
+            ("--host 192.168.1.7 --insecure=false", "add --insecure"),
+            ("--peer a:1,dialect=seed --peer a:1,dialect=2025-2", "different dialects"),
+        ] {
+            let refusal = refusal(line);
+            assert!(refusal.contains(what), "{line}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn bad_words_are_refused_by_the_parser_with_what_was_expected() {
+        for (line, what) in [
+            (["--peer", "127.0.0.1"], "has no port"),
+            (["--interval", "soon"], "expected seconds"),
+            (["--host", "lab"], "or localhost"),
+            (["--cpu-threshold", "101"], "0 to 100"),
+            (["--port", "70000"], "65535"),
+            (["--name", "a\tb"], "control characters"),
+            (["--intervall", "2"], "--interval"),
+        ] {
+            let error = Line::try_parse_from(["node"].into_iter().chain(line)).map(|_| ()).unwrap_err();
+            assert_eq!(error.exit_code(), i32::from(super::super::exit::USAGE));
+            assert!(error.to_string().contains(what), "{line:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_open_address_wants_insecure_and_a_loopback_one_does_not() {
+        assert!(resolve("--host 0.0.0.0 --insecure").unwrap().open);
+        for host in ["127.0.0.2", "::1", "localhost", "::ffff:127.0.0.1"] {
+            assert!(!resolve(&format!("--host {host}")).unwrap().open, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_port_of_chance_keeps_no_state_unless_told_where() {
+        assert_eq!(resolve("--port 0").unwrap().state, StatePlace::Memory);
+        assert_eq!(resolve("--port 0 --data-dir d").unwrap().state, StatePlace::Under("d".into()));
+        assert_eq!(resolve("--ephemeral --data-dir d").unwrap().state, StatePlace::Memory);
+    }
+
+    #[test]
+    fn an_advertised_host_without_port_takes_the_bound_one() {
+        let advertised = |line: &str| {
+            let config = resolve(line).unwrap().config("127.0.0.1:4000".parse().unwrap());
+            config.advertise.map(|address| address.to_string())
+        };
+        assert_eq!(advertised("--port 0 --advertise lab").as_deref(), Some("lab:4000"));
+        assert_eq!(advertised("--advertise lab:7").as_deref(), Some("lab:7"));
+        assert_eq!(advertised(""), None);
+    }
+
+    #[test]
+    fn a_peer_named_twice_is_called_once() {
+        let options = resolve("--peer a:1 --peer b:2,dialect=seed --peer a:1,dialect=native").unwrap();
+        assert_eq!(options.peers.len(), 2);
+        assert_eq!(options.peers[0].dialect, Some(crate::wire::Dialect::Native));
+    }
+
+    #[test]
+    fn release_follows_capacity_and_forget_follows_timeout() {
+        assert_eq!(resolve("--capacity 1").unwrap().load.release, 1);
+        assert_eq!(resolve("--capacity 50").unwrap().load.release, 30);
+        assert_eq!(resolve("--timeout 1h").unwrap().forget, Duration::from_secs(7200));
+    }
+
+    #[test]
+    fn the_source_that_counts_more_wins_option_by_option() {
+        let args = |line: &str| Line::try_parse_from(line.split_whitespace()).unwrap().run;
+        let upper = args("node --port 1 --ephemeral=false --peer a:1");
+        let lower = args("node --port 2 --ephemeral --peer b:2 --interval 1");
+        let merged = upper.or(lower);
+        assert_eq!(
+            (merged.port, merged.ephemeral, merged.interval),
+            (Some(1), Some(false), Some("1".parse().unwrap()))
+        );
+        assert_eq!(merged.peer.unwrap()[0].0[0].address.to_string(), "a:1");
+    }
+}

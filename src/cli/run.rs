@@ -1,0 +1,218 @@
+//! `node` without a subcommand: runs a node.
+//!
+//! The order at the start matters. The port first: if another node has it, its state is not even looked at. Then the
+//! state, whose place depends on the port that was got. Then the announcement: who reads it can talk to the node.
+
+use std::process::ExitCode;
+
+use uuid::Uuid;
+
+use super::config_file;
+use super::console::Console;
+use super::exit;
+use super::options::{OptionError, Options, RunArgs, StatePlace};
+use super::table::age_text;
+use crate::core::Identity;
+use crate::net::{self, BindError, Listener, RunError, Settings};
+use crate::store::{StateDir, StateError, Writer, default_base};
+use crate::wire::{Address, DialectMemory, ServerId};
+
+/// Why no node ran, or why it ended.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Options(OptionError),
+    #[error("{0}; pick another --port, or stop that process")]
+    PortTaken(BindError),
+    #[error("{0}")]
+    Bind(BindError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error("the console cannot be started: {0}")]
+    Console(std::io::Error),
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Options(_) | Failure::Run(RunError::Config(_)) => exit::USAGE,
+            Failure::PortTaken(_) => exit::PORT_TAKEN,
+            Failure::State(StateError::InUse { .. }) => exit::STATE_IN_USE,
+            Failure::State(_) => exit::STATE_UNUSABLE,
+            Failure::Bind(_) | Failure::Run(RunError::Io(_)) | Failure::Console(_) => exit::FAILURE,
+        }
+    }
+}
+
+/// Runs a node until it is told to stop.
+pub(super) fn run(args: RunArgs) -> ExitCode {
+    match options(args).and_then(|options| run_node(&options)) {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// The options of all sources together.
+fn options(args: RunArgs) -> Result<Options, Failure> {
+    let file = args.config.as_deref().map(config_file::read).transpose().map_err(Failure::Options)?;
+    Options::resolve(args.or(file.unwrap_or_default())).map_err(Failure::Options)
+}
+
+fn run_node(options: &Options) -> Result<(), Failure> {
+    let listener = Listener::bind(options.bind).map_err(|error| match error {
+        BindError::Taken(_) => Failure::PortTaken(error),
+        BindError::Other(..) => Failure::Bind(error),
+    })?;
+    let config = options.config(listener.local_addr());
+    let address = Address::of(config.bind).to_string();
+    let mut console = Console::start(options.output, options.log_level, &address).map_err(Failure::Console)?;
+
+    let outcome = open_state(options, &listener).and_then(|state| {
+        let name = options.name.clone().unwrap_or_else(|| state.server_id.short().to_owned());
+        let identity = Identity { server_id: state.server_id, name };
+        console.announce(&identity, &address);
+        if options.open {
+            log::warn!("--insecure: {address} is open to others, and nothing asks them for a secret");
+        }
+        let mut dialects = state.dialects;
+        for peer in &options.peers {
+            if let Some(dialect) = peer.dialect {
+                dialects.tell(&peer.address, dialect);
+            }
+        }
+        let settings = Settings { config, identity, seed: seed(), dialects, writer: state.writer };
+        let outcome = net::run(listener, settings, &mut console);
+        // Locked until here: the writer, which `net::run` has dropped, wrote into it.
+        drop(state.dir);
+        Ok(outcome?)
+    });
+    // What was logged comes before the error that ends it all.
+    console.finish();
+    outcome
+}
+
+/// What a node is made of that outlives it.
+struct State {
+    dir: Option<StateDir>,
+    server_id: ServerId,
+    dialects: DialectMemory,
+    writer: Option<Writer>,
+}
+
+fn open_state(options: &Options, listener: &Listener) -> Result<State, Failure> {
+    let base = match &options.state {
+        StatePlace::Memory => {
+            log::info!("state: none is kept");
+            let server_id = StateDir::ephemeral_identity();
+            return Ok(State { dir: None, server_id, dialects: DialectMemory::default(), writer: None });
+        }
+        StatePlace::Default => default_base()?,
+        StatePlace::Under(base) => base.clone(),
+    };
+    let dir = StateDir::open(&base, listener.local_addr())?;
+    Ok(read_state(dir, options.fresh)?)
+}
+
+/// Reads the state, or begins it. Says which.
+fn read_state(dir: StateDir, fresh: bool) -> Result<State, StateError> {
+    let written = |dir: &StateDir| dir.age().map_or_else(|| "never".to_owned(), |age| format!("{} ago", age_text(age)));
+    if fresh && dir.age().is_some() {
+        log::warn!("state: --fresh discards {}, written {}", dir.path().display(), written(&dir));
+        dir.discard()?;
+    }
+    let server_id = match dir.identity()? {
+        Some(server_id) => {
+            log::info!("state: found in {}, written {}", dir.path().display(), written(&dir));
+            server_id
+        }
+        None => {
+            log::info!("state: new in {}", dir.path().display());
+            dir.create_identity()?
+        }
+    };
+    let dialects = dir.dialects();
+    let writer = Writer::start(&dir)?;
+    Ok(State { dir: Some(dir), server_id, dialects, writer: Some(writer) })
+}
+
+/// A seed from the operating system.
+fn seed() -> u64 {
+    let (high, low) = Uuid::new_v4().as_u64_pair();
+    // The fixed bits of a uuid v4 stand in different places of its halves: turned, they do not meet.
+    high ^ low.rotate_left(32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::net::SocketAddr;
+
+    const BIND: &str = "127.0.0.1:9101";
+
+    fn open(base: &tempfile::TempDir) -> Result<StateDir, StateError> {
+        StateDir::open(base.path(), BIND.parse::<SocketAddr>().unwrap())
+    }
+
+    #[test]
+    fn a_node_keeps_its_id_until_fresh_gives_it_up() {
+        let base = tempfile::tempdir().unwrap();
+        let id = |fresh| read_state(open(&base).unwrap(), fresh).unwrap().server_id;
+        let first = id(false);
+        assert_eq!(id(false), first);
+        let second = id(true);
+        assert_ne!(second, first);
+        assert_eq!(id(false), second);
+    }
+
+    #[test]
+    fn a_damaged_identity_stops_the_start_and_fresh_mends_it() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = open(&base).unwrap();
+        fs::write(dir.path().join("identity.json"), "half").unwrap();
+        drop(dir);
+        let failure = Failure::State(read_state(open(&base).unwrap(), false).map(|_| ()).unwrap_err());
+        assert_eq!(failure.exit_code(), exit::STATE_UNUSABLE);
+        read_state(open(&base).unwrap(), true).unwrap();
+        read_state(open(&base).unwrap(), false).unwrap();
+    }
+
+    #[test]
+    fn each_failure_has_its_exit_code() {
+        let base = tempfile::tempdir().unwrap();
+        let _held = open(&base).unwrap();
+        let in_use = Failure::State(open(&base).unwrap_err());
+        assert_eq!(in_use.exit_code(), exit::STATE_IN_USE);
+        let taken = Failure::PortTaken(BindError::Taken(BIND.parse().unwrap()));
+        assert_eq!(taken.exit_code(), exit::PORT_TAKEN);
+        assert!(taken.to_string().contains("port taken") && taken.to_string().contains("--port"), "{taken}");
+        let denied = BindError::Other(BIND.parse().unwrap(), std::io::ErrorKind::PermissionDenied.into());
+        assert_eq!(Failure::Bind(denied).exit_code(), exit::FAILURE);
+    }
+
+    #[test]
+    fn the_command_line_counts_more_than_the_file_and_the_file_more_than_the_default() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("node.toml");
+        fs::write(&file, "port = 9200\ninterval = 1\npeer = ['a:1', 'b:2']\n").unwrap();
+        let line = RunArgs { config: Some(file.clone()), port: Some(9300), ..RunArgs::default() };
+        let options = options(line).unwrap();
+        assert_eq!((options.bind.port(), options.interval.as_secs(), options.timeout.as_secs()), (9300, 1, 6));
+        assert_eq!(options.peers.len(), 2);
+        fs::write(&file, "prot = 9200\n").unwrap();
+        let line = RunArgs { config: Some(file), ..RunArgs::default() };
+        let failure = super::options(line).unwrap_err();
+        assert_eq!(failure.exit_code(), exit::USAGE);
+        assert!(failure.to_string().contains("prot"), "{failure}");
+    }
+
+    #[test]
+    fn seeds_differ() {
+        assert_ne!(seed(), seed());
+    }
+}

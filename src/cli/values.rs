@@ -1,0 +1,292 @@
+//! Values of options: durations, percentages, peers, hosts. Each reads itself from the command line and from TOML.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+use crate::wire::{Address, Dialect, Host, MAX_NAME_BYTES, Permille, is_valid_name};
+
+/// Longest duration that an option takes: beyond it, a slip is likelier than an intention.
+const MAX_SECONDS: f64 = 366.0 * 86_400.0;
+
+/// A duration: `2`, `2.5` (seconds), `500ms`, `2s`, `1m` or `1h`; in TOML also a plain number of seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span(pub(super) Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Span, String> {
+        let expected = || "expected seconds such as 2 or 0.5, or a number with ms, s, m or h such as 500ms".to_owned();
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let factor = match unit {
+            "ms" => 0.001,
+            "" | "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(expected()),
+        };
+        let number: f64 = number.parse().map_err(|_| expected())?;
+        Span::from_seconds(number * factor)
+    }
+}
+
+impl Span {
+    fn from_seconds(seconds: f64) -> Result<Span, String> {
+        if !(0.0..=MAX_SECONDS).contains(&seconds) {
+            return Err("expected a duration from 0 to one year".to_owned());
+        }
+        // Whole microseconds, as the core counts.
+        Ok(Span(Duration::from_micros((seconds * 1e6).round() as u64)))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} s", self.0.as_secs_f64())
+    }
+}
+
+/// A percentage, 0 to 100, with at most one decimal that counts: `70`, `62.5`, `70%`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Percent(pub(super) Permille);
+
+impl FromStr for Percent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Percent, String> {
+        let plain = text.strip_suffix('%').unwrap_or(text).trim_end();
+        plain.parse().map_err(|_| ()).and_then(Percent::from_number).map_err(|()| Percent::expected())
+    }
+}
+
+impl Percent {
+    fn from_number(percent: f64) -> Result<Percent, ()> {
+        if !(0.0..=100.0).contains(&percent) {
+            return Err(());
+        }
+        Ok(Percent(Permille::new((percent * 10.0).round() as u64)))
+    }
+
+    fn expected() -> String {
+        "expected a percentage from 0 to 100".to_owned()
+    }
+}
+
+/// A peer of `--peer`: `HOST:PORT`, or `HOST:PORT,dialect=NAME`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Peer {
+    /// Whom to call.
+    pub(super) address: Address,
+    /// What it speaks, where the operator says so.
+    pub(super) dialect: Option<Dialect>,
+}
+
+impl FromStr for Peer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Peer, String> {
+        let (address, hint) = match text.split_once(',') {
+            Some((address, hint)) => (address, Some(hint)),
+            None => (text, None),
+        };
+        let address: Address = address.parse().map_err(|error| format!("{error}"))?;
+        if address.is_wildcard() {
+            return Err(format!(
+                "`{address}` is where one listens, not where one calls; expected a host's own address"
+            ));
+        }
+        let names = || Dialect::ALL.map(Dialect::as_str).join(", ");
+        let dialect = match hint {
+            None => None,
+            Some(hint) => {
+                let name = hint.strip_prefix("dialect=");
+                let name = name.ok_or_else(|| format!("`,{hint}` is not known; expected ,dialect=NAME"))?;
+                let dialect = Dialect::parse(name);
+                Some(dialect.ok_or_else(|| format!("no dialect is called `{name}`; expected one of {}", names()))?)
+            }
+        };
+        Ok(Peer { address, dialect })
+    }
+}
+
+/// Peers as one value holds them: one, several separated by spaces (`NODE_PEER`), or none.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(super) struct Peers(pub(super) Vec<Peer>);
+
+impl FromStr for Peers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Peers, String> {
+        text.split_whitespace().map(str::parse).collect::<Result<_, _>>().map(Peers)
+    }
+}
+
+/// Where to listen: an IP address, or `localhost`, which is 127.0.0.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BindHost(pub(super) IpAddr);
+
+impl FromStr for BindHost {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<BindHost, String> {
+        if text.eq_ignore_ascii_case("localhost") {
+            return Ok(BindHost(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        }
+        match text.parse() {
+            Ok(Host::Ip(ip)) => Ok(BindHost(ip)),
+            _ => Err("expected an IP address of this machine, such as 127.0.0.1 or ::1, or localhost".to_owned()),
+        }
+    }
+}
+
+/// What others are told to call: `HOST` or `HOST:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Advertise {
+    /// The host.
+    pub(super) host: Host,
+    /// The port; `None` is the one that the node listens on.
+    pub(super) port: Option<u16>,
+}
+
+impl FromStr for Advertise {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Advertise, String> {
+        let (host, port) = match (text.parse::<Address>(), text.parse::<Host>()) {
+            (Ok(address), _) => (address.host, Some(address.port)),
+            (Err(_), Ok(host)) => (host, None),
+            (Err(_), Err(_)) => {
+                return Err("expected HOST or HOST:PORT, such as node-a.lab or 192.168.1.7:9101".to_owned());
+            }
+        };
+        if matches!(host, Host::Ip(ip) if ip.is_unspecified()) {
+            return Err(format!("{host} is where one listens, not where one calls; expected a host's own address"));
+        }
+        Ok(Advertise { host, port })
+    }
+}
+
+/// A name or a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Label(pub(super) String);
+
+impl FromStr for Label {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Label, String> {
+        if !is_valid_name(text) {
+            return Err(format!("expected 1 to {MAX_NAME_BYTES} bytes without control characters"));
+        }
+        Ok(Label(text.to_owned()))
+    }
+}
+
+/// Values that TOML writes as a string.
+macro_rules! from_toml_string {
+    ($($kind:ident),*) => {$(
+        impl<'de> Deserialize<'de> for $kind {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$kind, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+    )*};
+}
+from_toml_string!(BindHost, Advertise, Label, Peers);
+
+/// Values that TOML writes as a number or a string.
+macro_rules! from_toml_number {
+    ($kind:ident, $what:literal, $from_number:expr) => {
+        impl<'de> Deserialize<'de> for $kind {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$kind, D::Error> {
+                struct Read;
+                impl Visitor<'_> for Read {
+                    type Value = $kind;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str($what)
+                    }
+                    fn visit_i64<E: de::Error>(self, number: i64) -> Result<$kind, E> {
+                        self.visit_f64(number as f64)
+                    }
+                    fn visit_f64<E: de::Error>(self, number: f64) -> Result<$kind, E> {
+                        $from_number(number).map_err(E::custom)
+                    }
+                    fn visit_str<E: de::Error>(self, text: &str) -> Result<$kind, E> {
+                        text.parse().map_err(E::custom)
+                    }
+                }
+                deserializer.deserialize_any(Read)
+            }
+        }
+    };
+}
+from_toml_number!(Span, "seconds, or a string such as \"500ms\"", Span::from_seconds);
+from_toml_number!(Percent, "a percentage from 0 to 100", |number| Percent::from_number(number)
+    .map_err(|()| Percent::expected()));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_seconds_unless_a_unit_says_otherwise() {
+        let micros = |text: &str| text.parse::<Span>().unwrap().0.as_micros();
+        assert_eq!(micros("2"), 2_000_000);
+        assert_eq!(micros("0.5"), 500_000);
+        assert_eq!(micros("500ms"), 500_000);
+        assert_eq!(micros("2s"), 2_000_000);
+        assert_eq!(micros("1.5m"), 90_000_000);
+        assert_eq!(micros("1h"), 3_600_000_000);
+        assert_eq!(micros("0"), 0);
+        for text in ["", "s", "-1", "+1", "1e3", "1 s", "2 days", "1.2.3", "nan", "inf", "9999999h", "1S"] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn percentages_have_one_decimal() {
+        assert_eq!("70".parse(), Ok(Percent(Permille::new(700))));
+        assert_eq!("62.5%".parse(), Ok(Percent(Permille::new(625))));
+        assert_eq!("0".parse(), Ok(Percent(Permille::new(0))));
+        for text in ["", "-1", "100.1", "x", "NaN"] {
+            assert!(text.parse::<Percent>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn peers_are_addresses_with_an_optional_dialect() {
+        let peer: Peer = "localhost:9102,dialect=2025-2".parse().unwrap();
+        assert_eq!((peer.address.to_string().as_str(), peer.dialect), ("localhost:9102", Some(Dialect::Gen2025_2)));
+        assert_eq!("[::1]:9102".parse::<Peer>().unwrap().dialect, None);
+        let error = |text: &str| text.parse::<Peer>().unwrap_err();
+        assert!(error("localhost").contains("has no port"));
+        assert!(error("a:1,dialect=latin").contains("native, seed, 2025-2, 2026-1"));
+        assert!(error("a:1,tongue=seed").contains("expected ,dialect=NAME"));
+        assert!(error("0.0.0.0:9102").contains("not where one calls"));
+        assert_eq!(" a:1  b:2 ".parse::<Peers>().unwrap().0.len(), 2);
+        assert_eq!("".parse::<Peers>().unwrap().0.len(), 0);
+    }
+
+    #[test]
+    fn hosts_to_listen_on_are_numbers_or_localhost() {
+        let ip = |text: &str| text.parse::<BindHost>().unwrap().0.to_string();
+        assert_eq!(ip("localhost"), "127.0.0.1");
+        assert_eq!(ip("::1"), "::1");
+        assert_eq!(ip("[::1]"), "::1");
+        assert!("node-a.lab".parse::<BindHost>().unwrap_err().contains("or localhost"));
+    }
+
+    #[test]
+    fn an_advertised_host_may_come_without_its_port() {
+        let read = |text: &str| text.parse::<Advertise>().map(|it| (it.host.to_string(), it.port));
+        assert_eq!(read("node-a.lab"), Ok(("node-a.lab".to_owned(), None)));
+        assert_eq!(read("192.168.1.7:9101"), Ok(("192.168.1.7".to_owned(), Some(9101))));
+        assert_eq!(read("fe80::1"), Ok(("fe80::1".to_owned(), None)));
+        assert_eq!(read("[fe80::1]:9"), Ok(("fe80::1".to_owned(), Some(9))));
+        assert!(read("0.0.0.0").is_err() && read("a b").is_err() && read("a:0").is_err());
+    }
+}

@@ -1,0 +1,143 @@
+//! One peer: what is known of it, and whether it is alive.
+//!
+//! ```text
+//!                 answer                     silent for the timeout
+//!   UNKNOWN ───────────────> ALIVE ────────────────────────────────> TIMEOUT
+//!                            ^  │ goodbye                               │
+//!                            │  └────────> LEFT                         │
+//!                            └── answer ────┴───────────────────────────┘
+//! ```
+
+use std::time::Duration;
+
+use super::heartbeat::Heartbeat;
+use crate::time::{Seconds, Time, micros};
+use crate::wire::{Address, Learnt, NodeEntry, Presence, Score, ServerId, Status};
+
+/// Weight of a new round trip in the smoothed one, as one part of so many (RFC 6298, section 2).
+const RTT_WEIGHT: u64 = 8;
+
+/// One peer of the registry.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Peer {
+    /// Where this node calls it.
+    pub(super) address: Address,
+    pub(super) learnt: Learnt,
+    /// Who answered last, once somebody did.
+    pub(super) server_id: Option<ServerId>,
+    /// What it says of itself, for native peers.
+    pub(super) presence: Option<Box<Presence>>,
+    pub(super) status: Status,
+    /// This peer turned out to be this very node: it is not called and not shown.
+    pub(super) is_self: bool,
+    /// When its last answer came.
+    pub(super) seen: Option<Time>,
+    /// Since when it is silent, for the timeout: its last answer, later if this process did not run in between.
+    pub(super) silent: Time,
+    /// Since when it is not ALIVE.
+    pub(super) gone: Time,
+    /// Smoothed round trip in microseconds.
+    pub(super) rtt_us: Option<u64>,
+    /// What went wrong last on the way to it, until it answers.
+    pub(super) trouble: Option<String>,
+    pub(super) beat: Heartbeat,
+    /// When the registry looks at it again; kept in step with the agenda.
+    pub(super) armed: Time,
+}
+
+impl Peer {
+    pub(super) fn new(address: Address, learnt: Learnt, beat: Heartbeat, now: Time) -> Peer {
+        Peer {
+            address,
+            learnt,
+            server_id: None,
+            presence: None,
+            status: Status::Unknown,
+            is_self: false,
+            seen: None,
+            silent: now,
+            gone: now,
+            rtt_us: None,
+            trouble: None,
+            beat,
+            armed: Time::FAR,
+        }
+    }
+
+    /// Takes an answer that came `rtt` after its request. Tells whether the peer was not ALIVE before.
+    pub(super) fn answered(&mut self, rtt: Duration, now: Time) -> bool {
+        let sample = micros(rtt);
+        self.rtt_us = Some(match self.rtt_us {
+            None => sample,
+            Some(old) => (old.saturating_mul(RTT_WEIGHT - 1).saturating_add(sample)) / RTT_WEIGHT,
+        });
+        (self.seen, self.silent, self.trouble) = (Some(now), now, None);
+        let back = self.status != Status::Alive;
+        self.status = Status::Alive;
+        back
+    }
+
+    /// The peer is gone, with this status.
+    pub(super) fn lost(&mut self, status: Status, now: Time) {
+        debug_assert_ne!(status, Status::Alive);
+        if self.status == Status::Alive {
+            self.gone = now;
+        }
+        self.status = status;
+    }
+
+    /// When its silence makes it TIMEOUT.
+    pub(super) fn timeout_due(&self, timeout: Duration) -> Time {
+        if self.status == Status::Alive { self.silent + timeout } else { Time::FAR }
+    }
+
+    /// When it is to be forgotten: only what was learnt and is not ALIVE.
+    pub(super) fn forget_due(&self, forget: Duration) -> Time {
+        let may = self.learnt != Learnt::Configured && self.status != Status::Alive;
+        if may { self.gone + forget } else { Time::FAR }
+    }
+
+    /// How it stands in the registry: under its id, or its address while it has none.
+    pub(super) fn key(&self) -> String {
+        self.server_id.as_ref().map_or_else(|| self.address.to_string(), |id| id.as_str().to_owned())
+    }
+
+    pub(super) fn view(&self, timeout: Duration, now: Time) -> NodeEntry {
+        let presence = self.presence.as_deref();
+        let load = presence.map(|presence| presence.load);
+        let rtt = self.rtt_us.map(Duration::from_micros);
+        NodeEntry {
+            key: self.key(),
+            server_id: self.server_id.clone(),
+            name: presence.map(|presence| presence.name.clone()),
+            address: self.address.clone(),
+            role: presence.map(|presence| presence.role),
+            group: presence.map(|presence| presence.group.clone()),
+            status: self.status,
+            last_seen: self.seen.map(|seen| now.since(seen)),
+            rtt,
+            load,
+            score: load.zip(rtt).map(|(load, rtt)| Score::of(load.cpu, rtt)),
+            learnt: self.learnt,
+            reason: self.reason(timeout, now),
+        }
+    }
+
+    /// One true sentence on why it has its status.
+    fn reason(&self, timeout: Duration, now: Time) -> String {
+        let since = self.seen.map(|seen| Seconds(now.since(seen)));
+        let trouble = match (&self.trouble, self.beat.link()) {
+            (Some(trouble), _) => trouble.as_str(),
+            (None, Some(_)) => "a call is under way",
+            (None, None) => "not called yet",
+        };
+        match (self.status, since) {
+            (Status::Alive, Some(since)) => format!("answered {since} s ago"),
+            (Status::Timeout, Some(since)) => {
+                format!("no answer for {since} s, the timeout is {} s; {trouble}", Seconds(timeout))
+            }
+            (Status::Left, _) => format!("said goodbye {} s ago", Seconds(now.since(self.gone))),
+            _ => format!("has never answered; {trouble}"),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! One connection: its socket, its edge, and what waits on it.
+
+use mio::net::TcpStream;
+
+use crate::core::LinkId;
+use crate::time::Time;
+use crate::wire::{Address, Dialect, Edge};
+
+use super::limits::{IDLE_DEADLINE, LINGER, WRITE_DEADLINE};
+use super::outbox::Outbox;
+
+/// One connection. Idle ones are counted in ten thousands, so what most of them do not need is boxed.
+pub(super) struct Connection {
+    /// The socket.
+    pub(super) stream: TcpStream,
+    /// Its name in the core.
+    pub(super) link: LinkId,
+    /// Bytes to messages and back.
+    pub(super) edge: Edge,
+    /// What is not written yet.
+    pub(super) out: Outbox,
+    /// When something last came or was sent.
+    pub(super) active: Time,
+    /// When output last moved while some was waiting; in [`Phase::Finishing`] and [`Phase::Lingering`] also when
+    /// that began.
+    pub(super) moved: Time,
+    /// The timer that is armed, at or before what [`Connection::deadline`] says.
+    pub(super) armed: Time,
+    /// Input that waits until the output before it is written.
+    pub(super) held: Option<Box<Vec<u8>>>,
+    /// What only a connection has that this node opened.
+    pub(super) outbound: Option<Box<Outbound>>,
+    /// Input thrown away while lingering, in bytes.
+    pub(super) discarded: u32,
+    /// How far its life has come.
+    pub(super) phase: Phase,
+    /// The core knows of it.
+    pub(super) told: bool,
+    /// The other side sends no more.
+    pub(super) ended: bool,
+    /// Output was left when it was last flushed.
+    pub(super) waits: bool,
+    /// Not read because too much output waits.
+    pub(super) paused: bool,
+    /// An `EVENTS` stream runs on it.
+    pub(super) streams: bool,
+    /// Will be looked after at the end of the turn.
+    pub(super) dirty: bool,
+    /// Will be read on in the next turn.
+    pub(super) again: bool,
+}
+
+/// What only a connection has that this node opened.
+pub(super) struct Outbound {
+    /// Whom it called.
+    pub(super) address: Address,
+    /// What the other side was last found to speak.
+    pub(super) spoken: Option<Dialect>,
+    /// A heartbeat was sent.
+    pub(super) asked: bool,
+    /// Something was received.
+    pub(super) heard: bool,
+}
+
+/// How far the life of a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Questions are read and answered.
+    Open,
+    /// Nothing is read; what waits is written.
+    Finishing,
+    /// All is written and said to be the end; input is thrown away until the other side ends, too.
+    Lingering,
+}
+
+impl Connection {
+    /// A connection whose life begins at `now`.
+    pub(super) fn new(stream: TcpStream, link: LinkId, edge: Edge, now: Time) -> Connection {
+        Connection {
+            stream,
+            link,
+            edge,
+            out: Outbox::default(),
+            active: now,
+            moved: now,
+            armed: Time::FAR,
+            held: None,
+            outbound: None,
+            discarded: 0,
+            phase: Phase::Open,
+            told: false,
+            ended: false,
+            waits: false,
+            paused: false,
+            streams: false,
+            dirty: false,
+            again: false,
+        }
+    }
+
+    /// Stops answering: writes what waits, then ends. Does nothing if that has begun.
+    pub(super) fn finish(&mut self, now: Time) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Finishing;
+            self.moved = now;
+            self.held = None;
+            self.paused = false;
+            self.told = false;
+        }
+    }
+
+    /// When something must be done about it at the latest.
+    pub(super) fn deadline(&self) -> Time {
+        match self.phase {
+            Phase::Open => self.edge_deadline().min(self.write_deadline()).min(self.idle_deadline()),
+            Phase::Finishing => self.moved + WRITE_DEADLINE,
+            Phase::Lingering => self.moved + LINGER,
+        }
+    }
+
+    /// When its edge wants to be woken. While it is not read its silence is ours, not the other side's.
+    pub(super) fn edge_deadline(&self) -> Time {
+        if self.paused || self.held.is_some() { Time::FAR } else { self.edge.deadline().unwrap_or(Time::FAR) }
+    }
+
+    /// When the output that waits must have moved.
+    pub(super) fn write_deadline(&self) -> Time {
+        if self.out.pending() > 0 { self.moved + WRITE_DEADLINE } else { Time::FAR }
+    }
+
+    /// When silence ends it. Links that this node opened are the core's to close, and who listens to a stream has
+    /// nothing to say.
+    pub(super) fn idle_deadline(&self) -> Time {
+        if self.streams || self.link.is_outbound() { Time::FAR } else { self.active + IDLE_DEADLINE }
+    }
+}

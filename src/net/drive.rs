@@ -1,0 +1,126 @@
+//! The core's side: inputs in, outputs carried out.
+
+use std::time::Duration;
+
+use crate::core::{Input, LinkId, LogLevel, Output};
+use crate::wire::{Address, Body, Message};
+
+use super::connection::Phase;
+use super::dialer::{Context, Dialled};
+use super::limits::OUTPUTS_PER_INPUT;
+use super::reactor::Reactor;
+
+impl Reactor {
+    /// Gives the node one input and carries out everything that it wants.
+    pub(super) fn tell(&mut self, input: Input) {
+        self.tell_heartbeats();
+        self.node.handle(input, self.now);
+        self.carry_out();
+    }
+
+    /// Gives the node the count of bare heartbeats. Nobody sees the count but through the node, so it is told
+    /// before anything else is, and costs a heartbeat nothing.
+    pub(super) fn tell_heartbeats(&mut self) {
+        let count = std::mem::take(&mut self.heartbeats);
+        if count > 0 {
+            self.node.handle(Input::HeartbeatsAnswered { count }, self.now);
+            self.carry_out();
+        }
+    }
+
+    /// Drains the node's outputs. Nothing in here tells the node anything: what happens at once waits in `later`.
+    fn carry_out(&mut self) {
+        let mut count = 0;
+        while let Some(output) = self.node.poll_output() {
+            count += 1;
+            debug_assert!(count < OUTPUTS_PER_INPUT, "the core talks to itself: {output:?}");
+            match output {
+                Output::Send { link, message } => self.send(link, &message),
+                Output::Open { link, address, within } => self.open(link, address, within),
+                Output::Close { link } => self.close_for_core(link),
+                Output::Event(event) => self.happened.push(event),
+                Output::Log { level, text } => {
+                    let level = match level {
+                        LogLevel::Warn => log::Level::Warn,
+                        LogLevel::Info => log::Level::Info,
+                        LogLevel::Debug => log::Level::Debug,
+                    };
+                    log::log!(target: "node", level, "{text}");
+                }
+                Output::Stopped => self.node_stopped(),
+            }
+        }
+        self.node_changed();
+    }
+
+    /// What happened while outputs were carried out. What comes of it in turn waits for the next turn.
+    pub(super) fn tell_later(&mut self) {
+        for input in std::mem::take(&mut self.later) {
+            self.tell(input);
+        }
+    }
+
+    fn send(&mut self, link: LinkId, message: &Message) {
+        let Some(slot) = self.connections.find(link) else { return };
+        let Some(connection) = self.connections.get(slot) else { return };
+        if connection.phase != Phase::Open {
+            return;
+        }
+        match &message.body {
+            Body::EventsAnswer { .. } => connection.streams = true,
+            Body::Heartbeat(_) => {
+                if let Some(outbound) = &mut connection.outbound {
+                    outbound.asked = true;
+                }
+            }
+            _ => {}
+        }
+        connection.active = self.now;
+        connection.edge.render(message, connection.out.buffer(&mut self.pool));
+        self.mark(slot);
+    }
+
+    fn open(&mut self, link: LinkId, address: Address, within: Duration) {
+        let mut context = Context { registry: self.poll.registry(), timers: &mut self.timers, now: self.now };
+        match self.dialer.open(link, address, within, &mut context) {
+            None => {}
+            Some(Dialled::Refused { link, reason }) => self.later.push(Input::LinkRefused { link, reason }),
+            // Connecting without blocking tells of success by an event, even to this machine.
+            Some(Dialled::Connected { link, .. }) => {
+                let reason = "connected before it was waited for".to_owned();
+                self.later.push(Input::LinkRefused { link, reason });
+            }
+        }
+    }
+
+    fn close_for_core(&mut self, link: LinkId) {
+        if let Some(slot) = self.connections.find(link) {
+            if let Some(connection) = self.connections.get(slot) {
+                connection.finish(self.now);
+            }
+            self.mark(slot);
+        } else if link.is_outbound() {
+            self.dialer.cancel(link, &mut self.timers);
+        }
+    }
+
+    /// Looks after a connection at the end of the turn.
+    pub(super) fn mark(&mut self, slot: usize) {
+        if let Some(connection) = self.connections.get(slot)
+            && !connection.dirty
+        {
+            connection.dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    /// Reads a connection on in the next turn.
+    pub(super) fn mark_again(&mut self, slot: usize) {
+        if let Some(connection) = self.connections.get(slot)
+            && !connection.again
+        {
+            connection.again = true;
+            self.again.push(slot);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Limits of the shell: each a named constant with its reason.
+
+use std::time::Duration;
+
+/// Bytes read from a socket at once, in one buffer that all connections share. As long as the longest line, so that
+/// most lines are seen whole; the fixed-answer yardstick gains nothing from more.
+pub(super) const READ_BUFFER: usize = 64 * 1024;
+
+/// Reads from one connection in one turn. A connection that pours has 1 MiB, then the others have theirs.
+pub(super) const READS_PER_TURN: usize = 16;
+
+/// Answers that one connection may cause in one turn, in bytes. Short questions with long answers (`NODES`) are
+/// bounded by this and not by the reads.
+pub(super) const ANSWERS_PER_TURN: usize = 1024 * 1024;
+
+/// Socket events taken from the operating system at once.
+pub(super) const EVENTS_PER_TURN: usize = 1024;
+
+/// Connections accepted in one turn, so that a flood of them does not starve those that exist.
+pub(super) const ACCEPTS_PER_TURN: usize = 256;
+
+/// Rounds of reading sockets before timers fire after a late wake-up: with [`EVENTS_PER_TURN`] enough for every
+/// connection that [`CONNECTIONS`] allows, and an end for those that keep pouring.
+pub(super) const CATCH_UP_ROUNDS: usize = 1024;
+
+/// Rounds of writing out in one turn. One is enough unless a write fails and the core answers that with more output;
+/// what is left waits for the next turn.
+pub(super) const SETTLE_ROUNDS: usize = 4;
+
+/// Outputs after one input. More than this is a core that talks to itself; checked in debug builds.
+pub(super) const OUTPUTS_PER_INPUT: usize = 1_000_000;
+
+/// Output above which a connection is not read any more: who does not take answers asks no more questions. A page
+/// of four of the longest lines.
+pub(super) const HIGH_WATER: usize = 256 * 1024;
+
+/// Output at which a connection is read again. Half of [`HIGH_WATER`], so that it does not flap.
+pub(super) const LOW_WATER: usize = HIGH_WATER / 2;
+
+/// Output above which a connection is cut. Answers cannot reach it, since questions stop at [`HIGH_WATER`]: only a
+/// stream whose reader is too slow does.
+pub(super) const OUTPUT_LIMIT: usize = 1024 * 1024;
+
+/// An output buffer larger than this is given back to the allocator once it is empty.
+pub(super) const KEPT_BUFFER: usize = 64 * 1024;
+
+/// Empty output buffers that are kept for the next use. Only connections that are being answered in the same turn
+/// hold one.
+pub(super) const KEPT_BUFFERS: usize = 16;
+
+/// Output of which nothing is taken for this long ends the connection. A reader on a bad line takes something.
+pub(super) const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// An accepted connection without a line and without a stream ends after this. A person in netcat thinks long.
+pub(super) const IDLE_DEADLINE: Duration = Duration::from_secs(600);
+
+/// After the last byte is written, input is thrown away for this long, so that the operating system does not
+/// destroy the answer with a reset.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+
+/// Input that is thrown away while lingering, in bytes. Whoever sends more does not read answers.
+pub(super) const LINGER_BYTES: u32 = 256 * 1024;
+
+/// Refused connections that may linger at once. They use descriptors of [`RESERVED_DESCRIPTORS`].
+pub(super) const LINGERING_REFUSALS: usize = 16;
+
+/// Descriptors that accepted connections never get: standard streams, poll, files and refusals. Links to
+/// configured peers are reserved on top.
+pub(super) const RESERVED_DESCRIPTORS: usize = 64;
+
+/// Accepted connections whatever the limit of descriptors. Slots are numbered in 20 bits, and outbound links need
+/// some of them.
+pub(super) const CONNECTIONS: usize = 1_000_000;
+
+/// Connections that the operating system completes before they are accepted. With mio's 128, a thousand clients
+/// that come at once wait for seconds.
+pub(super) const BACKLOG: i32 = 4096;
+
+/// Pause of accepting when descriptors have run out: long enough not to spin, short enough not to be noticed.
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// TCP keepalive of accepted connections: a machine that vanished is noticed after 60 + 4 × 15 = 120 s.
+pub(super) const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// Time between two probes.
+pub(super) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Probes that stay unanswered before the connection ends.
+pub(super) const KEEPALIVE_PROBES: u32 = 4;
+
+/// Addresses of one name that are tried in one attempt.
+pub(super) const ADDRESSES_PER_NAME: usize = 8;
+
+/// Threads that look up names. A dead name server holds one for up to half a minute; four let other names through.
+pub(super) const RESOLVER_THREADS: usize = 4;
+
+/// Notes from other threads that wait for the loop. One measurement a second and one answer a name are never as many.
+pub(super) const NOTES: usize = 256;
+
+/// Time between two measurements of the machine.
+pub(super) const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time from the first request to stop until the loop ends at the latest. Promised is a second, of which the
+/// process needs some to end.
+pub(super) const STOP_DEADLINE: Duration = Duration::from_millis(800);
+
+/// The first registry is shown after one interval, at most after this.
+pub(super) const FIRST_REGISTRY: Duration = Duration::from_secs(1);

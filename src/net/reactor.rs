@@ -1,0 +1,392 @@
+//! The loop: wait, read, fire timers, write.
+
+use std::io::{self, ErrorKind, Read};
+use std::time::Duration;
+
+use mio::{Events, Poll};
+
+use crate::core::{Command, Input, Node};
+use crate::time::Time;
+use crate::wire::{Body, DialectMemory, Edge, ErrorAnswer, ErrorCode, Event, Message, Prepared};
+
+use super::clock::Clock;
+use super::connection::Phase;
+use super::connections::Connections;
+use super::dialer::{Context, Dialer};
+use super::limits::{
+    CATCH_UP_ROUNDS, CONNECTIONS, EVENTS_PER_TURN, FIRST_REGISTRY, READ_BUFFER, READS_PER_TURN, RESERVED_DESCRIPTORS,
+    STOP_DEADLINE,
+};
+use super::listener::{Acceptor, Listener};
+use super::mailbox::{Mailbox, Note, Stopper};
+use super::outbox::Pool;
+use super::resolver::Resolver;
+use super::sampler::Sampler;
+use super::timers::{Timers, Who};
+use super::tokens::{self, Source};
+use super::{RunError, Settings, Stop, Watcher, os};
+
+/// A node and everything around it.
+///
+/// One turn is: wait for events; read the clock, once; read sockets; fire timers; write. Functions that are named
+/// in terms of one connection take its slot, and a slot that is empty by then is no error: the core may have closed
+/// what was about to be looked at.
+pub(super) struct Reactor {
+    pub(super) poll: Poll,
+    pub(super) mailbox: Mailbox,
+    pub(super) timers: Timers,
+    clock: Clock,
+    /// The time of this turn.
+    pub(super) now: Time,
+
+    pub(super) node: Node,
+    /// When the node wants to be woken; `None` after each input, until it is asked.
+    node_deadline: Option<Time>,
+    /// Bare heartbeats that were answered and that the node has not heard of.
+    pub(super) heartbeats: u64,
+    /// What the node will hear at the end of the turn, because it happened while outputs were carried out.
+    pub(super) later: Vec<Input>,
+    /// What the watcher will see at the end of the turn.
+    pub(super) happened: Vec<Event>,
+
+    pub(super) connections: Connections,
+    pub(super) pool: Pool,
+    /// Slots to be looked after at the end of the turn.
+    pub(super) dirty: Vec<usize>,
+    /// Slots to be read on in the next turn.
+    pub(super) again: Vec<usize>,
+
+    pub(super) prepared: Prepared,
+    /// What is said to connections for which there is no room.
+    pub(super) busy: Vec<u8>,
+    /// Accepted connections that there may be.
+    pub(super) room: usize,
+    pub(super) acceptor: Option<Acceptor>,
+    /// Others may wait to be accepted.
+    pub(super) accept_more: bool,
+    /// Nothing is accepted before.
+    pub(super) accept_at: Time,
+    pub(super) dialer: Dialer,
+    pub(super) dialects: DialectMemory,
+    writer: Option<crate::store::Writer>,
+    _sampler: Sampler,
+    signals: Option<os::Signals>,
+
+    interval: Duration,
+    /// When the watcher sees the registry next.
+    registry_at: Time,
+    registry_due: bool,
+    stopping: Stopping,
+}
+
+/// How far stopping has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stopping {
+    /// Nobody asked.
+    No,
+    /// The node was told and says its goodbyes. Ends at the latest then.
+    Told(Time),
+    /// The node has stopped, and what waits is written. Ends at the latest then.
+    Flushing(Time),
+    /// Asked twice.
+    Forced,
+}
+
+impl Reactor {
+    /// A node that is about to run. It listens already, answers once it runs.
+    pub(super) fn new(listener: Listener, settings: Settings) -> Result<Reactor, RunError> {
+        let Settings { mut config, identity, seed, dialects, writer } = settings;
+        config.bind = listener.local_addr();
+        let interval = config.interval;
+        // Two for each peer: a link of our own, and its successor while it is dialled.
+        let reserved = RESERVED_DESCRIPTORS + 2 * config.peers.len();
+        let room = os::raise_descriptor_limit().saturating_sub(reserved).clamp(1, CONNECTIONS);
+
+        let mut clock = Clock::default();
+        let now = clock.now();
+        let prepared = Prepared::new(&identity.server_id);
+        let node = Node::new(config, identity, seed, now)?;
+        let mut busy = Vec::new();
+        let detail = format!("this node serves {room} connections already; try again later");
+        let refusal = ErrorAnswer::new("", ErrorCode::Busy, detail);
+        Edge::inbound().render(&Message::plain(Body::Error(Box::new(refusal))), &mut busy);
+
+        let poll = Poll::new()?;
+        let mailbox = Mailbox::new(poll.registry(), tokens::WAKER)?;
+        let sampler = Sampler::start(mailbox.post.clone())?;
+        let dialer = Dialer::new(Resolver::new(mailbox.post.clone()));
+        let acceptor = Acceptor::new(listener, poll.registry())?;
+        let mut timers = Timers::default();
+        let registry_at = now + interval.min(FIRST_REGISTRY);
+        timers.arm(registry_at, Who::Registry);
+        Ok(Reactor {
+            poll,
+            mailbox,
+            timers,
+            clock,
+            now,
+            node,
+            node_deadline: None,
+            heartbeats: 0,
+            later: Vec::new(),
+            happened: Vec::new(),
+            connections: Connections::default(),
+            pool: Pool::default(),
+            dirty: Vec::new(),
+            again: Vec::new(),
+            prepared,
+            busy,
+            room,
+            acceptor: Some(acceptor),
+            accept_more: false,
+            accept_at: now,
+            dialer,
+            dialects,
+            writer,
+            _sampler: sampler,
+            signals: None,
+            interval,
+            registry_at,
+            registry_due: false,
+            stopping: Stopping::No,
+        })
+    }
+
+    /// From now on signals ask the node to stop instead of ending the process.
+    pub(super) fn watch_signals(&mut self) -> io::Result<()> {
+        let stopper = self.stopper();
+        self.signals = Some(os::Signals::watch(self.poll.registry(), tokens::SIGNALS, stopper)?);
+        Ok(())
+    }
+
+    /// A handle that asks the node to stop.
+    pub(super) fn stopper(&self) -> Stopper {
+        self.mailbox.post.stopper()
+    }
+
+    /// Runs until the node has stopped.
+    pub(super) fn run(mut self, watcher: &mut dyn Watcher) -> Result<Stop, RunError> {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        let mut buffer = vec![0; READ_BUFFER];
+        loop {
+            let timeout = self.timeout();
+            self.take_events(&mut events, timeout, &mut buffer)?;
+            self.read_on(&mut buffer);
+            if self.something_due() {
+                self.catch_up(&mut events, &mut buffer)?;
+                self.fire_timers();
+                if self.node_deadline() <= self.now {
+                    self.tell(Input::Tick);
+                }
+            }
+            self.settle_all();
+            self.show(watcher);
+            if let Some(stop) = self.ended(&mut buffer) {
+                return Ok(stop);
+            }
+        }
+    }
+
+    /// How long this turn may wait. `None` is for ever.
+    fn timeout(&mut self) -> Option<Duration> {
+        if !self.again.is_empty() || !self.dirty.is_empty() || !self.later.is_empty() || self.accept_more {
+            return Some(Duration::ZERO);
+        }
+        let next = self.node_deadline().min(self.timers.next().unwrap_or(Time::FAR));
+        (next != Time::FAR).then(|| next.since(self.now))
+    }
+
+    /// Whether a timer or the node is due.
+    fn something_due(&mut self) -> bool {
+        self.timers.next().is_some_and(|at| at <= self.now) || self.node_deadline() <= self.now
+    }
+
+    /// When the node wants to be woken. Asked once after its inputs, not before each wait.
+    fn node_deadline(&mut self) -> Time {
+        let node = &self.node;
+        *self.node_deadline.get_or_insert_with(|| node.deadline().unwrap_or(Time::FAR))
+    }
+
+    /// The node has heard something: its deadline may be another.
+    pub(super) fn node_changed(&mut self) {
+        self.node_deadline = None;
+    }
+
+    /// Waits, reads the clock, and handles what the operating system tells. Returns how many events there were.
+    fn take_events(
+        &mut self,
+        events: &mut Events,
+        timeout: Option<Duration>,
+        buffer: &mut [u8],
+    ) -> Result<usize, RunError> {
+        match self.poll.poll(events, timeout) {
+            Ok(()) => {}
+            // A signal; its own event comes next.
+            Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
+            Err(error) => return Err(error.into()),
+        }
+        self.now = self.clock.now();
+        let mut count = 0;
+        for event in &*events {
+            count += 1;
+            match tokens::source(event.token()) {
+                Source::Connection(slot) => self.ready(slot, event, buffer),
+                Source::Dial(key) => {
+                    let mut context =
+                        Context { registry: self.poll.registry(), timers: &mut self.timers, now: self.now };
+                    let dialled = self.dialer.ready(key, &mut context);
+                    self.dialled(dialled);
+                }
+                Source::Listener => self.accept_more = true,
+                Source::Waker => self.read_mailbox(),
+                Source::Signals => {
+                    if let Some(may_force) = self.signals.as_mut().and_then(os::Signals::pending) {
+                        self.stop(may_force);
+                    }
+                }
+            }
+        }
+        if self.accept_more {
+            self.accept();
+        }
+        Ok(count)
+    }
+
+    /// Reads every socket that has something, before timers fire: the process may have been stopped for a minute,
+    /// and answers that came in time lie in buffers.
+    fn catch_up(&mut self, events: &mut Events, buffer: &mut [u8]) -> Result<(), RunError> {
+        for _ in 0..CATCH_UP_ROUNDS {
+            if self.take_events(events, Some(Duration::ZERO), buffer)? < EVENTS_PER_TURN {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_mailbox(&mut self) {
+        for _ in 0..self.mailbox.take_stops() {
+            self.stop(true);
+        }
+        while let Some(note) = self.mailbox.take() {
+            match note {
+                Note::Sample(sample) => self.tell(Input::LoadSample(sample)),
+                Note::Resolved { name, found } => {
+                    let mut context =
+                        Context { registry: self.poll.registry(), timers: &mut self.timers, now: self.now };
+                    for dialled in self.dialer.resolved(&name, &found, &mut context) {
+                        self.dialled(Some(dialled));
+                    }
+                }
+            }
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        while let Some(who) = self.timers.expire(self.now) {
+            match who {
+                Who::Connection(slot) => self.expired(slot as usize),
+                Who::Dial(key) => {
+                    let mut context =
+                        Context { registry: self.poll.registry(), timers: &mut self.timers, now: self.now };
+                    let dialled = self.dialer.expired(key as usize, &mut context);
+                    self.dialled(dialled);
+                }
+                Who::Acceptor => self.accept(),
+                Who::Registry => {
+                    self.registry_due = true;
+                    // After a suspension the missed ones are left out.
+                    self.registry_at = (self.registry_at + self.interval).max(self.now + Duration::from_micros(1));
+                    self.timers.arm(self.registry_at, Who::Registry);
+                }
+                // `ended` looks at the time itself.
+                Who::Stop => {}
+            }
+        }
+    }
+
+    /// Shows the watcher what this turn brought.
+    fn show(&mut self, watcher: &mut dyn Watcher) {
+        for event in self.happened.drain(..) {
+            watcher.event(&event);
+        }
+        if self.registry_due {
+            self.registry_due = false;
+            self.tell_heartbeats();
+            watcher.registry(self.node.identity(), &self.node.load(), &self.node.registry(self.now));
+        }
+    }
+
+    /// News of what a peer speaks are stored.
+    pub(super) fn store_dialects(&self) {
+        if let Some(writer) = &self.writer {
+            writer.save_dialects(&self.dialects);
+        }
+    }
+
+    /// Somebody asks to stop. The first time gently; the second time at once, if this one may hurry.
+    fn stop(&mut self, may_force: bool) {
+        if self.stopping == Stopping::No {
+            let end = self.now + STOP_DEADLINE;
+            self.stopping = Stopping::Told(end);
+            self.timers.arm(end, Who::Stop);
+            // From here on connections are refused by the operating system, and peers see it.
+            self.acceptor = None;
+            self.tell(Input::Command(Command::Stop));
+        } else if may_force {
+            self.stopping = Stopping::Forced;
+        }
+    }
+
+    /// The node has stopped: every connection ends once its output is written.
+    pub(super) fn node_stopped(&mut self) {
+        let end = match self.stopping {
+            Stopping::Told(end) => end,
+            Stopping::Flushing(_) | Stopping::Forced => return,
+            Stopping::No => {
+                let end = self.now + STOP_DEADLINE;
+                self.timers.arm(end, Who::Stop);
+                end
+            }
+        };
+        self.acceptor = None;
+        self.stopping = Stopping::Flushing(end);
+        let slots: Vec<usize> = self.connections.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            if let Some(connection) = self.connections.get(slot) {
+                connection.finish(self.now);
+            }
+            self.mark(slot);
+        }
+    }
+
+    /// Whether the node has stopped, so that nothing new begins.
+    pub(super) fn is_flushing(&self) -> bool {
+        matches!(self.stopping, Stopping::Flushing(_))
+    }
+
+    /// Whether the loop has come to its end.
+    fn ended(&mut self, buffer: &mut [u8]) -> Option<Stop> {
+        match self.stopping {
+            Stopping::No => return None,
+            Stopping::Forced => return Some(Stop::Forced),
+            Stopping::Told(end) if self.now < end => return None,
+            Stopping::Flushing(end) if self.now < end => {
+                if self.connections.iter().any(|(_, connection)| connection.phase != Phase::Lingering) {
+                    return None;
+                }
+            }
+            Stopping::Told(_) | Stopping::Flushing(_) => {
+                log::warn!(target: "node", "stopped after {STOP_DEADLINE:?} with output unwritten");
+            }
+        }
+        // Unread input would turn the end of the connection into a reset, which may overtake the answers.
+        for (_, connection) in self.connections.iter() {
+            for _ in 0..READS_PER_TURN {
+                if !matches!(connection.stream.read(buffer), Ok(count) if count == buffer.len()) {
+                    break;
+                }
+            }
+        }
+        Some(Stop::Graceful)
+    }
+}

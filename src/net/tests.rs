@@ -1,0 +1,1 @@
+//! The shell with a whole node inside, talked to over real sockets.

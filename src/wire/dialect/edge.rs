@@ -1,0 +1,296 @@
+//! The machine of one link.
+
+use crate::time::Time;
+use crate::wire::decode::{Shape, Undecoded, read};
+use crate::wire::encode::encode;
+use crate::wire::line::{Framed, Lines, is_blank};
+use crate::wire::{
+    Body, ErrorAnswer, ErrorCode, HEAD_DEADLINE, Heartbeat, HeartbeatAnswer, LINE_DEADLINE, MAX_LINE_BYTES, Message,
+    RequestId,
+};
+
+use super::opening::{self, Opening};
+use super::{CloseReason, Decoded, Dialect, Prepared, gen2025_2, gen2026_1, native, seed};
+
+/// The edge of one link.
+///
+/// ```text
+///   loop {
+///       read bytes; while let Some(decoded) = edge.poll(.., &mut bytes, now, &mut out) { act on it }
+///       at edge.deadline(): while let Some(decoded) = edge.expire(.., now, &mut out) { act on it }
+///       at the end of the stream: while let Some(decoded) = edge.finish(.., now, &mut out) { act on it }
+///   }
+/// ```
+///
+/// Act on a message, and render the answer to it into the same `out`, before the next call: that is what keeps
+/// answers in the order of the requests, since some of them are given here.
+pub struct Edge {
+    lines: Lines,
+    /// Bare heartbeats answered since they were last asked for.
+    heartbeats: u64,
+    /// Lines that no answer was due to since they were last asked for.
+    ignored: u64,
+    phase: Phase,
+    /// Whether this node opened the connection.
+    outbound: bool,
+    /// The form of the heartbeat that was received last: its answer has the same.
+    asked: Shape,
+    /// What this node was told to speak here.
+    ours: Option<Dialect>,
+    /// What the other side has shown to speak.
+    spoken: Option<Dialect>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The first bytes have not told the protocol yet.
+    Opening,
+    /// Lines, for ever.
+    Lines,
+    /// The caller was asked to close: everything more is swallowed.
+    Closed,
+}
+
+impl Edge {
+    /// The edge of a connection that was accepted: the first bytes decide what it speaks.
+    pub fn inbound() -> Edge {
+        Edge::new(Phase::Opening, false, None)
+    }
+
+    /// The edge of a connection that this node opened: it speaks lines, and its heartbeats have the form of
+    /// `dialect`; `None` is not known yet: the first heartbeat has SERVER_UUID and the native extras together,
+    /// which every generation understands, and the next ones the form that the answer has shown.
+    pub fn outbound(dialect: Option<Dialect>) -> Edge {
+        Edge::new(Phase::Lines, true, dialect)
+    }
+
+    fn new(phase: Phase, outbound: bool, ours: Option<Dialect>) -> Edge {
+        let lines = Lines::new();
+        Edge { lines, heartbeats: 0, ignored: 0, phase, outbound, asked: Shape::Native, ours, spoken: None }
+    }
+
+    /// Takes bytes from the front of `input` until a message is complete or `input` is empty. Call it again until
+    /// it returns `None`. Answers that need no core are appended to `out`.
+    pub fn poll(&mut self, prepared: &Prepared, input: &mut &[u8], now: Time, out: &mut Vec<u8>) -> Option<Decoded> {
+        loop {
+            match self.phase {
+                Phase::Lines => {}
+                Phase::Opening => {
+                    if let Some(close) = self.open(input, now, out) {
+                        return Some(close);
+                    }
+                    if self.phase == Phase::Opening {
+                        return None;
+                    }
+                }
+                Phase::Closed => {
+                    *input = &[];
+                    return None;
+                }
+            }
+            // The short cut. Legal only because no other answer of this link can be pending: every message that
+            // went to the core was answered into `out` before this call. The day a task is answered later, this
+            // must wait for it.
+            if self.lines.is_idle() {
+                let count = seed::take_bare(input);
+                self.answer_bare(prepared, count, out);
+            }
+            let decoded = match self.lines.next(input, now)? {
+                Framed::Line(line) => self.take(prepared, &line, out),
+                Framed::TooLong => Some(self.refuse_length(out)),
+                Framed::TooSlow => Some(self.refuse_slowness(out)),
+            };
+            if decoded.is_some() {
+                return decoded;
+            }
+        }
+    }
+
+    /// The peer will send no more: what is left counts as a line. Call it until it returns `None`.
+    pub fn finish(&mut self, prepared: &Prepared, _now: Time, out: &mut Vec<u8>) -> Option<Decoded> {
+        let rest = self.lines.finish()?;
+        self.take(prepared, &rest, out)
+    }
+
+    /// The time at which [`Edge::expire`] must be called, if nothing comes before.
+    pub fn deadline(&self) -> Option<Time> {
+        match self.phase {
+            Phase::Opening => (!self.lines.is_idle()).then(|| self.lines.begun() + HEAD_DEADLINE),
+            Phase::Lines => self.lines.deadline(),
+            Phase::Closed => None,
+        }
+    }
+
+    /// Acts on a deadline that has passed; does nothing before it. Call it until it returns `None`.
+    pub fn expire(&mut self, prepared: &Prepared, now: Time, out: &mut Vec<u8>) -> Option<Decoded> {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return None;
+        }
+        if self.phase == Phase::Opening {
+            return Some(self.close(CloseReason::HeadTooSlow));
+        }
+        match self.lines.expire(now)? {
+            Framed::Line(line) => self.take(prepared, &line, out),
+            Framed::TooLong => Some(self.refuse_length(out)),
+            Framed::TooSlow => Some(self.refuse_slowness(out)),
+        }
+    }
+
+    /// Appends `message` as a line, in the form in which the link spoke last. Appends nothing once the edge has
+    /// asked to close.
+    pub fn render(&mut self, message: &Message, out: &mut Vec<u8>) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        match &message.body {
+            Body::Heartbeat(heartbeat) => self.render_heartbeat(heartbeat, message.id.as_ref(), out),
+            Body::HeartbeatAnswer(answer) => self.render_alive(answer, message, out),
+            _ => encode(message, out),
+        }
+    }
+
+    /// How many bare heartbeats were answered here since the last call.
+    pub fn take_heartbeats(&mut self) -> u64 {
+        std::mem::take(&mut self.heartbeats)
+    }
+
+    /// How many lines were read since the last call that no answer is due to: answers that nobody here asked for,
+    /// envelopes that are not known, and, on a link that this node opened to a peer that is not known to be native,
+    /// whatever is wrong.
+    pub fn take_ignored(&mut self) -> u64 {
+        std::mem::take(&mut self.ignored)
+    }
+
+    /// What the other side turned out to speak, once its heartbeat or answer has shown it.
+    pub fn spoken(&self) -> Option<Dialect> {
+        self.spoken
+    }
+
+    /// Bytes of memory that are held beside the edge itself: none while no line is begun, and never more than twice
+    /// the longest line.
+    pub fn heap_bytes(&self) -> usize {
+        self.lines.heap_bytes()
+    }
+
+    /// Looks at the first bytes until they tell the protocol or `input` is empty.
+    fn open(&mut self, input: &mut &[u8], now: Time, out: &mut Vec<u8>) -> Option<Decoded> {
+        if self.lines.is_idle() {
+            Lines::skip_blanks(input);
+        }
+        // At most the bytes of one method are kept here; they become the begin of a line if it is none.
+        while let [byte, rest @ ..] = *input {
+            let first = [self.lines.tail(), &[*byte]].concat();
+            match opening::judge(&first) {
+                Opening::Open => {
+                    self.lines.keep(&[*byte], now);
+                    *input = rest;
+                }
+                Opening::Lines => {
+                    self.phase = Phase::Lines;
+                    return None;
+                }
+                Opening::Http => {
+                    opening::refuse_http(&first, out);
+                    return Some(self.close(CloseReason::Http));
+                }
+                Opening::Tls => return Some(self.close(CloseReason::Tls)),
+            }
+        }
+        None
+    }
+
+    /// What a whole line is worth.
+    fn take(&mut self, prepared: &Prepared, line: &[u8], out: &mut Vec<u8>) -> Option<Decoded> {
+        let end = line.iter().rposition(|byte| !is_blank(*byte)).map_or(0, |last| last + 1);
+        let line = &line[..end];
+        if seed::is_bare(line) {
+            self.answer_bare(prepared, 1, out);
+            return None;
+        }
+        match read(line) {
+            Ok((message, shape)) => {
+                self.note(&message, shape);
+                Some(Decoded::Message(message))
+            }
+            // On a link that this node opened it is the asker: what is wrong there is an answer that went wrong,
+            // and an error in return could have a foreign peer answer that in turn, for ever. A native one never does.
+            Err(Undecoded::Refused(_)) if self.outbound && self.spoken != Some(Dialect::Native) => {
+                self.ignored += 1;
+                None
+            }
+            Err(Undecoded::Refused(answer)) => {
+                encode(&answer, out);
+                None
+            }
+            Err(Undecoded::Ignored) => {
+                self.ignored += 1;
+                None
+            }
+        }
+    }
+
+    /// Remembers how the other side showed who it is.
+    fn note(&mut self, message: &Message, shape: Shape) {
+        match message.body {
+            Body::Heartbeat(_) => self.asked = shape,
+            Body::HeartbeatAnswer(_) => {}
+            _ => return,
+        }
+        let older = [self.spoken, self.ours].contains(&Some(Dialect::Gen2025_2));
+        self.spoken = match shape {
+            Shape::Native => Some(Dialect::Native),
+            Shape::Uuid if older => Some(Dialect::Gen2025_2),
+            Shape::Uuid => Some(Dialect::Gen2026_1),
+            Shape::Id => Some(Dialect::Seed),
+            Shape::Plain => self.spoken,
+        };
+    }
+
+    fn answer_bare(&mut self, prepared: &Prepared, count: usize, out: &mut Vec<u8>) {
+        seed::repeat(&prepared.bare_heartbeat, count, out);
+        self.heartbeats += count as u64;
+    }
+
+    fn render_heartbeat(&self, heartbeat: &Heartbeat, id: Option<&RequestId>, out: &mut Vec<u8>) {
+        let speaker = heartbeat.presence.as_ref().map(|presence| &presence.server_id).or(heartbeat.sender.as_ref());
+        match (self.ours.or(self.spoken), &heartbeat.presence, speaker) {
+            // Foreign generations know no ID, and some of them compare whole lines.
+            (Some(Dialect::Seed), _, _) => seed::heartbeat(out),
+            (Some(Dialect::Gen2025_2), _, Some(speaker)) => gen2025_2::heartbeat(speaker, out),
+            (Some(Dialect::Gen2026_1), _, Some(speaker)) => gen2026_1::heartbeat(speaker, out),
+            (Some(Dialect::Native), Some(presence), _) => native::heartbeat(presence, id, out),
+            (None, Some(presence), _) => native::first_heartbeat(presence, id, out),
+            _ => native::plain_heartbeat(heartbeat, id, out),
+        }
+    }
+
+    fn render_alive(&self, answer: &HeartbeatAnswer, message: &Message, out: &mut Vec<u8>) {
+        match self.asked {
+            Shape::Plain | Shape::Id => seed::alive(&answer.server_id, message.id.as_ref(), out),
+            Shape::Uuid => gen2025_2::alive(&answer.server_id, message.id.as_ref(), out),
+            Shape::Native => encode(message, out),
+        }
+    }
+
+    fn refuse_length(&mut self, out: &mut Vec<u8>) -> Decoded {
+        let detail = format!("the line is longer than {MAX_LINE_BYTES} bytes; the connection is closed");
+        self.refuse(ErrorCode::LineTooLong, detail, CloseReason::LineTooLong, out)
+    }
+
+    fn refuse_slowness(&mut self, out: &mut Vec<u8>) -> Decoded {
+        let seconds = LINE_DEADLINE.as_secs();
+        let detail = format!("the line was not ended within {seconds} s of its first byte; the connection is closed");
+        self.refuse(ErrorCode::LineTooSlow, detail, CloseReason::LineTooSlow, out)
+    }
+
+    fn refuse(&mut self, code: ErrorCode, detail: String, reason: CloseReason, out: &mut Vec<u8>) -> Decoded {
+        encode(&Message::plain(Body::Error(Box::new(ErrorAnswer::new("", code, detail)))), out);
+        self.close(reason)
+    }
+
+    fn close(&mut self, reason: CloseReason) -> Decoded {
+        self.phase = Phase::Closed;
+        self.lines = Lines::new();
+        Decoded::Close(reason)
+    }
+}
