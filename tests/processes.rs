@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -110,13 +112,18 @@ fn an_answer_that_is_open_at_the_end_is_flushed() {
 #[test]
 fn a_second_signal_ends_the_node_at_once() {
     let mut node = node(&[]);
-    // Both signals wait while the process is stopped, so that the second comes while the first is being obeyed.
-    node.process.signal(Signal::STOP);
+    let mut stream = node.client();
+    stream.ask(r#"{"TASK":"EVENTS"}"#);
+    // A client that asks and does not read: the goodbye waits for it.
+    let mut deaf = TcpStream::connect((Ipv4Addr::LOCALHOST, node.port)).unwrap();
+    deaf.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    let questions = "{\"TASK\":\"HELLO\"}\n".repeat(4096);
+    while deaf.write(questions.as_bytes()).is_ok() {}
+
     node.process.signal(Signal::INT);
-    node.process.signal(Signal::TERM);
-    node.process.signal(Signal::CONT);
-    let (_, took) = node.process.wait();
-    assert!(took < Duration::from_secs(4), "the end took {took:?}");
+    while stream.json()["EVENT"] != "STOPPING" {}
+    node.process.signal(Signal::INT);
+    assert_eq!(node.process.wait().0.code(), Some(130), "the code of an end without goodbye");
 }
 
 #[test]
