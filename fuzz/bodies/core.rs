@@ -36,7 +36,7 @@ impl Program<'_> {
 }
 
 fn server_id(n: u8) -> ServerId {
-    let name = if n % 8 == 0 { "self".to_owned() } else { format!("peer-{}", n % 8) };
+    let name = if n.is_multiple_of(8) { "self".to_owned() } else { format!("peer-{}", n % 8) };
     ServerId::new(name).expect("a short name")
 }
 
@@ -49,11 +49,11 @@ fn presence(n: u8, m: u8) -> Option<Box<Presence>> {
         server_id: server_id(n),
         name: "somebody".to_owned(),
         address: mutirao::wire::Address::of(socket(m)),
-        role: if m % 2 == 0 { Role::Master } else { Role::Worker },
+        role: if m.is_multiple_of(2) { Role::Master } else { Role::Worker },
         group: "default".to_owned(),
         load: LoadReport { cpu: Permille::new(u64::from(m) * 4), ..LoadReport::default() },
     };
-    (m % 3 != 0).then(|| Box::new(presence))
+    (!m.is_multiple_of(3)).then(|| Box::new(presence))
 }
 
 fn body(program: &mut Program<'_>) -> Body {
@@ -62,7 +62,7 @@ fn body(program: &mut Program<'_>) -> Body {
         0 | 1 => Body::Heartbeat(Heartbeat { sender: Some(server_id(n)), presence: presence(n, m) }),
         2..=4 => Body::HeartbeatAnswer(HeartbeatAnswer { server_id: server_id(n), presence: presence(n, m) }),
         5 => Body::Hello,
-        6 => Body::Nodes(NodesQuery { server_id: (m % 2 == 0).then(|| server_id(n)), ..NodesQuery::default() }),
+        6 => Body::Nodes(NodesQuery { server_id: m.is_multiple_of(2).then(|| server_id(n)), ..NodesQuery::default() }),
         7 => Body::Load,
         8 => Body::Events,
         9 => Body::Leave { server_id: server_id(n) },
@@ -123,7 +123,7 @@ fn play(bytes: &[u8]) -> Vec<Output> {
             11 => Input::Queue { pending: program.number(), running: 0, workers: 0 },
             12 if program.byte() == 255 => Input::Command(Command::Stop),
             _ => {
-                let id = (program.byte() % 4 == 0).then(|| RequestId::new(program.byte().to_string())).flatten();
+                let id = program.byte().is_multiple_of(4).then(|| RequestId::new(program.byte().to_string())).flatten();
                 Input::Message { link: program.link(&opened), message: Message { id, body: body(&mut program) } }
             }
         };
@@ -153,6 +153,6 @@ fn play(bytes: &[u8]) -> Vec<Output> {
 }
 
 /// Runs the program twice: it must not panic, and do the same both times.
-pub fn run(bytes: &[u8]) {
+pub(crate) fn run(bytes: &[u8]) {
     assert_eq!(play(bytes), play(bytes), "same inputs, same outputs");
 }

@@ -5,7 +5,7 @@
 //! loss of a suffix), datagrams that are lost, doubled and reordered, machines that crash, start again, are paused and
 //! whose clocks run at different rates. A run has two phases:
 //!
-//! 1. **Safety**: faults happen. After every step the [`oracle`] compares each registry with what it ought to be.
+//! 1. **Safety**: faults happen. After every step an oracle compares each registry with what it ought to be.
 //! 2. **Liveness**: everything heals. Soon every node must be ALIVE to every other, and then nobody may become TIMEOUT.
 //!
 //! The same seed gives the same run: [`Report::trace`] is a hash of everything that every node did.
