@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "../fuzz/bodies/core.rs"]
+mod core;
 #[path = "../fuzz/bodies/line.rs"]
 mod line;
 #[path = "../fuzz/bodies/message.rs"]
@@ -27,4 +29,9 @@ fn the_corpus_of_line_framing_holds() {
 #[test]
 fn the_corpus_of_message_decoding_holds() {
     replay("message", message::run);
+}
+
+#[test]
+fn the_corpus_of_core_inputs_holds() {
+    replay("core", core::run);
 }

@@ -72,6 +72,11 @@ impl Client {
         Client { address, wait: wait.max(Duration::from_millis(1)), link: None }
     }
 
+    /// Waits at most this long from now on.
+    pub(super) fn set_wait(&mut self, wait: Duration) {
+        self.wait = wait.max(Duration::from_millis(1));
+    }
+
     /// Sends `line` (without newline) and reads one answer line.
     ///
     /// A connection on which answers have come may be closed by the peer at any time, as the seed does after each:

@@ -88,13 +88,7 @@ impl Console {
         // A second node in one process keeps the mark of the first; only tests do that.
         let _ = SHORT_ID.set(short.to_owned());
         let line = match self.form {
-            Form::Json => {
-                let listening = serde_json::json!({
-                    "event": "listening", "time": view::unix_now(), "server_id": identity.server_id.as_str(),
-                    "name": identity.name, "address": address,
-                });
-                format!("{listening}\n")
-            }
+            Form::Json => format!("{}\n", view::listening_json(identity, address, view::unix_now())),
             Form::Text | Form::Table { .. } => format!("[{short}] Listening on {address}\n"),
         };
         self.feed.offer(Item::Out(line));
@@ -214,21 +208,28 @@ mod tests {
 
     /// A stream that takes nothing until it is opened.
     #[derive(Clone, Default)]
-    struct Gate(Arc<(Mutex<(bool, Vec<u8>)>, Condvar)>);
+    struct Gate(Arc<Inner>);
+
+    #[derive(Default)]
+    struct Inner {
+        /// Whether it is open, and what was written.
+        state: Mutex<(bool, Vec<u8>)>,
+        opened: Condvar,
+    }
 
     impl Gate {
         fn open(&self) {
-            self.0.0.lock().unwrap().0 = true;
-            self.0.1.notify_all();
+            self.0.state.lock().unwrap().0 = true;
+            self.0.opened.notify_all();
         }
         fn text(&self) -> String {
-            String::from_utf8(self.0.0.lock().unwrap().1.clone()).unwrap()
+            String::from_utf8(self.0.state.lock().unwrap().1.clone()).unwrap()
         }
     }
 
     impl Write for Gate {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let mut state = self.0.1.wait_while(self.0.0.lock().unwrap(), |state| !state.0).unwrap();
+            let mut state = self.0.opened.wait_while(self.0.state.lock().unwrap(), |state| !state.0).unwrap();
             state.1.extend_from_slice(bytes);
             Ok(bytes.len())
         }

@@ -55,7 +55,8 @@ pub(super) fn after(name: ProgramName) -> String {
     format!(
         "\
 Examples:
-  Two nodes, each in a terminal of its own; close one and the other shows TIMEOUT, start it again and it is ALIVE:
+  Two nodes, each in a terminal of its own. Close one and the other shows
+  TIMEOUT; start it again and it is ALIVE, under the same id:
     {name} --port 9101 --peer 127.0.0.1:9102
     {name} --port 9102 --peer 127.0.0.1:9101
 
@@ -69,18 +70,23 @@ Examples:
     {name} --peer lab-7:9101,dialect=2025-2
 
 Where options come from:
-  Each option is also an environment variable, NODE_ and its name (NODE_PORT, NODE_DATA_DIR), and a key of the TOML
-  file that --config names (port, data-dir). The command line counts more than the environment, the environment more
-  than the file, the file more than the default. For --peer the whole list of the source that counts most is taken.
-  An empty variable is no value; a flag is turned off again by --ephemeral=false.
+  Each option is also an environment variable, NODE_ and its name (NODE_PORT,
+  NODE_DATA_DIR), and a key of the TOML file that --config names (port,
+  data-dir). The command line counts more than the environment, the environment
+  more than the file, the file more than the default. Of --peer, the whole list
+  of the source that counts most is taken. An empty variable is no value; a flag
+  is turned off again by --ephemeral=false. A configuration file:
     port = 9101
     peer = [\"127.0.0.1:9102\", \"lab-7:9101,dialect=2025-2\"]
     timeout = \"6s\"
 
 State:
-  The id of a node survives restarts. It is kept in a directory for this machine, address and port under
-  $XDG_STATE_HOME/mutirao (~/.local/state/mutirao; on macOS ~/Library/Application Support/mutirao, on Windows
-  %LOCALAPPDATA%\\mutirao), or under --data-dir. With --port 0 nothing is kept, save with --data-dir.
+  The id of a node survives restarts. It is kept in a directory for this
+  machine, address and port under --data-dir, by default
+    $XDG_STATE_HOME/mutirao, or ~/.local/state/mutirao
+    ~/Library/Application Support/mutirao on macOS
+    %LOCALAPPDATA%\\mutirao on Windows
+  With --port 0 nothing is kept, save with --data-dir.
 
 Exit codes:
 {codes}"
@@ -113,6 +119,8 @@ mod tests {
     fn help_shows_examples_under_the_name_and_every_exit_code() {
         let text = after(ProgramName::Mutirao);
         assert!(text.contains("mutirao --port 9101 --peer 127.0.0.1:9102"));
+        // Wider lines would be broken by the parser's own wrapping.
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         for (code, meaning) in exit::TABLE {
             assert!(text.contains(&format!("{code:>3}  {meaning}")), "{code}");
         }

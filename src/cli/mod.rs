@@ -4,6 +4,7 @@
 //!   node                 run           options, config_file, values;  console, screen, view, table
 //!   node send            send          client, pretty
 //!   node status          status        client, table
+//!   node simulate        simulate      values
 //!   node completions     completions   help
 //!   node man             man           help
 //! ```
@@ -20,7 +21,7 @@ mod pretty;
 mod run;
 mod screen;
 mod send;
-pub mod simulate;
+mod simulate;
 mod status;
 mod table;
 mod values;
@@ -52,6 +53,8 @@ enum Command {
     Send(send::SendArgs),
     /// Show one node and its registry
     Status(status::StatusArgs),
+    /// Run simulated clusters under faults and check the laws of the registry
+    Simulate(simulate::SimulateArgs),
     /// Print completions for a shell
     Completions(completions::CompletionsArgs),
     /// Print the man page
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         None => run::run(cli.run),
         Some(Command::Send(args)) => send::run(&args),
         Some(Command::Status(args)) => status::run(&args),
+        Some(Command::Simulate(args)) => simulate::run(&args),
         Some(Command::Completions(args)) => completions::run(&args, command, called),
         Some(Command::Man(args)) => man::run(&args, command, called),
     }

@@ -9,7 +9,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-use super::values::{Advertise, BindHost, Label, Peer, Peers, Percent, Span};
+use super::values::{self, Advertise, BindHost, Label, Peer, Peers, Percent, Span};
 use crate::core::{Config, LoadConfig};
 use crate::wire::{Address, Permille, Role};
 
@@ -28,7 +28,8 @@ const MAX_CAPACITY: u64 = 1_000_000_000;
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RunArgs {
     /// TCP port to listen on; 0 takes any free one [default: 9101]
-    #[arg(long, env = "NODE_PORT", value_name = "PORT", help_heading = "Network")]
+    #[arg(long, env = "NODE_PORT", value_name = "PORT", help_heading = "Network", value_parser = values::parse_port)]
+    #[serde(deserialize_with = "values::port")]
     pub(super) port: Option<u16>,
 
     /// IP address to listen on, or localhost [default: 127.0.0.1]
@@ -89,11 +90,11 @@ pub(super) struct RunArgs {
     pub(super) ephemeral: Option<bool>,
 
     /// Waiting jobs above which the node is saturated [default: 100]
-    #[arg(long, env = "NODE_CAPACITY", value_name = "JOBS", help_heading = "Load")]
+    #[arg(long, env = "NODE_CAPACITY", value_name = "JOBS", help_heading = "Load", value_parser = values::parse_jobs)]
     pub(super) capacity: Option<u64>,
 
     /// Waiting jobs below which it is not saturated any more [default: 60 % of --capacity]
-    #[arg(long, env = "NODE_RELEASE", value_name = "JOBS", help_heading = "Load")]
+    #[arg(long, env = "NODE_RELEASE", value_name = "JOBS", help_heading = "Load", value_parser = values::parse_jobs)]
     pub(super) release: Option<u64>,
 
     /// How long either must last before it counts [default: 2]
@@ -411,7 +412,9 @@ mod tests {
             (["--interval", "soon"], "expected seconds"),
             (["--host", "lab"], "or localhost"),
             (["--cpu-threshold", "101"], "0 to 100"),
-            (["--port", "70000"], "65535"),
+            (["--port", "70000"], "expected a port from 0 to 65535"),
+            (["--port", "x"], "expected a port from 0 to 65535"),
+            (["--capacity", "many"], "expected a whole number of jobs"),
             (["--name", "a\tb"], "control characters"),
             (["--intervall", "2"], "--interval"),
         ] {

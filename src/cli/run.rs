@@ -13,7 +13,7 @@ use super::exit;
 use super::options::{OptionError, Options, RunArgs, StatePlace};
 use super::table::age_text;
 use crate::core::Identity;
-use crate::net::{self, BindError, Listener, RunError, Settings};
+use crate::net::{self, BindError, Listener, RunError, Settings, Stop};
 use crate::store::{StateDir, StateError, Writer, default_base};
 use crate::wire::{Address, DialectMemory, ServerId};
 
@@ -49,7 +49,8 @@ impl Failure {
 /// Runs a node until it is told to stop.
 pub(super) fn run(args: RunArgs) -> ExitCode {
     match options(args).and_then(|options| run_node(&options)) {
-        Ok(()) => ExitCode::from(exit::OK),
+        Ok(Stop::Graceful) => ExitCode::from(exit::OK),
+        Ok(Stop::Forced) => ExitCode::from(exit::INTERRUPTED),
         Err(failure) => {
             eprintln!("error: {failure}");
             ExitCode::from(failure.exit_code())
@@ -63,7 +64,7 @@ fn options(args: RunArgs) -> Result<Options, Failure> {
     Options::resolve(args.or(file.unwrap_or_default())).map_err(Failure::Options)
 }
 
-fn run_node(options: &Options) -> Result<(), Failure> {
+fn run_node(options: &Options) -> Result<Stop, Failure> {
     let listener = Listener::bind(options.bind).map_err(|error| match error {
         BindError::Taken(_) => Failure::PortTaken(error),
         BindError::Other(..) => Failure::Bind(error),

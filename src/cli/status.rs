@@ -94,14 +94,17 @@ impl Report {
                 let rtt = started.elapsed();
                 let hello: Value = serde_json::from_str(&answer).unwrap_or(Value::Null);
                 if hello["TASK"] == "HELLO" && hello["RESPONSE"] == "OK" {
-                    return Report::native(address, Client::new(address.clone(), wait), hello, rtt);
+                    client.set_wait(wait);
+                    return Report::native(address, client, hello, rtt);
                 }
             }
             // Silence, or the door, is how many answer what they do not know.
             Err(ClientError::NoAnswer(..) | ClientError::Closed(_) | ClientError::Broken(..)) => {}
             Err(error) => return Err(error.into()),
         }
-        Report::foreign(address, Client::new(address.clone(), wait))
+        // On the same connection, where it stands: some programs serve one at a time.
+        client.set_wait(wait);
+        Report::foreign(address, client)
     }
 
     fn native(address: &Address, mut client: Client, hello: Value, rtt: Duration) -> Result<Report, StatusError> {

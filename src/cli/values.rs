@@ -186,6 +186,26 @@ impl FromStr for Label {
     }
 }
 
+/// What is wrong with a port.
+const PORT: &str = "expected a port from 0 to 65535";
+
+/// A port of the command line.
+pub(super) fn parse_port(text: &str) -> Result<u16, &'static str> {
+    text.parse().map_err(|_| PORT)
+}
+
+/// A number of jobs.
+pub(super) fn parse_jobs(text: &str) -> Result<u64, &'static str> {
+    text.parse().map_err(|_| "expected a whole number of jobs")
+}
+
+/// A port of TOML.
+pub(super) fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    let number = i64::deserialize(deserializer)?;
+    let port = u16::try_from(number).map_err(|_| de::Error::custom(PORT))?;
+    Ok(Some(port))
+}
+
 /// Values that TOML writes as a string.
 macro_rules! from_toml_string {
     ($($kind:ident),*) => {$(

@@ -176,6 +176,21 @@ pub(super) fn json_line(view: &View) -> String {
 }
 
 #[derive(serde::Serialize)]
+struct JsonListening<'a> {
+    event: &'static str,
+    time: f64,
+    server_id: &'a str,
+    name: &'a str,
+    address: &'a str,
+}
+
+/// That the node listens, as a JSON line: `{"event":"listening",...}`.
+pub(super) fn listening_json(identity: &Identity, address: &str, unix: f64) -> String {
+    let server_id = identity.server_id.as_str();
+    json(&JsonListening { event: "listening", time: unix, server_id, name: &identity.name, address })
+}
+
+#[derive(serde::Serialize)]
 struct JsonEvent<'a> {
     event: String,
     time: f64,

@@ -31,6 +31,9 @@ pub struct Node {
     started: Time,
     /// The latest `now` that was passed in.
     now: Time,
+    /// The next time that this node looks at the clock even if nothing else is due, so that a pause of its process
+    /// shows within an interval.
+    pulse: Time,
     /// Up to when lost time was excused: what is overdue meanwhile is not lost time once more.
     excused: Time,
     heartbeats: u64,
@@ -55,6 +58,7 @@ impl Node {
             outputs: VecDeque::new(),
             started: now,
             now,
+            pulse: now,
             excused: now,
             heartbeats: 0,
             datagrams: 0,
@@ -68,6 +72,9 @@ impl Node {
         let now = now.max(self.now);
         self.notice_pause(now);
         self.now = now;
+        if self.pulse <= now {
+            self.pulse = now + self.config.interval;
+        }
         match input {
             Input::LinkOpened { link, local, remote } => {
                 self.links.opened(link, local, remote);
@@ -116,7 +123,9 @@ impl Node {
         if self.stopped {
             return None;
         }
-        [self.registry.deadline(), self.load.deadline()].into_iter().flatten().min()
+        // Nobody who calls nobody can misjudge a silence: no pulse then.
+        let calls = self.registry.deadline().map(|due| due.min(self.pulse));
+        [calls, self.load.deadline()].into_iter().flatten().min()
     }
 
     /// The registry as `NODES` would tell it, in the order of keys.

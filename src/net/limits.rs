@@ -6,6 +6,10 @@ use std::time::Duration;
 /// most lines are seen whole; the fixed-answer yardstick gains nothing from more.
 pub(super) const READ_BUFFER: usize = 64 * 1024;
 
+/// Input that an edge is given at once, in bytes. One-byte bad lines are answered with up to eighty times their
+/// length, and room for output is looked at between pieces: one of the worst kind fills about [`HIGH_WATER`].
+pub(super) const PIECE: usize = 4 * 1024;
+
 /// Reads from one connection in one turn. A connection that pours has 1 MiB, then the others have theirs.
 pub(super) const READS_PER_TURN: usize = 16;
 

@@ -9,7 +9,7 @@ use crate::core::Input;
 use crate::wire::{CloseReason, Decoded};
 
 use super::connection::Phase;
-use super::limits::{ANSWERS_PER_TURN, HIGH_WATER, LINGER_BYTES, READS_PER_TURN};
+use super::limits::{ANSWERS_PER_TURN, HIGH_WATER, LINGER_BYTES, PIECE, READS_PER_TURN};
 use super::os;
 use super::reactor::Reactor;
 
@@ -93,24 +93,37 @@ impl Reactor {
 
     /// Decodes input and hands on what it says, as far as answers find room.
     fn decode(&mut self, slot: usize, mut input: &[u8], spent: &mut usize) {
-        loop {
-            let Some(connection) = self.connections.get(slot) else { return };
-            if connection.phase != Phase::Open {
-                return;
-            }
-            let out = connection.out.buffer(&mut self.pool);
-            match connection.edge.poll(&self.prepared, &mut input, self.now, out) {
-                None => break,
-                Some(decoded) => self.decoded(slot, decoded),
-            }
-            if !input.is_empty() && self.choked(slot, spent) {
-                if let Some(connection) = self.connections.get(slot)
-                    && connection.phase == Phase::Open
-                {
-                    connection.held = Some(input.into());
+        while !input.is_empty() {
+            let length = piece(input);
+            let mut rest = &input[..length];
+            loop {
+                let Some(connection) = self.connections.get(slot) else { return };
+                if connection.phase != Phase::Open {
+                    return;
                 }
-                break;
+                let out = connection.out.buffer(&mut self.pool);
+                match connection.edge.poll(&self.prepared, &mut rest, self.now, out) {
+                    None => break,
+                    Some(decoded) => self.decoded(slot, decoded),
+                }
+                if !rest.is_empty() && self.choked(slot, spent) {
+                    return self.hold(slot, &input[length - rest.len()..]);
+                }
             }
+            input = &input[length..];
+            if !input.is_empty() && self.choked(slot, spent) {
+                return self.hold(slot, input);
+            }
+        }
+        self.look_at_edge(slot);
+    }
+
+    /// Keeps input until there is room for its answers.
+    fn hold(&mut self, slot: usize, input: &[u8]) {
+        if let Some(connection) = self.connections.get(slot)
+            && connection.phase == Phase::Open
+        {
+            connection.held = Some(input.into());
         }
         self.look_at_edge(slot);
     }
@@ -197,6 +210,16 @@ impl Reactor {
     }
 }
 
+/// How much of the input an edge is given at once: whole lines, about [`PIECE`] of them, since answers that the edge
+/// makes by itself are only bounded by what it is given. A longer line is one answer, and goes whole.
+fn piece(input: &[u8]) -> usize {
+    let Some(head) = input.get(..PIECE) else { return input.len() };
+    if let Some(end) = memchr::memrchr(b'\n', head) {
+        return end + 1;
+    }
+    memchr::memchr(b'\n', &input[PIECE..]).map_or(input.len(), |end| PIECE + end + 1)
+}
+
 fn explain(reason: CloseReason) -> &'static str {
     match reason {
         CloseReason::LineTooLong => "sent a line that is too long",
@@ -204,5 +227,24 @@ fn explain(reason: CloseReason) -> &'static str {
         CloseReason::Http => "speaks HTTP, which is not served yet",
         CloseReason::HeadTooSlow => "began like HTTP and stopped",
         CloseReason::Tls => "speaks TLS, which is not served yet",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_whole_lines_and_short_unless_one_line_is_long() {
+        assert_eq!(piece(b"a\nb"), 3, "what is short goes whole");
+        let lines = b"0123456789\n".repeat(1000);
+        let length = piece(&lines);
+        assert!(length <= PIECE && length > PIECE - 11 && lines[length - 1] == b'\n');
+        let mut long = vec![b'x'; PIECE * 2];
+        assert_eq!(piece(&long), long.len());
+        long.push(b'\n');
+        let end = long.len();
+        long.extend_from_slice(&lines);
+        assert_eq!(piece(&long), end, "what follows a long line waits for its own piece");
     }
 }

@@ -294,7 +294,7 @@ impl Network {
                     return None;
                 }
                 let told = to_server || c.settled;
-                c.settled = true;
+                c.settled |= !to_server;
                 self.let_go(conn, to);
                 Some((to, if told { Arrival::Closed { conn } } else { Arrival::Refused { conn, reason: "reset" } }))
             }

@@ -23,6 +23,8 @@ struct Belief {
     left: bool,
     /// How long this process was paused since the last answer.
     paused: Duration,
+    /// How much of that the node can prove by the deadlines that it missed.
+    provable: Duration,
 }
 
 /// What one node ought to think.
@@ -35,20 +37,26 @@ pub(super) struct Oracle {
     configured: BTreeSet<Host>,
     beliefs: BTreeMap<Host, Belief>,
     asked: BTreeMap<LinkId, Host>,
+    /// Ids that said goodbye at some time.
+    goodbyes: BTreeSet<String>,
     /// TIMEOUT events that were lawful.
     pub(super) timeouts: u64,
 }
 
 impl Oracle {
     pub(super) fn new(timeout: Duration, interval: Duration, tick: Duration, configured: BTreeSet<Host>) -> Oracle {
-        let (beliefs, asked) = (BTreeMap::new(), BTreeMap::new());
-        Oracle { timeout, interval, tick, configured, beliefs, asked, timeouts: 0 }
+        let (beliefs, asked, goodbyes) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Oracle { timeout, interval, tick, configured, beliefs, asked, goodbyes, timeouts: 0 }
     }
 
     /// This process did not run for `lost`.
     pub(super) fn paused(&mut self, lost: Duration) {
+        // A pause shows from the first missed deadline on, which is at most an interval after it began; and less
+        // than an interval of lateness passes for a busy machine.
+        let provable = lost.saturating_sub(self.interval * 2);
         for belief in self.beliefs.values_mut() {
             belief.paused += lost;
+            belief.provable += provable;
         }
     }
 
@@ -65,7 +73,7 @@ impl Oracle {
             }
             Noted::Answered { link, server, id } => {
                 if self.asked.remove(&link).is_some() {
-                    let belief = Belief { seen: Some(now), id: Some(id), left: false, paused: Duration::ZERO };
+                    let belief = Belief { seen: Some(now), id: Some(id), ..Belief::default() };
                     self.beliefs.insert(server, belief);
                 }
             }
@@ -73,6 +81,7 @@ impl Oracle {
                 for belief in self.beliefs.values_mut().filter(|belief| belief.id.as_ref() == Some(&id)) {
                     belief.left = true;
                 }
+                self.goodbyes.insert(id);
             }
             Noted::Event(event) if event.kind == EventKind::PeerTimeout => {
                 let server = event.address.as_ref().map(host_at).ok_or("a TIMEOUT event without address")?;
@@ -91,10 +100,7 @@ impl Oracle {
 
     /// When silence may, and when it must, have become TIMEOUT.
     fn bounds(&self, belief: &Belief) -> (Duration, Duration) {
-        // The node excuses the part of a pause that it can prove: from the deadline that it missed on, which is at
-        // most an interval after the pause began. Before that it may excuse nothing.
-        let provable = belief.paused.saturating_sub(self.interval * 2);
-        (self.timeout + provable, self.timeout + belief.paused + self.tick)
+        (self.timeout + belief.provable, self.timeout + belief.paused + self.tick)
     }
 
     /// Compares a registry with what it ought to be.
@@ -125,8 +131,11 @@ impl Oracle {
             return Err(format!("{host} is said to be {}", entry.learnt.as_str()));
         }
         let Some(belief) = self.beliefs.get(&host) else {
+            let parted = entry.server_id.as_ref().is_some_and(|id| self.goodbyes.contains(id.as_str()));
             return match entry.status {
                 Status::Unknown => Ok(()),
+                // Learnt from its call, and gone before it could be called back.
+                Status::Left if parted => Ok(()),
                 status => Err(format!("{host} never answered and is {}", status.as_str())),
             };
         };

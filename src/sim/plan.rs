@@ -79,7 +79,8 @@ impl Plan {
         let mut dice = Dice::new(seed);
         let ms = Duration::from_millis;
         let interval = dice.duration(ms(100), ms(2000));
-        let timeout = interval * u32::try_from(dice.between(25, 50)).expect("at most 50") / 10;
+        // Whole microseconds, as the clocks of the world count.
+        let timeout = Duration::from_micros(crate::time::micros(interval) * dice.between(25, 50) / 10);
         let delay_min = dice.duration(ms(0), interval / 20);
         let delay_max = delay_min + dice.duration(ms(0), interval / 4);
         Plan {

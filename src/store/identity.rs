@@ -78,6 +78,9 @@ impl StateDir {
 fn parse(text: &[u8]) -> Result<ServerId, String> {
     // The format first: another one may have other fields.
     let value: serde_json::Value = serde_json::from_slice(text).map_err(|error| format!("not JSON ({error})"))?;
+    if !value.is_object() {
+        return Err("not a JSON object".to_owned());
+    }
     if let Some(format) = value.get("format").filter(|format| **format != FORMAT) {
         return Err(format!("format is {format}; this version reads format {FORMAT}"));
     }
@@ -120,7 +123,7 @@ mod tests {
             ("{\"format\":2,\"id\":7}", "format is 2; this version reads format 1"),
             ("{\"format\":1,\"server_id\":\"S1\"}", "expected a uuid"),
             ("{\"format\":1,\"server_id\":7}", "expected a string"),
-            ("[]", "format"),
+            ("[]", "not a JSON object"),
         ] {
             fs::write(&file, text).unwrap();
             let error = dir.identity().unwrap_err();

@@ -2,16 +2,13 @@
 //!
 //! No tree is built: every field is written where it belongs.
 
-use std::fmt;
 use std::time::Duration;
-
-use serde::Serialize;
 
 use crate::time::micros;
 
 use super::{
-    Body, ErrorAnswer, Event, Heartbeat, HelloAnswer, LoadAnswer, LoadReport, MAX_LINE_BYTES, Message, NodeEntry,
-    NodesAnswer, NodesQuery, Permille, Presence, RequestId,
+    Address, Body, ErrorAnswer, Event, Heartbeat, HelloAnswer, LoadAnswer, LoadReport, MAX_LINE_BYTES, Message,
+    NodeEntry, NodesAnswer, NodesQuery, Permille, Presence, RequestId,
 };
 
 /// Appends `message` as a line in native form, newline included.
@@ -80,22 +77,28 @@ impl<'o> Object<'o> {
         self.out.extend_from_slice(b"\":");
     }
 
-    fn value(mut self, key: &str, value: &(impl Serialize + ?Sized)) -> Object<'o> {
-        self.key(key);
-        serde_json::to_writer(&mut *self.out, value).expect("strings and numbers always fit into memory");
-        self
-    }
-
-    fn display(mut self, key: &str, value: fmt::Arguments<'_>) -> Object<'o> {
-        use std::io::Write;
-        self.key(key);
-        self.out.write_fmt(value).expect("writing into memory cannot fail");
-        self
-    }
-
     /// A string.
-    pub(super) fn text(self, key: &str, text: &str) -> Object<'o> {
-        self.value(key, text)
+    pub(super) fn text(mut self, key: &str, text: &str) -> Object<'o> {
+        self.key(key);
+        push_text(self.out, text);
+        self
+    }
+
+    fn texts(mut self, key: &str, texts: &[String]) -> Object<'o> {
+        self.key(key);
+        self.out.push(b'[');
+        for (nth, text) in texts.iter().enumerate() {
+            if nth > 0 {
+                self.out.push(b',');
+            }
+            push_text(self.out, text);
+        }
+        self.out.push(b']');
+        self
+    }
+
+    fn address(self, key: &str, address: &Address) -> Object<'o> {
+        self.text(key, &address.to_string())
     }
 
     /// A string, where it is there.
@@ -111,12 +114,16 @@ impl<'o> Object<'o> {
         self.maybe("ID", id.map(RequestId::as_str))
     }
 
-    fn number(self, key: &str, number: u64) -> Object<'o> {
-        self.value(key, &number)
+    fn number(mut self, key: &str, number: u64) -> Object<'o> {
+        self.key(key);
+        push_number(self.out, number);
+        self
     }
 
-    fn flag(self, key: &str, flag: bool) -> Object<'o> {
-        self.value(key, &flag)
+    fn flag(mut self, key: &str, flag: bool) -> Object<'o> {
+        self.key(key);
+        self.out.extend_from_slice(if flag { b"true" } else { b"false" });
+        self
     }
 
     fn millis(self, key: &str, duration: Duration) -> Object<'o> {
@@ -125,18 +132,27 @@ impl<'o> Object<'o> {
 
     /// A percentage with one decimal.
     fn share(self, key: &str, share: Permille) -> Object<'o> {
-        let share = share.get();
-        self.display(key, format_args!("{}.{}", share / 10, share % 10))
+        self.decimal(key, share.get() / 10, share.get() % 10, 1)
     }
 
     /// A figure with one to three decimals.
     fn thousandths(self, key: &str, number: u64) -> Object<'o> {
         let (whole, rest) = (number / 1000, number % 1000);
         match rest {
-            rest if rest % 100 == 0 => self.display(key, format_args!("{whole}.{}", rest / 100)),
-            rest if rest % 10 == 0 => self.display(key, format_args!("{whole}.{:02}", rest / 10)),
-            rest => self.display(key, format_args!("{whole}.{rest:03}")),
+            rest if rest % 100 == 0 => self.decimal(key, whole, rest / 100, 1),
+            rest if rest % 10 == 0 => self.decimal(key, whole, rest / 10, 2),
+            rest => self.decimal(key, whole, rest, 3),
         }
+    }
+
+    /// A figure with `digits` decimals, 1 to 3, which `rest` holds as a number.
+    fn decimal(mut self, key: &str, whole: u64, rest: u64, digits: usize) -> Object<'o> {
+        self.key(key);
+        push_number(self.out, whole);
+        self.out.push(b'.');
+        let digit = |power: u64| b'0' + (rest / power % 10) as u8;
+        self.out.extend_from_slice(&[digit(100), digit(10), digit(1)][3 - digits..]);
+        self
     }
 
     fn heartbeat(self, heartbeat: &Heartbeat) -> Object<'o> {
@@ -155,7 +171,7 @@ impl<'o> Object<'o> {
     fn who(self, presence: &Presence) -> Object<'o> {
         self.text("SERVER_ID", presence.server_id.as_str())
             .text("NAME", &presence.name)
-            .value("ADDRESS", &Shown(&presence.address))
+            .address("ADDRESS", &presence.address)
             .text("ROLE", presence.role.as_str())
             .text("GROUP", &presence.group)
     }
@@ -172,7 +188,7 @@ impl<'o> Object<'o> {
     fn hello(self, hello: &HelloAnswer) -> Object<'o> {
         self.who(&hello.presence)
             .text("VERSION", &hello.version)
-            .value("DIALECTS", &hello.dialects)
+            .texts("DIALECTS", &hello.dialects)
             .number("LINE_BYTES", hello.line_bytes)
             .flag("SECRET", hello.secret)
             .millis("UPTIME_MS", hello.uptime)
@@ -185,7 +201,7 @@ impl<'o> Object<'o> {
     fn nodes_query(mut self, query: &NodesQuery) -> Object<'o> {
         self = self.maybe("SERVER_ID", query.server_id.as_ref().map(|id| id.as_str()));
         if let Some(address) = &query.address {
-            self = self.value("ADDRESS", &Shown(address));
+            self = self.address("ADDRESS", address);
         }
         self.maybe("NAME", query.name.as_deref()).maybe("AFTER", query.after.as_deref())
     }
@@ -219,7 +235,7 @@ impl<'o> Object<'o> {
             .text("KEY", &node.key)
             .maybe("SERVER_ID", node.server_id.as_ref().map(|id| id.as_str()))
             .maybe("NAME", node.name.as_deref())
-            .value("ADDRESS", &Shown(&node.address))
+            .address("ADDRESS", &node.address)
             .maybe("ROLE", node.role.map(|role| role.as_str()))
             .maybe("GROUP", node.group.as_deref())
             .text("STATUS", node.status.as_str());
@@ -255,7 +271,7 @@ impl<'o> Object<'o> {
             .number("SEQ", event.seq)
             .maybe("SERVER_ID", event.server_id.as_ref().map(|id| id.as_str()));
         if let Some(address) = &event.address {
-            self = self.value("ADDRESS", &Shown(address));
+            self = self.address("ADDRESS", address);
         }
         self.text("DETAIL", &event.detail)
     }
@@ -265,13 +281,32 @@ impl<'o> Object<'o> {
     }
 }
 
-/// What is written as the string that people see.
-struct Shown<T>(T);
-
-impl<T: fmt::Display> Serialize for Shown<T> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+/// A string in quotes. Those without anything to escape, nearly all, are copied.
+fn push_text(out: &mut Vec<u8>, text: &str) {
+    // Looking at every byte, without a way out, is what the compiler does many at a time.
+    let plain = text.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte != b'"') & (byte != b'\\'));
+    if !plain {
+        serde_json::to_writer(out, text).expect("writing a string into memory cannot fail");
+        return;
     }
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+}
+
+fn push_number(out: &mut Vec<u8>, mut number: u64) {
+    // The largest has 20 digits.
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[first..]);
 }
 
 #[cfg(test)]
@@ -282,8 +317,8 @@ pub(super) mod tests {
     use proptest::sample::select;
 
     use crate::wire::{
-        Address, ErrorCode, EventKind, HeartbeatAnswer, Learnt, MAX_ID_BYTES, MAX_NAME_BYTES, NODES_PAGE, Role, Score,
-        ServerId, Status, decode,
+        ErrorCode, EventKind, HeartbeatAnswer, Learnt, MAX_ID_BYTES, MAX_NAME_BYTES, NODES_PAGE, Role, Score, ServerId,
+        Status, decode,
     };
 
     use super::*;

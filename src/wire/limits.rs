@@ -15,8 +15,9 @@ pub const MAX_NAME_BYTES: usize = 64;
 /// Longest host name in an address, in bytes (RFC 1035, section 2.3.4).
 pub const MAX_HOST_BYTES: usize = 253;
 
-/// Entries in one answer to `NODES`. With every string at its longest, one entry stays below 1 KiB, so that a page
-/// is always a line that any node reads.
+/// Entries in one answer to `NODES`. Usual entries are below 1 KiB, so that such a page is a line that any node
+/// reads; where names are full of characters that JSON escapes, [`super::encode`] cuts the page to
+/// [`MAX_LINE_BYTES`] and says `MORE`.
 pub const NODES_PAGE: usize = 60;
 
 /// A complete object that is followed by this much silence counts as a line. Several classroom programs send the

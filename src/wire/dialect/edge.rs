@@ -70,7 +70,8 @@ impl Edge {
     }
 
     /// Takes bytes from the front of `input` until a message is complete or `input` is empty. Call it again until
-    /// it returns `None`. Answers that need no core are appended to `out`.
+    /// it returns `None`. Answers that need no core are appended to `out`: at most 80 times the bytes of
+    /// `input`, the worst being an error for each line of one byte. Who bounds `out` feeds `input` in small parts.
     pub fn poll(&mut self, prepared: &Prepared, input: &mut &[u8], now: Time, out: &mut Vec<u8>) -> Option<Decoded> {
         loop {
             match self.phase {
@@ -292,5 +293,412 @@ impl Edge {
         self.phase = Phase::Closed;
         self.lines = Lines::new();
         Decoded::Close(reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use crate::wire::{LoadReport, Presence, Role, SILENCE_ENDS_LINE, ServerId};
+
+    use super::*;
+
+    const BARE: &str = "{\"TASK\":\"HEARTBEAT\"}\n";
+    const ALIVE: &str = "{\"TASK\":\"HEARTBEAT\",\"RESPONSE\":\"ALIVE\",\"SERVER_ID\":\"ME\"}\n";
+    const NATIVE: &str = "\"SERVER_ID\":\"ME\",\"NAME\":\"me\",\"ADDRESS\":\"127.0.0.1:9101\",\"ROLE\":\"master\",\
+                          \"GROUP\":\"g\",\"CPU\":0.0,\"MEMORY\":0.0,\"PENDING\":0,\"RUNNING\":0,\"WORKERS\":0,\
+                          \"SATURATED\":false";
+
+    fn me() -> ServerId {
+        ServerId::new("ME").unwrap()
+    }
+
+    fn presence() -> Box<Presence> {
+        Box::new(Presence {
+            server_id: me(),
+            name: "me".to_owned(),
+            address: "127.0.0.1:9101".parse().unwrap(),
+            role: Role::Master,
+            group: "g".to_owned(),
+            load: LoadReport::default(),
+        })
+    }
+
+    /// An edge, its time, and what it has shown.
+    struct Link {
+        edge: Edge,
+        now: Time,
+        out: Vec<u8>,
+        decoded: Vec<Decoded>,
+    }
+
+    impl Link {
+        fn new(edge: Edge) -> Link {
+            Link { edge, now: Time::ZERO, out: Vec::new(), decoded: Vec::new() }
+        }
+
+        fn inbound() -> Link {
+            Link::new(Edge::inbound())
+        }
+
+        fn feed(&mut self, bytes: impl AsRef<[u8]>) -> &mut Link {
+            let mut input = bytes.as_ref();
+            while let Some(decoded) = self.edge.poll(&Prepared::new(&me()), &mut input, self.now, &mut self.out) {
+                self.act(decoded);
+            }
+            assert!(input.is_empty());
+            self
+        }
+
+        fn wait(&mut self, time: Duration) -> &mut Link {
+            self.now = self.now + time;
+            while let Some(decoded) = self.edge.expire(&Prepared::new(&me()), self.now, &mut self.out) {
+                self.act(decoded);
+            }
+            self
+        }
+
+        fn finish(&mut self) -> &mut Link {
+            while let Some(decoded) = self.edge.finish(&Prepared::new(&me()), self.now, &mut self.out) {
+                self.act(decoded);
+            }
+            self
+        }
+
+        /// Answers heartbeats, with all that a core could say.
+        fn act(&mut self, decoded: Decoded) {
+            if let Decoded::Message(Message { id, body: Body::Heartbeat(_) }) = &decoded {
+                let answer = HeartbeatAnswer { server_id: me(), presence: Some(presence()) };
+                self.edge.render(&Message { id: id.clone(), body: Body::HeartbeatAnswer(answer) }, &mut self.out);
+            }
+            self.decoded.push(decoded);
+        }
+
+        fn said(&mut self) -> String {
+            String::from_utf8(std::mem::take(&mut self.out)).unwrap()
+        }
+
+        fn bodies(&self) -> Vec<&Body> {
+            fn body(decoded: &Decoded) -> Option<&Body> {
+                match decoded {
+                    Decoded::Message(message) => Some(&message.body),
+                    Decoded::Close(_) => None,
+                }
+            }
+            self.decoded.iter().filter_map(body).collect()
+        }
+
+        /// The codes of the error answers that were queued.
+        fn errors(&mut self) -> Vec<ErrorCode> {
+            let said = self.said();
+            let code = |line: &str| match crate::wire::decode(line.as_bytes()).unwrap().body {
+                Body::Error(error) => error.code,
+                other => panic!("{other:?}"),
+            };
+            said.lines().map(code).collect()
+        }
+    }
+
+    #[test]
+    fn an_idle_edge_is_small_and_owns_no_memory() {
+        assert!(size_of::<Edge>() <= 96, "{}", size_of::<Edge>());
+        let mut link = Link::inbound();
+        link.feed("\r\n {\"TASK\":\"LO").feed("AD\"}\n\n ");
+        assert_eq!(link.bodies(), [&Body::Load]);
+        assert_eq!((link.edge.heap_bytes(), link.edge.deadline()), (0, None));
+    }
+
+    #[test]
+    fn the_bare_heartbeat_is_answered_here_and_counted_however_it_comes() {
+        let spaced = "{\"TASK\": \"HEARTBEAT\"}\n";
+        for text in [BARE, spaced, "{\"TASK\":\"HEARTBEAT\"}\r\n", " {\"TASK\":\"HEARTBEAT\"} \n"] {
+            let mut link = Link::inbound();
+            link.feed(text).feed(text.repeat(3));
+            for byte in text.as_bytes() {
+                link.feed([*byte]);
+            }
+            assert_eq!((link.said(), link.bodies().len()), (ALIVE.repeat(5), 0), "{text:?}");
+            assert_eq!((link.edge.take_heartbeats(), link.edge.take_heartbeats()), (5, 0));
+        }
+        let mut link = Link::inbound();
+        assert_eq!(link.feed(BARE.trim()).finish().finish().said(), ALIVE, "at the end of the stream");
+        let mut link = Link::inbound();
+        assert_eq!(link.feed(BARE.trim()).wait(SILENCE_ENDS_LINE).said(), ALIVE, "after silence");
+    }
+
+    #[test]
+    fn answers_given_here_keep_their_place_among_those_of_the_core() {
+        let mut link = Link::inbound();
+        link.feed(format!("{BARE}{{\"TASK\":\"HEARTBEAT\",\"ID\":\"1\"}}\n{BARE}x\n{BARE}"));
+        let said = link.said();
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines.len(), 5);
+        assert_eq!(lines[1], r#"{"TASK":"HEARTBEAT","RESPONSE":"ALIVE","ID":"1","SERVER_ID":"ME"}"#);
+        assert!(lines[3].contains("BAD_JSON"));
+        for nth in [0, 2, 4] {
+            assert_eq!(lines[nth], ALIVE.trim());
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_is_answered_in_the_form_of_the_question() {
+        let uuid = "{\"SERVER_UUID\":\"ME\",\"TASK\":\"HEARTBEAT\",\"RESPONSE\":\"ALIVE\"}\n".to_owned();
+        let native = format!("{{\"TASK\":\"HEARTBEAT\",\"RESPONSE\":\"ALIVE\",{NATIVE}}}\n");
+        let mut link = Link::inbound();
+        for (question, answer, spoken) in [
+            ("{\"TASK\":\"HEARTBEAT\",\"x\":1}\n".to_owned(), ALIVE.to_owned(), None),
+            ("{\"TASK\":\"LOAD\"}\n".to_owned(), String::new(), None),
+            ("{\"SERVER_UUID\": \"U\", \"TASK\": \"HEARTBEAT\"}\n".to_owned(), uuid, Some(Dialect::Gen2026_1)),
+            ("{\"TASK\":\"HEARTBEAT\",\"SERVER_ID\":\"U\"}\n".to_owned(), ALIVE.to_owned(), Some(Dialect::Seed)),
+            (format!("{{\"TASK\":\"HEARTBEAT\",\"SERVER_UUID\":\"U\",{NATIVE}}}\n"), native, Some(Dialect::Native)),
+            ("{\"TASK\":\"HEARTBEAT\",\"x\":1}\n".to_owned(), ALIVE.to_owned(), Some(Dialect::Native)),
+        ] {
+            assert_eq!((link.feed(&question).said(), link.edge.spoken()), (answer, spoken), "{question}");
+        }
+        let id = Link::inbound().feed("{\"SERVER_UUID\":\"U\",\"TASK\":\"HEARTBEAT\",\"ID\":\"7\"}\n").said();
+        assert_eq!(id, "{\"SERVER_UUID\":\"ME\",\"TASK\":\"HEARTBEAT\",\"RESPONSE\":\"ALIVE\",\"ID\":\"7\"}\n");
+    }
+
+    #[test]
+    fn our_heartbeat_has_the_form_of_the_dialect_and_then_that_of_the_answer() {
+        let heartbeat = Message {
+            id: RequestId::new("1"),
+            body: Body::Heartbeat(Heartbeat { sender: None, presence: Some(presence()) }),
+        };
+        let say = |link: &mut Link| {
+            link.edge.render(&heartbeat, &mut link.out);
+            link.said()
+        };
+        let universal = format!("{{\"TASK\":\"HEARTBEAT\",\"ID\":\"1\",\"SERVER_UUID\":\"ME\",{NATIVE}}}\n");
+        let native = format!("{{\"TASK\":\"HEARTBEAT\",\"ID\":\"1\",{NATIVE}}}\n");
+        let uuid = "{\"SERVER_UUID\":\"ME\",\"TASK\":\"HEARTBEAT\"}\n";
+        for (dialect, form) in [
+            (None, universal.as_str()),
+            (Some(Dialect::Native), &native),
+            (Some(Dialect::Seed), BARE),
+            (Some(Dialect::Gen2025_2), uuid),
+            (Some(Dialect::Gen2026_1), uuid),
+        ] {
+            assert_eq!(say(&mut Link::new(Edge::outbound(dialect))), form, "{dialect:?}");
+        }
+        for (answer, spoken, form) in [
+            ("\"SERVER_ID\":\"S\"".to_owned(), Dialect::Seed, BARE),
+            ("\"SERVER_UUID\":\"S\"".to_owned(), Dialect::Gen2026_1, uuid),
+            (NATIVE.to_owned(), Dialect::Native, &native),
+        ] {
+            let mut link = Link::new(Edge::outbound(None));
+            link.feed(format!("{{\"TASK\":\"HEARTBEAT\",\"RESPONSE\":\"ALIVE\",{answer}}}\n"));
+            assert_eq!((link.edge.spoken(), say(&mut link).as_str()), (Some(spoken), form), "{answer}");
+        }
+        let mut told = Link::new(Edge::outbound(Some(Dialect::Gen2025_2)));
+        told.feed("{\"SERVER_UUID\":\"S\",\"TASK\":\"HEARTBEAT\",\"RESPONSE\":\"ALIVE\"}\n");
+        assert_eq!(told.edge.spoken(), Some(Dialect::Gen2025_2));
+    }
+
+    #[test]
+    fn our_first_heartbeat_is_native_to_another_edge_of_ours() {
+        let mut ours = Link::new(Edge::outbound(None));
+        let body = Body::Heartbeat(Heartbeat { sender: None, presence: Some(presence()) });
+        ours.edge.render(&Message::plain(body), &mut ours.out);
+        let mut theirs = Link::inbound();
+        let answer = theirs.feed(ours.said()).said();
+        assert_eq!((theirs.edge.spoken(), answer.contains("SERVER_UUID")), (Some(Dialect::Native), false));
+        ours.feed(answer);
+        assert_eq!(ours.edge.spoken(), Some(Dialect::Native));
+    }
+
+    #[test]
+    fn http_is_answered_501_and_nothing_in_it_is_a_task() {
+        for request in [
+            format!("POST / HTTP/1.1\r\nContent-Length: 21\r\n\r\n{BARE}"),
+            format!("\r\nGET / HTTP/1.1\r\n{BARE}"),
+            format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{BARE}"),
+        ] {
+            for cut in 0..request.len() {
+                let mut link = Link::inbound();
+                link.feed(&request[..cut]).feed(&request[cut..]).feed(BARE).finish();
+                assert_eq!(link.decoded, [Decoded::Close(CloseReason::Http)]);
+                let said = link.said();
+                let (head, body) = said.split_once("\r\n\r\n").unwrap();
+                assert!(head.starts_with("HTTP/1.1 501 Not Implemented\r\n") && head.contains("Connection: close"));
+                assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
+            }
+        }
+        let said = Link::inbound().feed("HEAD / HTTP/1.1\r\n\r\n").said();
+        assert!(said.ends_with("\r\n\r\n"), "an answer to HEAD has no body");
+    }
+
+    #[test]
+    fn tls_is_closed_without_a_word() {
+        let mut link = Link::inbound();
+        link.feed(b"\x16\x03\x01").feed(BARE);
+        assert_eq!((link.decoded.as_slice(), link.out.len()), (&[Decoded::Close(CloseReason::Tls)][..], 0));
+    }
+
+    #[test]
+    fn what_may_become_http_waits_and_then_is_closed() {
+        let mut link = Link::inbound();
+        link.feed("PO").wait(HEAD_DEADLINE - Duration::from_millis(1));
+        assert_eq!(link.decoded, []);
+        link.wait(Duration::from_millis(1));
+        assert_eq!(link.decoded, [Decoded::Close(CloseReason::HeadTooSlow)]);
+        assert_eq!(link.feed(BARE).said(), "");
+    }
+
+    #[test]
+    fn once_lines_are_spoken_http_is_a_bad_line() {
+        let mut link = Link::inbound();
+        link.feed(BARE).feed("GET / HTTP/1.1\r\n").feed(BARE);
+        assert!(link.said().contains("BAD_JSON"));
+        assert_eq!(link.edge.take_heartbeats(), 2);
+        let mut link = Link::inbound();
+        assert_eq!(link.feed("GETTING\nPO").finish().errors(), [ErrorCode::BadJson, ErrorCode::BadJson]);
+        let mut link = Link::new(Edge::outbound(None));
+        link.feed("GET / HTTP/1.1\r\n").feed(b"\x16\n");
+        assert_eq!((link.decoded.len(), link.said(), link.edge.take_ignored()), (0, String::new(), 2));
+    }
+
+    #[test]
+    fn malformed_lines_are_answered_and_the_connection_kept() {
+        let mut link = Link::inbound();
+        link.feed("{\n[]\n{\"TASK\":\"NOPE\"}\n{}\n\n \r\n");
+        let codes = [ErrorCode::BadJson, ErrorCode::NotAnObject, ErrorCode::UnknownTask, ErrorCode::MissingField];
+        assert_eq!((link.errors().as_slice(), link.decoded.len()), (&codes[..], 0));
+        assert_eq!(link.feed(BARE).said(), ALIVE);
+    }
+
+    #[test]
+    fn an_object_without_newline_counts_after_silence_and_half_an_object_does_not() {
+        let mut link = Link::inbound();
+        link.feed("{\"TASK\":\"LOAD\"}").wait(SILENCE_ENDS_LINE - Duration::from_micros(1));
+        assert_eq!(link.bodies().len(), 0);
+        link.wait(Duration::from_micros(1));
+        assert_eq!(link.bodies(), [&Body::Load]);
+        link.feed("{\"TASK\":").wait(Duration::from_secs(5)).feed("\"HELLO\"}");
+        assert_eq!(link.bodies().len(), 1);
+        assert_eq!(link.finish().bodies(), [&Body::Load, &Body::Hello]);
+    }
+
+    #[test]
+    fn endless_and_slow_lines_are_answered_and_closed() {
+        let mut link = Link::inbound();
+        link.feed(vec![b'{'; MAX_LINE_BYTES]);
+        assert_eq!(link.decoded, []);
+        link.feed("{").feed(format!("\n{BARE}")).finish();
+        assert_eq!(link.decoded, [Decoded::Close(CloseReason::LineTooLong)]);
+        assert_eq!((link.errors(), link.edge.heap_bytes()), (vec![ErrorCode::LineTooLong], 0));
+
+        let mut link = Link::inbound();
+        link.feed("{");
+        for _ in 0..59 {
+            link.wait(Duration::from_secs(1)).feed("x");
+        }
+        assert_eq!(link.decoded, []);
+        link.wait(Duration::from_secs(1));
+        assert_eq!(link.decoded, [Decoded::Close(CloseReason::LineTooSlow)]);
+        assert_eq!((link.errors(), link.edge.deadline()), (vec![ErrorCode::LineTooSlow], None));
+    }
+
+    #[test]
+    fn after_close_nothing_is_rendered() {
+        let mut link = Link::inbound();
+        link.feed("GET / HTTP/1.1\r\n");
+        let before = link.out.clone();
+        link.edge.render(&Message::plain(Body::Hello), &mut link.out);
+        assert_eq!(link.out, before);
+    }
+
+    #[test]
+    fn only_a_native_peer_is_told_its_errors_on_a_link_that_we_opened() {
+        let wrong = "OK\n{\"TASK\":\"NO_TASK\"}\n{\"status\":\"alive\"}\n";
+        let mut link = Link::new(Edge::outbound(None));
+        assert_eq!((link.feed(wrong).said(), link.edge.take_ignored()), (String::new(), 3));
+        link.feed(format!("{{\"TASK\":\"HEARTBEAT\",\"RESPONSE\":\"ALIVE\",{NATIVE}}}\n")).feed(wrong);
+        assert_eq!((link.errors().len(), link.edge.take_ignored()), (3, 0));
+    }
+
+    #[test]
+    fn two_edges_that_answer_each_other_fall_silent() {
+        for line in ["x\n", "{}\n", "{\"TASK\":\"NOPE\"}\n", "{\"type\":\"ack\"}\n", BARE, "{\"TASK\":\"LEAVE\"}\n"] {
+            let (mut one, mut two) = (Link::inbound(), Link::inbound());
+            let answer = one.feed(line).said();
+            assert_eq!(two.feed(answer).said(), "", "{line}");
+        }
+    }
+
+    #[test]
+    fn answers_are_at_most_eighty_times_the_input() {
+        for line in ["x\n", "5\n", "{}\n", "\u{1}\n", "[\n", BARE, "{\"TASK\":\"\"}\n"] {
+            let mut link = Link::inbound();
+            link.feed(line.repeat(100));
+            assert!(link.out.len() <= 80 * 100 * line.len(), "{line:?}: {}", link.out.len());
+        }
+    }
+
+    #[test]
+    fn dialects_have_names() {
+        for dialect in Dialect::ALL {
+            assert_eq!(Dialect::parse(dialect.as_str()), Some(dialect));
+        }
+        assert_eq!(Dialect::parse("Native"), None);
+    }
+
+    /// Pieces that streams are made of: lines, parts of lines, blanks, other protocols, noise.
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        let texts = [
+            BARE,
+            "{\"TASK\": \"HEARTBEAT\"}\r\n",
+            "{\"TASK\":\"HEARTBEAT\"}",
+            "{\"TASK\":\"LOAD\",\"ID\":\"é\"}\n",
+            "{\"TASK\":\"HEARTBEAT\",\"SERVER_UUID\":\"U\"}\n",
+            "{\"TASK\":\"NODES\",\"NAME\":5}\n",
+            "{\"TASK\":\"HEARTBEAT\",\"RESPONSE\":\"ALIVE\",\"SERVER_ID\":\"S\"}\n",
+            "{\"type\":\"x\"}\n",
+            "GET ",
+            "PO",
+            "\n",
+            "\r\n",
+            " ",
+            "{",
+            "}",
+            "\"",
+            "\\",
+        ];
+        prop_oneof![
+            8 => proptest::sample::select(texts.to_vec()).prop_map(|text| text.as_bytes().to_vec()),
+            1 => proptest::collection::vec(any::<u8>(), 0..20),
+            1 => (MAX_LINE_BYTES - 2..MAX_LINE_BYTES + 3).prop_map(|length| vec![b'y'; length]),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        #[test]
+        fn cuts_make_no_difference(
+            outbound in any::<bool>(),
+            pieces in proptest::collection::vec(piece(), 0..12),
+            cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..30),
+        ) {
+            let edge = || if outbound { Edge::outbound(None) } else { Edge::inbound() };
+            let stream = pieces.concat();
+            let mut whole = Link::new(edge());
+            whole.feed(&stream).finish();
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+            cuts.extend([0, stream.len()]);
+            cuts.sort_unstable();
+            let mut cut = Link::new(edge());
+            for pair in cuts.windows(2) {
+                cut.feed(&stream[pair[0]..pair[1]]);
+            }
+            cut.finish();
+            prop_assert_eq!(&whole.decoded, &cut.decoded);
+            prop_assert_eq!(String::from_utf8_lossy(&whole.out), String::from_utf8_lossy(&cut.out));
+            prop_assert_eq!(whole.edge.take_heartbeats(), cut.edge.take_heartbeats());
+            prop_assert_eq!(whole.edge.take_ignored(), cut.edge.take_ignored());
+            prop_assert_eq!(whole.edge.spoken(), cut.edge.spoken());
+        }
     }
 }

@@ -1,0 +1,24 @@
+//! What the benches share: the load generator, the yardstick servers, child processes, measuring, tables.
+//!
+//! ```text
+//!   throughput ─┐            ┌─ load      the closed-loop generator; checks every reply
+//!   footprint  ─┼─ support ──┼─ server    the yardsticks: fixed answer, lines split, typed serde
+//!   edge       ─┘            ├─ process   children: the node, redis-server, our yardsticks
+//!                            ├─ machine   cores, CPU time, memory, open files
+//!                            ├─ report    medians, ratios, targets
+//!                            └─ options   the command line
+//! ```
+//!
+//! A yardstick server of ours is a child process too: the bench starts itself again with a hidden option.
+#![allow(dead_code, reason = "each bench uses its part of this")]
+
+pub(crate) mod load;
+pub(crate) mod machine;
+pub(crate) mod options;
+pub(crate) mod process;
+pub(crate) mod repeated;
+pub(crate) mod report;
+pub(crate) mod server;
+
+/// What ends a bench: one sentence for the person who runs it.
+pub(crate) type Failure = Box<dyn std::error::Error>;
