@@ -45,7 +45,7 @@ impl Reactor {
                         LogLevel::Info => log::Level::Info,
                         LogLevel::Debug => log::Level::Debug,
                     };
-                    log::log!(target: "node", level, "{text}");
+                    log::log!(target: super::LOG, level, "{text}");
                 }
                 Output::Stopped => self.node_stopped(),
             }

@@ -48,7 +48,7 @@ impl Reactor {
         let Some(slot) = self.connections.accepted(stream, Edge::inbound(), self.now) else { return };
         let Some(connection) = self.connections.get(slot) else { return };
         if let Err(error) = self.poll.registry().register(&mut connection.stream, tokens::connection(slot), BOTH) {
-            log::warn!(target: "node", "cannot serve a connection: {error}");
+            log::warn!(target: super::LOG, "cannot serve a connection: {error}");
             self.connections.remove(slot);
             return;
         }
@@ -242,7 +242,7 @@ impl Reactor {
             self.dialects.unanswered(&outbound.address);
         }
         if connection.told {
-            log::debug!(target: "node", "link {} ended: {reason}", connection.link.0);
+            log::debug!(target: super::LOG, "link {} ended: {reason}", connection.link.0);
             self.tell(Input::LinkClosed { link: connection.link, reason: reason.to_owned() });
         }
     }

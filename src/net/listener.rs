@@ -91,17 +91,20 @@ impl Acceptor {
         for _ in 0..ACCEPTS_PER_TURN {
             match self.listener.accept() {
                 Ok((stream, _)) => {
-                    if self.starved {
-                        self.starved = false;
-                        log::info!(target: "node", "accepting connections again");
-                    }
                     if !os::ACCEPTED_INHERIT && set_options(SockRef::from(&stream)).is_err() {
                         // It was reset in the meantime.
                         continue;
                     }
                     take.push(stream);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Accepted::Drained,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    // Only now: descriptors that come back one by one belong to the same story.
+                    if self.starved {
+                        self.starved = false;
+                        log::info!(target: super::LOG, "accepting connections again");
+                    }
+                    return Accepted::Drained;
+                }
                 // The one connection is gone; others may wait behind it.
                 Err(error)
                     if matches!(
@@ -112,7 +115,7 @@ impl Acceptor {
                     if !self.starved {
                         self.starved = true;
                         let why = if os::out_of_descriptors(&error) { "out of descriptors or memory" } else { "error" };
-                        log::warn!(target: "node", "cannot accept connections for now, {why}: {error}");
+                        log::warn!(target: super::LOG, "cannot accept connections for now, {why}: {error}");
                     }
                     return Accepted::Pause;
                 }

@@ -100,7 +100,7 @@ impl Stopper {
 
 fn wake(waker: &Waker) {
     if let Err(error) = waker.wake() {
-        log::warn!(target: "node", "cannot wake the event loop: {error}");
+        log::warn!(target: super::LOG, "cannot wake the event loop: {error}");
     }
 }
 

@@ -44,6 +44,9 @@ pub use listener::Listener;
 
 use reactor::Reactor;
 
+/// Target of what the shell and the core log. Under the name of the library, so that one setting of the log covers all.
+const LOG: &str = "mutirao::node";
+
 /// What a running node is made from.
 pub struct Settings {
     /// The settings of the core. `bind` is replaced by the listener's address.

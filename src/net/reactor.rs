@@ -281,7 +281,8 @@ impl Reactor {
         }
     }
 
-    fn fire_timers(&mut self) {
+    /// Wakes everyone whose time has come.
+    pub(super) fn fire_timers(&mut self) {
         while let Some(who) = self.timers.expire(self.now) {
             match who {
                 Who::Connection(slot) => self.expired(slot as usize),
@@ -376,7 +377,7 @@ impl Reactor {
                 }
             }
             Stopping::Told(_) | Stopping::Flushing(_) => {
-                log::warn!(target: "node", "stopped after {STOP_DEADLINE:?} with output unwritten");
+                log::warn!(target: super::LOG, "stopped after {STOP_DEADLINE:?} with output unwritten");
             }
         }
         // Unread input would turn the end of the connection into a reset, which may overtake the answers.

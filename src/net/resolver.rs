@@ -40,7 +40,7 @@ impl Resolver {
                 Ok(_) => self.threads += 1,
                 // Fewer threads than wished for still look names up, if there is one.
                 Err(error) if self.threads == 0 => return Err(error),
-                Err(error) => log::debug!(target: "node", "no further look-up thread: {error}"),
+                Err(error) => log::debug!(target: super::LOG, "no further look-up thread: {error}"),
             }
         }
         self.names.send(name.to_owned()).map_err(|_| io::Error::other("look-up threads are gone"))

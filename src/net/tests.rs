@@ -6,7 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::connection::Connection;
+use super::connection::{Connection, Phase};
+use super::limits::{IDLE_DEADLINE, LINGER, STOP_DEADLINE, WRITE_DEADLINE};
 use super::*;
 use crate::wire::{Address, Edge, EventKind, ServerId, Status};
 
@@ -296,18 +297,113 @@ fn who_is_told_twice_ends_at_once() {
     assert_eq!(reactor.run(&mut Notes(channel().0)).unwrap(), Stop::Forced);
 }
 
+/// A reactor that does not run, with one connection accepted, and its client. Time is what the test says.
+fn at_rest() -> (Reactor, usize, TcpStream) {
+    let listener = listener();
+    let address = listener.local_addr();
+    let mut reactor = Reactor::new(listener, settings("self", &[], PATIENCE)).unwrap();
+    let stream = connect(address);
+    let give_up = Instant::now() + PATIENCE;
+    while reactor.connections.inbound() == 0 {
+        assert!(Instant::now() < give_up, "nobody was accepted");
+        reactor.accept();
+    }
+    let slot = reactor.connections.iter().next().unwrap().0;
+    (reactor, slot, stream)
+}
+
+impl Reactor {
+    /// Lets time pass, and tells what has become of a connection.
+    fn after(&mut self, time: Duration, slot: usize) -> Option<Phase> {
+        self.now = self.now + time;
+        self.fire_timers();
+        self.connections.get(slot).map(|connection| connection.phase)
+    }
+
+    /// Sends until the socket takes no more.
+    fn stuff(&mut self, slot: usize) {
+        while let Some(connection) = self.connections.get(slot).filter(|connection| !connection.waits) {
+            connection.out.buffer(&mut self.pool).extend_from_slice(&[b' '; 100_000]);
+            self.settle(slot);
+        }
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
 #[test]
-fn a_client_that_takes_nothing_cannot_hold_up_the_end() {
-    let (node, _shown) = node("self", &[]);
-    let stuck = client(&node);
-    let mut asking = stuck.try_clone().unwrap();
-    asking.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
-    // Until the node reads no more, because its answers are not taken.
-    while asking.write_all(b"{\"TASK\":\"HELLO\"}\n").is_ok() {}
+fn an_idle_client_is_let_go_gently_after_ten_minutes_and_what_it_says_counts() {
+    let (mut reactor, slot, stream) = at_rest();
+    assert_eq!(reactor.after(IDLE_DEADLINE - SECOND, slot), Some(Phase::Open));
+    reactor.connections.get(slot).unwrap().active = reactor.now;
+    assert_eq!(reactor.after(IDLE_DEADLINE - SECOND, slot), Some(Phase::Open));
+    assert_eq!(reactor.after(SECOND, slot), Some(Phase::Lingering));
+    assert_eq!(rest(&stream), "");
+    assert_eq!(reactor.after(LINGER, slot), None);
+}
+
+#[test]
+fn who_listens_to_a_stream_may_be_silent() {
+    let (mut reactor, slot, _stream) = at_rest();
+    reactor.connections.get(slot).unwrap().streams = true;
+    assert_eq!(reactor.after(IDLE_DEADLINE * 100, slot), Some(Phase::Open));
+}
+
+#[test]
+fn output_that_nobody_takes_ends_the_connection_in_time_and_progress_counts() {
+    let (mut reactor, slot, mut stream) = at_rest();
+    reactor.stuff(slot);
+    assert_eq!(reactor.after(WRITE_DEADLINE - SECOND, slot), Some(Phase::Open));
+    let give_up = Instant::now() + PATIENCE;
+    let moved = reactor.connections.get(slot).unwrap().moved;
+    let stuck = |reactor: &mut Reactor| {
+        let connection = reactor.connections.get(slot).unwrap();
+        connection.waits && connection.moved == moved
+    };
+    while stuck(&mut reactor) {
+        assert!(Instant::now() < give_up, "what is read makes no room");
+        stream.read_exact(&mut [0; 10_000]).unwrap();
+        reactor.settle(slot);
+    }
+    reactor.stuff(slot);
+    assert_eq!(reactor.after(WRITE_DEADLINE - SECOND, slot), Some(Phase::Open));
+    assert_eq!(reactor.after(SECOND, slot), None);
+}
+
+#[test]
+fn a_stream_that_is_taken_too_slowly_is_cut_and_not_buffered_for_ever() {
+    let (mut reactor, slot, _stream) = at_rest();
+    reactor.stuff(slot);
+    let connection = reactor.connections.get(slot).unwrap();
+    connection.out.buffer(&mut reactor.pool).extend_from_slice(&vec![b' '; 1024 * 1024]);
+    reactor.settle(slot);
+    assert!(reactor.connections.get(slot).is_none());
+}
+
+#[test]
+fn an_event_of_a_connection_that_is_gone_meets_nobody() {
+    let (mut reactor, slot, stream) = at_rest();
+    let address = stream.peer_addr().unwrap();
+    let link = reactor.connections.get(slot).unwrap().link;
+    reactor.close(slot, "over");
+    assert_eq!(reactor.connections.find(link), None);
+    drop(stream);
+    let _second = connect(address);
+    let give_up = Instant::now() + PATIENCE;
+    while reactor.connections.inbound() == 0 {
+        assert!(Instant::now() < give_up, "nobody was accepted");
+        reactor.accept();
+    }
+    assert!(reactor.connections.get(slot).is_some(), "the slot is used again");
+    assert_eq!(reactor.connections.find(link), None, "but not under the old name");
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_waited_for_at_the_end_but_not_for_ever() {
+    let (mut reactor, slot, _stream) = at_rest();
+    reactor.stuff(slot);
+    reactor.stopper().stop();
     let begun = Instant::now();
-    node.stop();
-    assert_eq!(node.join().unwrap(), Stop::Graceful);
-    assert!(begun.elapsed() >= Duration::from_millis(500), "it was waited for");
-    assert!(begun.elapsed() < Duration::from_secs(10), "but not for ever");
-    drop(stuck);
+    assert_eq!(reactor.run(&mut Notes(channel().0)).unwrap(), Stop::Graceful);
+    assert!(begun.elapsed() >= STOP_DEADLINE, "the output might have been taken");
 }
