@@ -36,6 +36,7 @@ pub(super) struct Reactor {
     pub(super) mailbox: Mailbox,
     pub(super) timers: Timers,
     clock: Clock,
+    alarm: os::Alarm,
     /// The time of this turn.
     pub(super) now: Time,
 
@@ -112,6 +113,7 @@ impl Reactor {
         Edge::inbound().render(&Message::plain(Body::Error(Box::new(refusal))), &mut busy);
 
         let poll = Poll::new()?;
+        let alarm = os::Alarm::new(poll.registry(), tokens::ALARM)?;
         let mailbox = Mailbox::new(poll.registry(), tokens::WAKER)?;
         let sampler = Sampler::start(mailbox.post.clone())?;
         let dialer = Dialer::new(Resolver::new(mailbox.post.clone()));
@@ -124,6 +126,7 @@ impl Reactor {
             mailbox,
             timers,
             clock,
+            alarm,
             now,
             node,
             node_deadline: None,
@@ -187,13 +190,13 @@ impl Reactor {
         }
     }
 
-    /// How long this turn may wait. `None` is for ever.
+    /// How long this turn may wait. `None` is until an event, of which the alarm is one.
     fn timeout(&mut self) -> Option<Duration> {
         if !self.again.is_empty() || !self.dirty.is_empty() || !self.later.is_empty() || self.accept_more {
             return Some(Duration::ZERO);
         }
         let next = self.node_deadline().min(self.timers.next().unwrap_or(Time::FAR));
-        (next != Time::FAR).then(|| next.since(self.now))
+        self.alarm.arm(next, self.now)
     }
 
     /// Whether a timer or the node is due.
@@ -238,6 +241,7 @@ impl Reactor {
                     self.dialled(dialled);
                 }
                 Source::Listener => self.accept_more = true,
+                Source::Alarm => self.alarm.rang(),
                 Source::Waker => self.read_mailbox(),
                 Source::Signals => {
                     if let Some(may_force) = self.signals.as_mut().and_then(os::Signals::pending) {

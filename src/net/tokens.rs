@@ -8,6 +8,8 @@ pub(super) const WAKER: Token = Token(0);
 pub(super) const LISTENER: Token = Token(1);
 /// Requests to stop from outside.
 pub(super) const SIGNALS: Token = Token(2);
+/// The time that the loop waits for.
+pub(super) const ALARM: Token = Token(3);
 
 const FIRST: usize = 4;
 
@@ -21,6 +23,8 @@ pub(super) enum Source {
     Listener,
     /// [`SIGNALS`].
     Signals,
+    /// [`ALARM`].
+    Alarm,
     /// The connection in this slot.
     Connection(usize),
     /// The attempt in this slot of the dialer.
@@ -42,7 +46,8 @@ pub(super) const fn source(token: Token) -> Source {
     match token.0 {
         0 => Source::Waker,
         1 => Source::Listener,
-        2 | 3 => Source::Signals,
+        2 => Source::Signals,
+        3 => Source::Alarm,
         number if number % 2 == 0 => Source::Connection((number - FIRST) / 2),
         number => Source::Dial((number - FIRST) / 2),
     }
@@ -57,6 +62,7 @@ mod tests {
         assert_eq!(source(WAKER), Source::Waker);
         assert_eq!(source(LISTENER), Source::Listener);
         assert_eq!(source(SIGNALS), Source::Signals);
+        assert_eq!(source(ALARM), Source::Alarm);
         for slot in [0, 1, 2, 77, 1_000_000] {
             assert_eq!(source(connection(slot)), Source::Connection(slot));
             assert_eq!(source(dial(slot)), Source::Dial(slot));

@@ -10,6 +10,7 @@
 //! | `ACCEPTED_INHERIT` | whether accepted sockets have the options of their listener |
 //! | `REUSE_ADDRESS` | whether that option means what it means on Unix |
 //! | `Signals` | requests to stop that come from outside |
+//! | `Alarm` | wakes the poll at a time |
 
 #[cfg(unix)]
 mod unix;
@@ -20,3 +21,13 @@ pub(super) use unix::*;
 mod other;
 #[cfg(not(unix))]
 pub(super) use other::*;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod alarm_linux;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) use alarm_linux::Alarm;
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod alarm_other;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) use alarm_other::Alarm;
