@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::options::{LogLevel, Output};
 use super::screen::{Form, Item, REFRESH, Screen};
 use super::table::{Room, terminal_size};
-use super::view::{self, View};
+use super::view::{self, Sightings, View};
 use crate::core::Identity;
 use crate::net::Watcher;
 use crate::wire::{Event, LoadAnswer, NodeEntry};
@@ -46,6 +46,7 @@ impl Feed {
 pub(super) struct Console {
     feed: Feed,
     form: Form,
+    sightings: Sightings,
     ended: Receiver<()>,
 }
 
@@ -79,7 +80,7 @@ impl Console {
             // Wakes who waits for the end.
             drop(end);
         })?;
-        Ok(Console { feed: Feed { items, dropped }, form, ended })
+        Ok(Console { feed: Feed { items, dropped }, form, sightings: Sightings::default(), ended })
     }
 
     /// Tells that the node listens, and puts its id on every log line from here on.
@@ -105,12 +106,14 @@ impl Console {
 
 impl Watcher for Console {
     fn registry(&mut self, identity: &Identity, load: &LoadAnswer, nodes: &[NodeEntry]) {
+        let unix = view::unix_now();
         self.feed.offer(Item::Registry(Box::new(View {
             identity: identity.clone(),
             load: load.clone(),
             nodes: nodes.to_vec(),
+            seen: self.sightings.of(nodes, unix),
             taken: Instant::now(),
-            unix: view::unix_now(),
+            unix,
         })));
     }
 

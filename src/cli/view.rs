@@ -1,5 +1,6 @@
 //! What is shown of a registry, in the forms for lines: the seed's text, and JSON.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -16,10 +17,38 @@ pub(super) struct View {
     pub(super) load: LoadAnswer,
     /// The entries, with ages as of `taken`.
     pub(super) nodes: Vec<NodeEntry>,
+    /// When each of them was last seen, seconds since 1970; see [`Sightings`].
+    pub(super) seen: Vec<Option<f64>>,
     /// When this was so, for ages that go on.
     pub(super) taken: Instant,
     /// The same on the wall clock, seconds since 1970.
     pub(super) unix: f64,
+}
+
+/// Ages are reckoned back to a time of day at each view, a little differently each time. One sighting is shown with
+/// one time, however often it is shown.
+#[derive(Debug, Default)]
+pub(super) struct Sightings {
+    shown: BTreeMap<String, f64>,
+}
+
+impl Sightings {
+    /// Two sightings are never this close, since heartbeats are further apart; two reckonings of one are closer.
+    const SAME: f64 = 0.005;
+
+    /// When each entry was last seen, for a view at `unix`.
+    pub(super) fn of(&mut self, nodes: &[NodeEntry], unix: f64) -> Vec<Option<f64>> {
+        let before = std::mem::take(&mut self.shown);
+        let seen = |entry: &NodeEntry| {
+            let reckoned = round(unix - entry.last_seen?.as_secs_f64());
+            let same = before.get(&entry.key).copied().filter(|shown| (shown - reckoned).abs() < Sightings::SAME);
+            Some(same.unwrap_or(reckoned))
+        };
+        let all: Vec<Option<f64>> = nodes.iter().map(seen).collect();
+        let known = nodes.iter().zip(&all).filter_map(|(entry, seen)| Some((entry.key.clone(), (*seen)?)));
+        self.shown = known.collect();
+        all
+    }
 }
 
 /// Seconds since 1970, to the millisecond.
@@ -55,12 +84,12 @@ struct SeedEntry<'a> {
 }
 
 impl<'a> SeedEntry<'a> {
-    fn of(entry: &'a NodeEntry, unix: f64) -> SeedEntry<'a> {
+    fn of(entry: &'a NodeEntry, last_seen: Option<f64>) -> SeedEntry<'a> {
         SeedEntry {
             server_id: entry.server_id.as_ref().map(|id| id.as_str()),
             host: entry.address.host.to_string(),
             port: entry.address.port,
-            last_seen: entry.last_seen.map(|age| round(unix - age.as_secs_f64())),
+            last_seen,
             status: entry.status.as_str(),
         }
     }
@@ -72,8 +101,8 @@ struct Registry<'a>(&'a View);
 impl Serialize for Registry<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.nodes.len()))?;
-        for entry in &self.0.nodes {
-            map.serialize_entry(&entry.key, &SeedEntry::of(entry, self.0.unix))?;
+        for (entry, seen) in self.0.nodes.iter().zip(&self.0.seen) {
+            map.serialize_entry(&entry.key, &SeedEntry::of(entry, *seen))?;
         }
         map.end()
     }
@@ -146,8 +175,8 @@ struct JsonRegistry<'a> {
 /// The registry and the load as a JSON line: `{"event":"registry",...}`.
 pub(super) fn json_line(view: &View) -> String {
     let own = &view.load;
-    let nodes = view.nodes.iter().map(|entry| JsonEntry {
-        seed: SeedEntry::of(entry, view.unix),
+    let nodes = view.nodes.iter().zip(&view.seen).map(|(entry, seen)| JsonEntry {
+        seed: SeedEntry::of(entry, *seen),
         name: entry.name.as_deref(),
         role: entry.role.map(|role| role.as_str()),
         group: entry.group.as_deref(),
@@ -273,6 +302,7 @@ pub(crate) mod tests {
                 hold: Duration::from_secs(2),
                 cpu_threshold: Permille::new(700),
             },
+            seen: Sightings::default().of(&nodes, 1_769_000_001.75),
             nodes,
             taken: Instant::now(),
             unix: 1_769_000_001.75,
@@ -293,6 +323,17 @@ pub(crate) mod tests {
              \"status\":\"TIMEOUT\"}}"
         );
         assert_eq!(text_line(&self::view(vec![])), "[ab12cd34] registry: {}");
+    }
+
+    #[test]
+    fn one_sighting_is_shown_with_one_time_and_the_next_with_its_own() {
+        let mut sightings = Sightings::default();
+        let mut entry = entry("S1", "a:1", Status::Alive);
+        assert_eq!(sightings.of(std::slice::from_ref(&entry), 100.0), [Some(98.5)]);
+        entry.last_seen = Some(Duration::from_micros(2_499_100));
+        assert_eq!(sightings.of(std::slice::from_ref(&entry), 101.0), [Some(98.5)]);
+        entry.last_seen = Some(Duration::from_millis(500));
+        assert_eq!(sightings.of(std::slice::from_ref(&entry), 102.0), [Some(101.5)]);
     }
 
     #[test]

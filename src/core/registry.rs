@@ -342,6 +342,11 @@ impl Registry {
     }
 
     fn callable(&self, said: &Address, remote: SocketAddr) -> Address {
+        // All loopback addresses are this machine: one may call from ::1 and listen on 127.0.0.1.
+        let looped = |host: &Host| matches!(host, Host::Ip(ip) if ip.is_loopback());
+        if remote.ip().to_canonical().is_loopback() && looped(&said.host) {
+            return said.clone();
+        }
         let own = Address { host: Host::Ip(remote.ip().to_canonical()), port: said.port };
         let configured = || self.find(|peer| peer.learnt == Learnt::Configured && peer.address == *said).is_some();
         if own != *said && configured() { said.clone() } else { own }

@@ -203,6 +203,15 @@ fn an_address_in_a_heartbeat_counts_only_if_it_is_the_connections_own() {
 }
 
 #[test]
+fn loopback_addresses_are_all_this_machine() {
+    let mut driver = Driver::new(config(&[]));
+    let inbound = driver.accept(0, "[::1]:50000");
+    let caller = presence("b", "127.0.0.1:9102");
+    driver.says(inbound, Body::Heartbeat(Heartbeat { sender: None, presence: Some(Box::new(caller)) }));
+    assert_eq!(driver.dialled().1, at("127.0.0.1:9102"));
+}
+
+#[test]
 fn a_foreign_heartbeat_is_answered_plainly_and_teaches_nothing() {
     let mut driver = Driver::new(config(&[]));
     let inbound = driver.accept(0, "127.0.0.1:50000");

@@ -41,10 +41,8 @@ impl Alarm {
         // Zero would disarm it.
         let tv_sec = i64::try_from(us / 1_000_000).unwrap_or(i64::MAX);
         let tv_nsec = i64::try_from(us % 1_000_000 * 1_000).unwrap_or(0).max(i64::from(tv_sec == 0));
-        let spec = Itimerspec {
-            it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
-            it_value: Timespec { tv_sec, tv_nsec },
-        };
+        let spec =
+            Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: Timespec { tv_sec, tv_nsec } };
         match timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &spec) {
             Ok(_) => {
                 self.at = at;

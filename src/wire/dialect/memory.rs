@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::wire::Address;
+use crate::wire::{Address, MAX_DIALECTS};
 
 use super::Dialect;
 
@@ -59,7 +59,7 @@ impl DialectMemory {
         if self.entries.get(address).is_some_and(|entry| entry.told.is_some()) {
             return false;
         }
-        let entry = self.entries.entry(address.clone()).or_default();
+        let Some(entry) = self.entry(address) else { return false };
         entry.stage = match entry.stage {
             _ if dialect == Dialect::Native => Stage::Universal,
             Stage::Trying(tried) => Stage::Proved(tried),
@@ -84,7 +84,7 @@ impl DialectMemory {
     /// The peer at this address took a connection and closed it without any answer to the heartbeat, in the form
     /// that [`DialectMemory::get`] had named. The next call tries another form; what was told is never given up.
     pub fn unanswered(&mut self, address: &Address) {
-        let entry = self.entries.entry(address.clone()).or_default();
+        let Some(entry) = self.entry(address) else { return };
         if entry.told.is_some() {
             return;
         }
@@ -103,9 +103,17 @@ impl DialectMemory {
         };
     }
 
-    /// What is known, in the order of addresses, for storing.
+    /// The entry of an address; none if there are too many others.
+    fn entry(&mut self, address: &Address) -> Option<&mut Entry> {
+        if self.entries.len() >= MAX_DIALECTS && !self.entries.contains_key(address) {
+            return None;
+        }
+        Some(self.entries.entry(address.clone()).or_default())
+    }
+
+    /// What was found out, in the order of addresses, for storing. What was told is told again at the next start.
     pub fn known(&self) -> impl Iterator<Item = (&Address, Dialect)> {
-        self.entries.iter().filter_map(|(address, entry)| Some((address, entry.told.or(entry.found)?)))
+        self.entries.iter().filter_map(|(address, entry)| Some((address, entry.found?)))
     }
 }
 
@@ -126,7 +134,18 @@ mod tests {
             memory.unanswered(&address());
             assert_eq!(memory.get(&address()), Some(Dialect::Gen2025_2));
         }
-        assert_eq!(memory.known().collect::<Vec<_>>(), [(&address(), Dialect::Gen2025_2)]);
+        assert_eq!(memory.known().count(), 0, "what was told is not stored as found");
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut memory = DialectMemory::default();
+        for port in 1..=MAX_DIALECTS + 1 {
+            let address: Address = format!("10.0.0.1:{port}").parse().unwrap();
+            memory.unanswered(&address);
+            assert_eq!(memory.learn(&address, Dialect::Native), port <= MAX_DIALECTS);
+        }
+        assert_eq!(memory.known().count(), MAX_DIALECTS);
     }
 
     #[test]
