@@ -134,7 +134,8 @@ impl Yard {
         cores: &[usize],
         (task, conns, depth): (&'static str, usize, usize),
     ) -> Result<Measurement, Failure> {
-        let one_core = cores.len() < 2 || conns == 1 || (conns <= 50 && depth == 1);
+        // Without pipelining, waking the other core costs more than the request: see "How to measure here" of performance.md.
+        let one_core = cores.len() < 2 || conns == 1 || depth == 1;
         let (own, theirs) = if one_core { (cores[0], cores[0]) } else { (cores[0], cores[1]) };
         machine::pin_self(&[own])?;
         let (mut field, mut series) = (Vec::new(), Vec::new());
