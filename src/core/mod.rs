@@ -24,7 +24,7 @@ mod load;
 mod node;
 mod peer;
 mod registry;
-mod rng;
+pub(crate) mod rng;
 #[cfg(test)]
 mod tests;
 

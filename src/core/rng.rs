@@ -1,4 +1,4 @@
-//! Chance from a seed: the only source of it in the cores.
+//! Chance from a seed: the only source of it in the cores and in their simulator.
 
 use std::time::Duration;
 

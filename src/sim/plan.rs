@@ -2,27 +2,24 @@
 
 use std::time::Duration;
 
-/// Chance for the simulator: SplitMix64, as in the core, with the draws that a simulator needs.
+use crate::core::rng::Rng;
+
+/// Chance for the simulator: the generator of the core, with the draws that a simulator needs.
 #[derive(Clone, Debug)]
-pub(super) struct Dice(u64);
+pub(super) struct Dice(Rng);
 
 impl Dice {
     pub(super) fn new(seed: u64) -> Dice {
-        // Neighbouring seeds begin far apart.
-        Dice(seed.wrapping_mul(0xa076_1d64_78bd_642f) ^ 0x5851_f42d_4c95_7f2d)
+        Dice(Rng::new(seed))
     }
 
     pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next()
     }
 
     /// A number from `low` to `high`, both included.
     pub(super) fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.next() % (high - low + 1)
+        low + self.0.below(high - low + 1)
     }
 
     /// A duration from `low` to `high`, to the microsecond.
@@ -33,12 +30,12 @@ impl Dice {
 
     /// Yes in `percent` of the draws.
     pub(super) fn chance(&mut self, percent: u64) -> bool {
-        self.next() % 100 < percent
+        self.0.below(100) < percent
     }
 
     /// One of `n`; `n` is not 0.
     pub(super) fn pick(&mut self, n: usize) -> usize {
-        usize::try_from(self.next() % n as u64).expect("below a usize")
+        usize::try_from(self.0.below(n as u64)).expect("below a usize")
     }
 }
 

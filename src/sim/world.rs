@@ -1,7 +1,7 @@
 //! A world: machines, their network and their faults, from the first to the last step of a run.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt::Debug;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use super::foreign::ForeignHost;
@@ -78,7 +78,7 @@ pub(super) struct World {
     now: Time,
     step: u64,
     faults: u64,
-    trace: u64,
+    trace: Fnv,
     calm: bool,
     settled: bool,
 }
@@ -109,7 +109,7 @@ impl World {
             now: Time::ZERO,
             step: 0,
             faults: 0,
-            trace: 0xcbf2_9ce4_8422_2325,
+            trace: Fnv(0xcbf2_9ce4_8422_2325),
             calm: false,
             settled: false,
         }
@@ -142,7 +142,7 @@ impl World {
             })?;
         }
         let timeouts = self.machines.iter().map(|machine| machine.oracle.timeouts).sum();
-        Ok(Report { seed: self.plan.seed, steps: self.step, faults: self.faults, timeouts, trace: self.trace })
+        Ok(Report { seed: self.plan.seed, steps: self.step, faults: self.faults, timeouts, trace: self.trace.finish() })
     }
 
     fn happen(&mut self, happening: Happening) -> Result<(), String> {
@@ -422,20 +422,24 @@ impl World {
         self.seq += 1;
     }
 
-    /// Takes something into the hash of the run (FNV-1a over its debug form).
-    fn note(&mut self, what: &dyn Debug) {
-        struct Hash(u64);
-        impl std::fmt::Write for Hash {
-            fn write_str(&mut self, text: &str) -> std::fmt::Result {
-                for byte in text.bytes() {
-                    self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-                }
-                Ok(())
-            }
+    /// Takes something into the hash of the run.
+    fn note(&mut self, what: &impl Hash) {
+        self.trace.write_u64(self.now.as_micros());
+        what.hash(&mut self.trace);
+    }
+}
+
+/// FNV-1a: a hash that is the same in every process, which the standard library's is not.
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
-        let mut hash = Hash(self.trace);
-        let written = std::fmt::Write::write_fmt(&mut hash, format_args!("{}{what:?}", self.now.as_micros()));
-        debug_assert!(written.is_ok(), "a hash takes everything");
-        self.trace = hash.0;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
