@@ -187,7 +187,9 @@ impl Node {
             }
             Body::Leave { server_id } => self.leave(link, id, &server_id, now),
             Body::Error(error) if self.registry.peer_of_link(link) => {
-                let reason = format!("it answered the heartbeat with {}: {}", error.code.as_str(), error.detail);
+                // What a peer says of its troubles stands in logs and on screens: one short line, whatever it was.
+                let (code, detail) = (one_line(error.code.as_str(), 40), one_line(&error.detail, 120));
+                let reason = format!("it answered the heartbeat with {code}: {detail}");
                 self.registry.rejected(link, reason, now);
             }
             Body::Hello | Body::Nodes(_) | Body::Load | Body::Events if self.stopped => {
@@ -388,6 +390,11 @@ impl Node {
     fn log(&mut self, level: LogLevel, text: String) {
         self.outputs.push_back(Output::Log { level, text });
     }
+}
+
+/// The first `most` characters of a text, without those that could steer a terminal.
+fn one_line(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(most).collect()
 }
 
 /// The task of a request, for the error that answers it.

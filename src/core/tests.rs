@@ -401,10 +401,13 @@ fn a_peer_that_answers_the_heartbeat_with_an_error_is_not_alive() {
     let mut driver = Driver::new(config(&["127.0.0.1:9102"]));
     driver.until(0);
     let link = driver.open();
-    let error = crate::wire::ErrorAnswer::new("", ErrorCode::Other("WHAT".to_owned()), "no");
+    let detail = format!("no\x1b[2J{}", "!".repeat(70_000));
+    let error = crate::wire::ErrorAnswer::new("", ErrorCode::Other("WHAT".to_owned()), detail);
     driver.says(link, Body::Error(Box::new(error)));
     assert_eq!(driver.statuses()[0].1, Status::Unknown);
-    assert!(driver.node.registry(driver.now)[0].reason.contains("WHAT"));
+    let reason = &driver.node.registry(driver.now)[0].reason;
+    assert!(reason.contains("WHAT: no[2J!!!"), "{reason}");
+    assert!(reason.len() < 250 && !reason.contains('\x1b'), "it stands on one short line");
     driver.expect("close", |output| matches!(output, Output::Close { .. }).then_some(()));
 }
 
