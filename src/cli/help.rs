@@ -55,8 +55,9 @@ pub(super) fn after(name: ProgramName) -> String {
     format!(
         "\
 Examples:
-  Two nodes, each in a terminal of its own. Close one and the other shows
-  TIMEOUT; start it again and it is ALIVE, under the same id:
+  Two nodes, each in a terminal of its own. Stop one with Ctrl-C and the other
+  shows LEFT, kill it and it shows TIMEOUT; start it again and it is ALIVE,
+  under the same id:
     {name} --port 9101 --peer 127.0.0.1:9102
     {name} --port 9102 --peer 127.0.0.1:9101
 

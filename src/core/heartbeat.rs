@@ -301,6 +301,14 @@ mod tests {
     }
 
     #[test]
+    fn time_in_which_this_process_did_not_run_is_not_the_peers() {
+        let (mut beat, mut rng) = opened_at(second(0));
+        beat.tick(second(0), &mut rng);
+        beat.excuse(Duration::from_secs(3));
+        assert_eq!(beat.deadline(), second(9));
+    }
+
+    #[test]
     fn news_of_a_peer_shortens_the_wait_but_not_to_nothing() {
         let (mut beat, mut rng) = (Heartbeat::new(INTERVAL, TIMEOUT, second(0)), Rng::new(1));
         beat.rest(Time::FAR);

@@ -80,9 +80,7 @@ impl Peer {
     /// The peer is gone, with this status.
     pub(super) fn lost(&mut self, status: Status, now: Time) {
         debug_assert_ne!(status, Status::Alive);
-        if self.status == Status::Alive {
-            self.gone = now;
-        }
+        self.gone = now;
         self.status = status;
     }
 
@@ -139,5 +137,61 @@ impl Peer {
             (Status::Left, _) => format!("said goodbye {} s ago", Seconds(now.since(self.gone))),
             _ => format!("has never answered; {trouble}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(n: u64) -> Time {
+        Time::ZERO + Duration::from_secs(n)
+    }
+
+    fn peer() -> Peer {
+        let timeout = Duration::from_secs(6);
+        let beat = Heartbeat::new(Duration::from_secs(2), timeout, Time::ZERO);
+        Peer::new("127.0.0.1:9102".parse().unwrap(), Learnt::Configured, beat, Time::ZERO)
+    }
+
+    #[test]
+    fn the_round_trip_is_smoothed_by_an_eighth() {
+        let mut peer = peer();
+        assert!(peer.answered(Duration::from_millis(80), second(1)));
+        assert_eq!(peer.rtt_us, Some(80_000), "the first sample stands alone");
+        assert!(!peer.answered(Duration::from_millis(160), second(2)));
+        assert_eq!(peer.rtt_us, Some(90_000));
+        peer.answered(Duration::from_millis(10), second(3));
+        assert_eq!(peer.rtt_us, Some(80_000));
+    }
+
+    #[test]
+    fn each_status_has_its_own_true_reason() {
+        let timeout = Duration::from_secs(6);
+        let mut peer = peer();
+        assert_eq!(peer.reason(timeout, second(0)), "has never answered; not called yet");
+        peer.trouble = Some("connection refused".to_owned());
+        assert_eq!(peer.reason(timeout, second(0)), "has never answered; connection refused");
+        peer.answered(Duration::ZERO, second(1));
+        assert_eq!(peer.reason(timeout, second(3)), "answered 2.0 s ago");
+        peer.lost(Status::Timeout, second(7));
+        peer.trouble = Some("connection refused".to_owned());
+        let expected = "no answer for 7.0 s, the timeout is 6.0 s; connection refused";
+        assert_eq!(peer.reason(timeout, second(8)), expected);
+        peer.lost(Status::Left, second(9));
+        assert_eq!(peer.reason(timeout, second(12)), "said goodbye 3.0 s ago");
+    }
+
+    #[test]
+    fn only_who_was_learnt_and_is_gone_is_forgotten_counted_from_when_it_went() {
+        let forget = Duration::from_secs(600);
+        let mut peer = peer();
+        assert_eq!(peer.forget_due(forget), Time::FAR, "configured");
+        peer.learnt = Learnt::Heartbeat;
+        assert_eq!(peer.forget_due(forget), second(600));
+        peer.answered(Duration::ZERO, second(1));
+        assert_eq!(peer.forget_due(forget), Time::FAR, "ALIVE");
+        peer.lost(Status::Timeout, second(7));
+        assert_eq!(peer.forget_due(forget), second(607));
     }
 }

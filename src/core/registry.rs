@@ -242,7 +242,6 @@ impl Registry {
                 continue;
             }
             peer.lost(Status::Left, now);
-            peer.gone = now;
             peer.trouble = None;
             // A configured peer may be started again at any time; one that was learnt calls by itself then.
             let due = if peer.learnt == Learnt::Configured { now + interval } else { Time::FAR };
