@@ -28,7 +28,7 @@ const MAX_CAPACITY: u64 = 1_000_000_000;
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RunArgs {
     /// TCP port to listen on; 0 takes any free one [default: 9101]
-    #[arg(long, env = "NODE_PORT", value_name = "PORT", help_heading = "Network", value_parser = values::parse_port)]
+    #[arg(long, env = "NODE_PORT", value_name = "PORT", allow_negative_numbers = true, help_heading = "Network", value_parser = values::parse_port)]
     #[serde(deserialize_with = "values::port")]
     pub(super) port: Option<u16>,
 
@@ -52,16 +52,34 @@ pub(super) struct RunArgs {
     pub(super) insecure: Option<bool>,
 
     /// Time between two heartbeats to a peer, in seconds or as 500ms, 2s, 1m; below --timeout [default: 2]
-    #[arg(long, env = "NODE_INTERVAL", value_name = "SECONDS", help_heading = "Heartbeats")]
+    #[arg(
+        long,
+        env = "NODE_INTERVAL",
+        value_name = "SECONDS",
+        allow_negative_numbers = true,
+        help_heading = "Heartbeats"
+    )]
     pub(super) interval: Option<Span>,
 
     /// Silence after which a peer is TIMEOUT, counted from its last answer [default: 6]
-    #[arg(long, env = "NODE_TIMEOUT", value_name = "SECONDS", help_heading = "Heartbeats")]
+    #[arg(
+        long,
+        env = "NODE_TIMEOUT",
+        value_name = "SECONDS",
+        allow_negative_numbers = true,
+        help_heading = "Heartbeats"
+    )]
     pub(super) timeout: Option<Span>,
 
     /// Time after which a peer that is gone and was not configured is forgotten [default: 600, or twice --timeout
     /// where that is longer]
-    #[arg(long, env = "NODE_FORGET", value_name = "SECONDS", help_heading = "Heartbeats")]
+    #[arg(
+        long,
+        env = "NODE_FORGET",
+        value_name = "SECONDS",
+        allow_negative_numbers = true,
+        help_heading = "Heartbeats"
+    )]
     pub(super) forget: Option<Span>,
 
     /// Name for people to read [default: the first eight characters of the id]
@@ -90,19 +108,25 @@ pub(super) struct RunArgs {
     pub(super) ephemeral: Option<bool>,
 
     /// Waiting jobs above which the node is saturated [default: 100]
-    #[arg(long, env = "NODE_CAPACITY", value_name = "JOBS", help_heading = "Load", value_parser = values::parse_jobs)]
+    #[arg(long, env = "NODE_CAPACITY", value_name = "JOBS", allow_negative_numbers = true, help_heading = "Load", value_parser = values::parse_jobs)]
     pub(super) capacity: Option<u64>,
 
     /// Waiting jobs below which it is not saturated any more [default: 60 % of --capacity]
-    #[arg(long, env = "NODE_RELEASE", value_name = "JOBS", help_heading = "Load", value_parser = values::parse_jobs)]
+    #[arg(long, env = "NODE_RELEASE", value_name = "JOBS", allow_negative_numbers = true, help_heading = "Load", value_parser = values::parse_jobs)]
     pub(super) release: Option<u64>,
 
     /// How long either must last before it counts [default: 2]
-    #[arg(long, env = "NODE_HOLD", value_name = "SECONDS", help_heading = "Load")]
+    #[arg(long, env = "NODE_HOLD", value_name = "SECONDS", allow_negative_numbers = true, help_heading = "Load")]
     pub(super) hold: Option<Span>,
 
     /// CPU of the machine above which the node is hot; 0 is never [default: 70]
-    #[arg(long, env = "NODE_CPU_THRESHOLD", value_name = "PERCENT", help_heading = "Load")]
+    #[arg(
+        long,
+        env = "NODE_CPU_THRESHOLD",
+        value_name = "PERCENT",
+        allow_negative_numbers = true,
+        help_heading = "Load"
+    )]
     pub(super) cpu_threshold: Option<Percent>,
 
     /// How much to log [default: info]
@@ -369,6 +393,15 @@ mod tests {
 
     fn refusal(line: &str) -> String {
         resolve(line).unwrap_err().0
+    }
+
+    #[test]
+    fn a_negative_number_is_a_bad_value_and_not_an_unknown_option() {
+        for option in ["port", "interval", "timeout", "forget", "capacity", "release", "hold", "cpu-threshold"] {
+            let error =
+                Line::try_parse_from(["node", &format!("--{option}"), "-1"]).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains("invalid value '-1'") && error.contains("expected"), "--{option}: {error}");
+        }
     }
 
     #[test]

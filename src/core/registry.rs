@@ -173,7 +173,10 @@ impl Registry {
         if server_id == self.own_id {
             peer.is_self = true;
             let stale = peer.beat.rest(Time::FAR);
-            let text = format!("peer {address} is this node itself; it is left out");
+            let text = format!(
+                "peer {address} answers with the id of this node: it is this node itself, or runs on a copy of its state; \
+                 it is left out"
+            );
             self.effects.push_back(Effect::Log { level: LogLevel::Info, text });
             self.hang_up(stale);
             return self.rearm(key);
