@@ -55,7 +55,8 @@ impl<'a> Seat<'a> {
         let status = entry["STATUS"].as_str().unwrap_or_else(|| panic!("no STATUS in {entry}")).to_owned();
         if let Some(age) = entry["LAST_SEEN_MS"].as_u64() {
             let age = Duration::from_millis(age);
-            self.answered = self.answered.max(asked.checked_sub(age));
+            // Ages are cut to whole milliseconds: the answer may be one older than its age says.
+            self.answered = self.answered.max(asked.checked_sub(age + Duration::from_millis(1)));
             if status == "TIMEOUT" {
                 assert!(age >= self.timeout, "TIMEOUT only {age:?} after the last answer: {entry}");
                 let silent = self.answered.expect("an answer was seen just now").elapsed();
