@@ -2,6 +2,8 @@
 
 mod support;
 
+use support::screen::Screen;
+
 mod patterns {
     use serde_json::json;
 
@@ -217,4 +219,31 @@ mod examples {
         assert!(!lines_match(&lines("a\n...\nd"), &lines("a\nb")));
         assert!(!lines_match(&lines("a"), &lines("a\nb")));
     }
+}
+
+/// The rows of a screen of ten columns and three rows after these bytes.
+fn rows_after(bytes: &str) -> Vec<String> {
+    let mut screen = Screen::new(10, 3);
+    screen.write(bytes.as_bytes());
+    screen.rows()
+}
+
+#[test]
+fn the_screen_overwrites_erases_and_wraps() {
+    assert_eq!(rows_after("one\r\ntwo\r\n\x1b[1A\rT"), ["one", "Two", ""]);
+    assert_eq!(rows_after("one\r\ntwo\r\n\x1b[2A\r\x1b[Jnew"), ["new"]);
+    assert_eq!(rows_after("0123456789abc"), ["0123456789", "abc"]);
+    assert_eq!(rows_after("whole\x1b[3"), ["whole"], "a sequence that has not come yet");
+}
+
+#[test]
+fn the_screen_does_not_go_up_into_what_has_scrolled_off() {
+    assert_eq!(rows_after("a\r\nb\r\nc\r\nd\x1b[9A\rX"), ["a", "X", "c", "d"]);
+}
+
+#[test]
+fn the_screen_tells_what_is_lost_at_its_edge() {
+    let mut screen = Screen::new(4, 3);
+    screen.write(b"\x1b[?7labcdef\x1b[?7h\r\n\x1b[31mx");
+    assert_eq!((screen.lost.as_str(), screen.styles, screen.cursor()), ("ef", 1, (1, 1)));
 }

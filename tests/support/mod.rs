@@ -8,14 +8,19 @@
 
 pub(crate) mod client;
 pub(crate) mod fake_peer;
+#[cfg(target_os = "linux")]
+pub(crate) mod netns;
 pub(crate) mod pattern;
 pub(crate) mod ports;
 pub(crate) mod process;
+pub(crate) mod screen;
 pub(crate) mod shell;
+#[cfg(target_os = "linux")]
+pub(crate) mod terminal;
 pub(crate) mod transcript;
 pub(crate) mod wait;
 
 pub(crate) use client::{Client, Line};
 pub(crate) use fake_peer::FakePeer;
 pub(crate) use process::NodeProcess;
-pub(crate) use wait::{DEADLINE, wait_for, wait_until};
+pub(crate) use wait::{DEADLINE, wait_for, wait_until, watch};

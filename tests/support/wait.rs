@@ -23,6 +23,16 @@ pub(crate) fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T
     }
 }
 
+/// Looks for all of `duration`, ten times a second and once more at its end.
+pub(crate) fn watch(duration: Duration, mut look: impl FnMut()) {
+    let started = Instant::now();
+    while started.elapsed() < duration {
+        look();
+        pause(Duration::from_millis(100).min(duration.saturating_sub(started.elapsed())));
+    }
+    look();
+}
+
 /// Blocks for `duration` between two probes.
 pub(crate) fn pause(duration: Duration) {
     // The sender is kept, so that the receiver waits for its time and is not told that nobody can send.
