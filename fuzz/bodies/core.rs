@@ -115,6 +115,7 @@ fn play(bytes: &[u8]) -> Vec<Output> {
                 Input::LinkClosed { link, reason: "closed".to_owned() }
             }
             8 => Input::HeartbeatsAnswered { count: program.number() },
+            9 if program.byte() > 127 => Input::Stray { link: program.link(&opened), line: "?".to_owned() },
             9 => Input::Datagram { from: socket(1), bytes: vec![program.byte()] },
             10 => {
                 let cpu = Permille::new(program.number());

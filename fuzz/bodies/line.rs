@@ -120,6 +120,7 @@ impl Session {
     fn act(&mut self, decoded: Decoded) {
         assert_eq!(self.shown.closed, None, "something came after the edge asked to close");
         match decoded {
+            Decoded::Stray(line) => assert!(line.chars().count() <= 120, "a quote is short"),
             Decoded::Close(reason) => self.shown.closed = Some(reason),
             Decoded::Message(message) => {
                 if let Body::Heartbeat(heartbeat) = &message.body {

@@ -49,6 +49,12 @@ mod tests {
     }
 
     #[test]
+    fn one_peer_needs_no_list() {
+        let args = parse("peer = 'a:1'").unwrap();
+        assert_eq!(args.peer.map(|peers| peers.len()), Some(1));
+    }
+
+    #[test]
     fn an_unknown_key_is_named_with_its_line() {
         let error = parse("port = 1\nintervall = 2\n").unwrap_err();
         assert!(error.contains("line 2") && error.contains("intervall") && error.contains("interval"), "{error}");
@@ -60,6 +66,7 @@ mod tests {
         for (text, what) in [
             ("\nport = 70000", "65535"),
             ("\npeer = ['127.0.0.1']", "has no port"),
+            ("\npeer = 5", "a peer such as"),
             ("\ninterval = 'soon'", "expected seconds"),
             ("\ninterval = true", "seconds"),
             ("\ninterval = -1", "expected a duration"),

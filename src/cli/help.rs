@@ -87,7 +87,7 @@ State:
     $XDG_STATE_HOME/mutirao, or ~/.local/state/mutirao
     ~/Library/Application Support/mutirao on macOS
     %LOCALAPPDATA%\\mutirao on Windows
-  With --port 0 nothing is kept, save with --data-dir.
+  With --port 0 nothing is kept, save with --data-dir: one id for port 0.
 
 Exit codes:
 {codes}"

@@ -38,6 +38,7 @@ pub(super) struct RunArgs {
 
     /// A peer to call, for ever; repeat it for more. What the peer speaks is found out, or said by dialect
     /// (native, seed, 2025-2, 2026-1). NODE_PEER separates peers by spaces
+    #[serde(deserialize_with = "values::peers")]
     #[arg(long, env = "NODE_PEER", value_name = "HOST:PORT[,dialect=NAME]", help_heading = "Network")]
     pub(super) peer: Option<Vec<Peers>>,
 

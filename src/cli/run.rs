@@ -3,6 +3,7 @@
 //! The order at the start matters. The port first: if another node has it, its state is not even looked at. Then the
 //! state, whose place depends on the port that was got. Then the announcement: who reads it can talk to the node.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use uuid::Uuid;
@@ -115,7 +116,9 @@ fn open_state(options: &Options, listener: &Listener) -> Result<State, Failure> 
         StatePlace::Default => default_base()?,
         StatePlace::Under(base) => base.clone(),
     };
-    let dir = StateDir::open(&base, listener.local_addr())?;
+    // Under the port that was asked for: with any free one (0) the id would else be lost with the port.
+    let place = SocketAddr::new(listener.local_addr().ip(), options.bind.port());
+    let dir = StateDir::open(&base, place)?;
     Ok(read_state(dir, options.fresh)?)
 }
 
@@ -132,8 +135,9 @@ fn read_state(dir: StateDir, fresh: bool) -> Result<State, StateError> {
             server_id
         }
         None => {
+            let server_id = dir.create_identity()?;
             log::info!("state: new in {}", dir.path().display());
-            dir.create_identity()?
+            server_id
         }
     };
     let dialects = dir.dialects();
@@ -152,7 +156,6 @@ fn seed() -> u64 {
 mod tests {
     use super::*;
     use std::fs;
-    use std::net::SocketAddr;
 
     const BIND: &str = "127.0.0.1:9101";
 

@@ -123,9 +123,10 @@ impl Session<'_> {
     }
 }
 
-/// Whether an answer says that the request failed.
+/// Whether an answer says that the request failed; what is no JSON is no answer to it.
 pub(super) fn is_error(answer: &str) -> bool {
     serde_json::from_str::<Value>(answer).is_ok_and(|answer| answer["RESPONSE"] == "ERROR")
+        || serde_json::from_str::<serde::de::IgnoredAny>(answer).is_err()
 }
 
 /// What is sent for what was typed: JSON on one line, `{"TASK":"LOAD"}` for `LOAD` or `load`.

@@ -206,6 +206,28 @@ pub(super) fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     Ok(Some(port))
 }
 
+/// The peers of TOML: one string, or a list of them.
+pub(super) fn peers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Peers>>, D::Error> {
+    struct Read;
+    impl<'de> Visitor<'de> for Read {
+        type Value = Vec<Peers>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a peer such as \"127.0.0.1:9102\", or a list of them")
+        }
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<Peers>, E> {
+            text.parse().map(|peers| vec![peers]).map_err(E::custom)
+        }
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Peers>, A::Error> {
+            let mut all = Vec::new();
+            while let Some(peers) = list.next_element()? {
+                all.push(peers);
+            }
+            Ok(all)
+        }
+    }
+    deserializer.deserialize_any(Read).map(Some)
+}
+
 /// Values that TOML writes as a string.
 macro_rules! from_toml_string {
     ($($kind:ident),*) => {$(

@@ -144,7 +144,7 @@ struct JsonOwnLoad {
     hot: bool,
     capacity: u64,
     release: u64,
-    hold_ms: f64,
+    hold_ms: u64,
     cpu_threshold: f64,
 }
 
@@ -197,7 +197,7 @@ pub(super) fn json_line(view: &View) -> String {
             hot: own.hot,
             capacity: own.capacity,
             release: own.release,
-            hold_ms: millis(own.hold),
+            hold_ms: crate::time::micros(own.hold) / 1000,
             cpu_threshold: percent(own.cpu_threshold),
         },
         nodes: nodes.collect(),
@@ -342,7 +342,7 @@ pub(crate) mod tests {
         assert!(!line.contains('\n'));
         let line: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(line["event"], "registry");
-        assert_eq!((&line["load"]["cpu"], &line["load"]["hold_ms"]), (&Value::from(12.3), &Value::from(2000.0)));
+        assert_eq!((&line["load"]["cpu"], &line["load"]["hold_ms"]), (&Value::from(12.3), &Value::from(2000)));
         let node = &line["nodes"][0];
         assert_eq!((&node["server_id"], &node["status"]), (&Value::from("S1"), &Value::from("ALIVE")));
         assert_eq!((&node["rtt_ms"], &node["score"]), (&Value::from(0.42), &Value::from(0.126)));

@@ -176,6 +176,13 @@ pub enum Input {
         /// What.
         message: Message,
     },
+    /// The other side of a link that this node opened said something that is no answer. The core shows it to people.
+    Stray {
+        /// On which connection.
+        link: LinkId,
+        /// The begin of the line, for people.
+        line: String,
+    },
     /// Bare heartbeats were answered at the edge. The core counts them.
     HeartbeatsAnswered {
         /// How many.

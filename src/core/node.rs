@@ -11,7 +11,8 @@ use super::{Command, Config, ConfigError, Identity, Input, LinkId, LogLevel, Out
 use crate::time::{Seconds, Time};
 use crate::wire::{
     Address, Body, Dialect, ErrorAnswer, ErrorCode, EventKind, Heartbeat, HeartbeatAnswer, HelloAnswer, LoadAnswer,
-    MAX_LINE_BYTES, Message, NODES_PAGE, NodeEntry, NodesAnswer, NodesQuery, Presence, RequestId, ServerId,
+    MAX_LINE_BYTES, MAX_QUOTE, Message, NODES_PAGE, NodeEntry, NodesAnswer, NodesQuery, Presence, RequestId, ServerId,
+    quote,
 };
 
 /// An input that comes this much after the armed deadline shows that the process did not run (suspended, stopped,
@@ -88,6 +89,7 @@ impl Node {
                 self.registry.closed(link, reason, now);
             }
             Input::Message { link, message } => self.message(link, message, now),
+            Input::Stray { link, line } => self.registry.stray(link, &line),
             Input::HeartbeatsAnswered { count } => self.heartbeats = self.heartbeats.saturating_add(count),
             Input::Datagram { .. } => self.datagrams = self.datagrams.saturating_add(1),
             Input::LoadSample(sample) => {
@@ -188,7 +190,7 @@ impl Node {
             Body::Leave { server_id } => self.leave(link, id, &server_id, now),
             Body::Error(error) if self.registry.peer_of_link(link) => {
                 // What a peer says of its troubles stands in logs and on screens: one short line, whatever it was.
-                let (code, detail) = (one_line(error.code.as_str(), 40), one_line(&error.detail, 120));
+                let (code, detail) = (quote(error.code.as_str(), 40), quote(&error.detail, MAX_QUOTE));
                 let reason = format!("it answered the heartbeat with {code}: {detail}");
                 self.registry.rejected(link, reason, now);
             }
@@ -390,11 +392,6 @@ impl Node {
     fn log(&mut self, level: LogLevel, text: String) {
         self.outputs.push_back(Output::Log { level, text });
     }
-}
-
-/// The first `most` characters of a text, without those that could steer a terminal.
-fn one_line(text: &str, most: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(most).collect()
 }
 
 /// The task of a request, for the error that answers it.

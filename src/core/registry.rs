@@ -18,6 +18,13 @@ use crate::wire::{Address, EventKind, HeartbeatAnswer, Host, Learnt, NodeEntry, 
 /// Peers that are learnt at most. Anyone who can connect can be learnt; the configured ones always have a place.
 pub(super) const MAX_LEARNT: usize = 1024;
 
+/// Peers that are learnt at most from one host, so that one that makes ids up leaves places for the others. A class
+/// on one machine fits.
+pub(super) const MAX_LEARNT_PER_HOST: usize = 256;
+
+/// A peer that answered with this node's own id is asked again after this: another program may have taken its place.
+const SELF_AGAIN: Duration = Duration::from_secs(60);
+
 /// What the registry wants done. The node carries it out or hands it on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Effect {
@@ -113,9 +120,13 @@ impl Registry {
         while let Some(peer) = self.peers.get_mut(&key) {
             match peer.beat.tick(now, &mut self.rng) {
                 None => break,
-                Some(Step::Ask { link, sequence }) => self.effects.push_back(Effect::Ask { link, sequence }),
+                Some(Step::Ask { link, sequence }) => {
+                    // It was reached: what went wrong before is over.
+                    peer.trouble = None;
+                    self.effects.push_back(Effect::Ask { link, sequence });
+                }
                 Some(Step::HangUp { link }) => {
-                    peer.trouble = Some("it took the connection and did not answer".to_owned());
+                    peer.trouble.get_or_insert_with(|| "it took the connection and did not answer".to_owned());
                     self.hang_up(Some(link));
                 }
                 Some(Step::Dial { within }) => {
@@ -148,7 +159,7 @@ impl Registry {
     pub(super) fn closed(&mut self, link: LinkId, reason: String, now: Time) {
         self.on_link(link, |peer, rng| {
             if peer.beat.closed(now, rng) {
-                peer.trouble = Some(reason);
+                peer.trouble.get_or_insert_with(|| format!("it took the connection and did not answer: {reason}"));
             }
         });
         self.by_link.remove(&link);
@@ -163,6 +174,13 @@ impl Registry {
         self.hang_up(stale.flatten());
     }
 
+    /// The peer said something that is no answer: people shall see what it was.
+    pub(super) fn stray(&mut self, link: LinkId, line: &str) {
+        self.on_link(link, |peer, _| {
+            peer.trouble = Some(format!("it answered `{line}`; expected RESPONSE ALIVE with SERVER_ID or SERVER_UUID"));
+        });
+    }
+
     /// A heartbeat was answered. `echo` is the ID of the answer; foreign peers send none.
     pub(super) fn answered(&mut self, link: LinkId, echo: Option<&str>, answer: HeartbeatAnswer, now: Time) {
         let Some(&key) = self.by_link.get(&link) else { return };
@@ -171,16 +189,22 @@ impl Registry {
         let HeartbeatAnswer { server_id, presence } = answer;
         let address = peer.address.clone();
         if server_id == self.own_id {
-            peer.is_self = true;
-            let stale = peer.beat.rest(Time::FAR);
+            let news = !std::mem::replace(&mut peer.is_self, true);
+            (peer.server_id, peer.presence, peer.seen, peer.status) = (None, None, None, Status::Unknown);
+            // Another program may take its place one day.
+            let stale = peer.beat.rest(now + SELF_AGAIN);
+            self.hang_up(stale);
+            self.rearm(key);
+            if !news {
+                return;
+            }
             let text = format!(
                 "peer {address} answers with the id of this node: it is this node itself, or runs on a copy of its state; \
                  it is left out"
             );
-            self.effects.push_back(Effect::Log { level: LogLevel::Info, text });
-            self.hang_up(stale);
-            return self.rearm(key);
+            return self.effects.push_back(Effect::Log { level: LogLevel::Warn, text });
         }
+        peer.is_self = false;
         let replaced = peer.server_id.replace(server_id.clone()).filter(|old| *old != server_id);
         if replaced.is_some() || presence.is_some() {
             peer.presence = presence;
@@ -323,9 +347,10 @@ impl Registry {
     }
 
     fn learn(&mut self, presence: &Presence, called: Address, now: Time) {
-        let learnt = self.peers.values().filter(|peer| peer.learnt == Learnt::Heartbeat).count();
-        if learnt >= MAX_LEARNT {
-            let text = format!("{} at {called} is not learnt: {MAX_LEARNT} peers are", presence.server_id);
+        let learnt = || self.peers.values().filter(|peer| peer.learnt == Learnt::Heartbeat);
+        let from_host = learnt().filter(|peer| peer.address.host == called.host).count();
+        if learnt().count() >= MAX_LEARNT || from_host >= MAX_LEARNT_PER_HOST {
+            let text = format!("{} at {called} is not learnt: too many others are", presence.server_id);
             return self.effects.push_back(Effect::Log { level: LogLevel::Debug, text });
         }
         let detail = format!("{} called from {called}", presence.name);

@@ -263,7 +263,83 @@ fn this_node_among_its_own_peers_is_left_out() {
     let link = driver.open();
     driver.answers(link, "self");
     assert_eq!(driver.statuses(), []);
-    assert_eq!(driver.node.deadline(), None, "it is not called again");
+    // It is asked again now and then: another program may have taken its place.
+    driver.out.clear();
+    driver.until(59_000);
+    assert!(!driver.out.iter().any(|output| matches!(output, Output::Open { .. })));
+    driver.until(60_000);
+    let link = driver.open();
+    driver.answers(link, "other");
+    assert_eq!(driver.statuses(), [("other".to_owned(), Status::Alive)]);
+}
+
+#[test]
+fn a_wrong_answer_is_shown_as_the_reason() {
+    let mut driver = Driver::new(config(&["127.0.0.1:9102"]));
+    driver.until(0);
+    let link = driver.open();
+    driver.give(Input::Stray { link, line: "{\"alive\":1}".to_owned() });
+    let reason = |driver: &Driver| driver.node.registry(driver.now)[0].reason.clone();
+    assert!(reason(&driver).contains("`{\"alive\":1}`; expected RESPONSE ALIVE"), "{}", reason(&driver));
+    driver.give(Input::LinkClosed { link, reason: "closed".to_owned() });
+    assert!(reason(&driver).contains("alive"), "closing after it tells less");
+    driver.until(1000);
+    let link = driver.open();
+    driver.give(Input::LinkClosed { link, reason: "reset".to_owned() });
+    assert!(reason(&driver).contains("did not answer: reset"), "{}", reason(&driver));
+    driver.until(3000);
+    let (link, _) = driver.dialled();
+    driver.give(Input::LinkRefused { link, reason: "no route".to_owned() });
+    assert_eq!(reason(&driver), "has never answered; no route");
+    driver.until(60_000);
+    driver.dialled();
+}
+
+#[test]
+fn one_host_that_makes_ids_up_leaves_places_for_others() {
+    let mut driver = Driver::new(config(&[]));
+    let mut learn = |link: u64, id: usize, host: &str| {
+        let inbound = driver.accept(link, &format!("{host}:50000"));
+        let caller = presence(&format!("peer-{id}"), &format!("{host}:{}", 1 + id));
+        driver.says(inbound, Body::Heartbeat(Heartbeat { sender: None, presence: Some(Box::new(caller)) }));
+        driver.statuses().len()
+    };
+    for id in 0..300 {
+        learn(0, id, "192.0.2.1");
+    }
+    assert_eq!(learn(0, 300, "192.0.2.1"), super::registry::MAX_LEARNT_PER_HOST);
+    assert_eq!(learn(2, 301, "192.0.2.2"), super::registry::MAX_LEARNT_PER_HOST + 1);
+}
+
+#[test]
+fn what_a_native_caller_says_of_itself_is_taken_up_while_it_is_alive() {
+    let mut driver = Driver::new(config(&["127.0.0.1:9102"]));
+    driver.until(0);
+    let link = driver.open();
+    driver.answers(link, "b");
+    let inbound = driver.accept(0, "127.0.0.1:50000");
+    let caller = presence("b", "127.0.0.1:9102");
+    driver.says(inbound, Body::Heartbeat(Heartbeat { sender: None, presence: Some(Box::new(caller)) }));
+    assert_eq!(driver.node.registry(driver.now)[0].name.as_deref(), Some("b"));
+    // Somebody else who calls from the place of `b` does not change what is known of `b`.
+    let other = Presence { name: "not b".to_owned(), ..presence("c", "127.0.0.1:9102") };
+    driver.says(inbound, Body::Heartbeat(Heartbeat { sender: None, presence: Some(Box::new(other)) }));
+    let names: Vec<_> = driver.node.registry(driver.now).into_iter().filter_map(|entry| entry.name).collect();
+    assert_eq!(names, ["b"]);
+}
+
+#[test]
+fn a_learnt_peer_that_was_lost_is_called_where_it_calls_from_next() {
+    let mut driver = Driver::new(config(&[]));
+    let inbound = driver.accept(0, "192.0.2.7:50000");
+    let heartbeat =
+        |address: &str| Body::Heartbeat(Heartbeat { sender: None, presence: Some(Box::new(presence("b", address))) });
+    driver.says(inbound, heartbeat("192.0.2.7:9102"));
+    let (link, _) = driver.dialled();
+    driver.give(Input::LinkRefused { link, reason: "refused".to_owned() });
+    driver.says(inbound, heartbeat("192.0.2.7:9103")).until(200);
+    assert_eq!(driver.dialled().1, at("192.0.2.7:9103"));
+    assert_eq!(driver.statuses().len(), 1);
 }
 
 #[test]

@@ -171,6 +171,10 @@ impl Reactor {
                 self.heartbeats += connection.edge.take_heartbeats();
                 self.tell(Input::Message { link, message });
             }
+            Decoded::Stray(line) => {
+                let Some(link) = self.connections.get(slot).map(|connection| connection.link) else { return };
+                self.tell(Input::Stray { link, line });
+            }
             Decoded::Close(reason) => self.hang_up(slot, explain(reason)),
         }
     }

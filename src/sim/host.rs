@@ -191,6 +191,7 @@ impl NativeHost {
             match decoded {
                 None => break,
                 Some(Decoded::Message(message)) => self.message(link, message, now),
+                Some(Decoded::Stray(line)) => self.give(Input::Stray { link, line }, now),
                 Some(Decoded::Close(_)) => {
                     let told = self.drop_wire(link).is_some_and(|wire| wire.told);
                     self.wishes.push(Wish::Close { conn });

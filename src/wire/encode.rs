@@ -324,11 +324,12 @@ pub(super) mod tests {
     use super::*;
 
     fn server_id() -> impl Strategy<Value = ServerId> {
-        "[^\\p{Cc}]{1,32}".prop_map(|text| ServerId::new(text).unwrap())
+        "[^\\p{Cc}\\x{200b}-\\x{200f}\\x{2028}-\\x{202e}\\x{2060}-\\x{2069}\\x{feff}]{1,32}"
+            .prop_map(|text| ServerId::new(text).unwrap())
     }
 
     fn name() -> impl Strategy<Value = String> {
-        "[^\\p{Cc}]{1,16}"
+        "[^\\p{Cc}\\x{200b}-\\x{200f}\\x{2028}-\\x{202e}\\x{2060}-\\x{2069}\\x{feff}]{1,16}"
     }
 
     fn address() -> impl Strategy<Value = Address> {

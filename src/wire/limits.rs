@@ -34,3 +34,6 @@ pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// Addresses whose dialect is remembered. More than peers are ever known at once; whoever makes a node call ever new
 /// addresses finds an end here.
 pub const MAX_DIALECTS: usize = 4096;
+
+/// Characters of somebody's text that are quoted to people, in logs and reasons. Enough to recognise it by.
+pub const MAX_QUOTE: usize = 120;

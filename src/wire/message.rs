@@ -89,7 +89,7 @@ impl RequestId {
     }
 }
 
-/// The id of a server: a uuid for native nodes, any name of 1 to 128 bytes without control characters for others.
+/// The id of a server: a uuid for native nodes, any name of 1 to 128 bytes without control or invisible characters for others.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServerId(String);
 
@@ -97,7 +97,7 @@ impl ServerId {
     /// An id, or `None` if `text` is empty, longer than 128 bytes or has control characters.
     pub fn new(text: impl Into<String>) -> Option<ServerId> {
         let text = text.into();
-        let fits = !text.is_empty() && text.len() <= MAX_ID_BYTES && !text.chars().any(char::is_control);
+        let fits = !text.is_empty() && text.len() <= MAX_ID_BYTES && !text.chars().any(steers);
         fits.then_some(ServerId(text))
     }
 
@@ -127,7 +127,19 @@ impl fmt::Display for ServerId {
 
 /// Whether `text` may be a `NAME` or a `GROUP`: 1 to 64 bytes, no control characters.
 pub fn is_valid_name(text: &str) -> bool {
-    !text.is_empty() && text.len() <= MAX_NAME_BYTES && !text.chars().any(char::is_control)
+    !text.is_empty() && text.len() <= MAX_NAME_BYTES && !text.chars().any(steers)
+}
+
+/// Whether a character could steer a terminal or the order of what is read: control characters, and the invisible
+/// ones that turn or hide text (zero width, bidirectional marks).
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// The first `most` characters of somebody's text, without those that could steer a terminal: one line for people.
+pub fn quote(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !steers(*c)).take(most).collect()
 }
 
 /// What a node does in a cluster.
@@ -500,5 +512,8 @@ mod tests {
         assert_eq!(ServerId::new("S1").unwrap().short(), "S1");
         assert_eq!(ServerId::new(""), None);
         assert_eq!(ServerId::new("a\nb"), None);
+        assert!(!is_valid_name("\u{202e}evil"), "what turns text around is no name");
+        assert!(is_valid_name("joão ç 李"));
+        assert_eq!(quote("a\x1b[2J\u{200b}b\r\nc", 5), "a[2Jb");
     }
 }

@@ -5,8 +5,8 @@ use crate::wire::decode::{Shape, Undecoded, read};
 use crate::wire::encode::encode;
 use crate::wire::line::{Framed, Lines, is_blank};
 use crate::wire::{
-    Body, ErrorAnswer, ErrorCode, HEAD_DEADLINE, Heartbeat, HeartbeatAnswer, LINE_DEADLINE, MAX_LINE_BYTES, Message,
-    RequestId,
+    Body, ErrorAnswer, ErrorCode, HEAD_DEADLINE, Heartbeat, HeartbeatAnswer, LINE_DEADLINE, MAX_LINE_BYTES, MAX_QUOTE,
+    Message, RequestId, quote,
 };
 
 use super::opening::{self, Opening};
@@ -216,9 +216,9 @@ impl Edge {
             // On a link that this node opened it is the asker: what is wrong there is an answer that went wrong,
             // and an error in return could have a foreign peer answer that in turn, for ever. A native one never does.
             Err(Undecoded::Refused(_)) if self.outbound && self.spoken != Some(Dialect::Native) => {
-                self.ignored += 1;
-                None
+                Some(self.stray(line))
             }
+            Err(Undecoded::Ignored) if self.outbound => Some(self.stray(line)),
             Err(Undecoded::Refused(answer)) => {
                 encode(&answer, out);
                 None
@@ -228,6 +228,11 @@ impl Edge {
                 None
             }
         }
+    }
+
+    fn stray(&mut self, line: &[u8]) -> Decoded {
+        self.ignored += 1;
+        Decoded::Stray(quote(&String::from_utf8_lossy(line), MAX_QUOTE))
     }
 
     /// Remembers how the other side showed who it is.
@@ -385,7 +390,7 @@ mod tests {
             fn body(decoded: &Decoded) -> Option<&Body> {
                 match decoded {
                     Decoded::Message(message) => Some(&message.body),
-                    Decoded::Close(_) => None,
+                    Decoded::Stray(_) | Decoded::Close(_) => None,
                 }
             }
             self.decoded.iter().filter_map(body).collect()
@@ -558,7 +563,8 @@ mod tests {
         assert_eq!(link.feed("GETTING\nPO").finish().errors(), [ErrorCode::BadJson, ErrorCode::BadJson]);
         let mut link = Link::new(Edge::outbound(None));
         link.feed("GET / HTTP/1.1\r\n").feed(b"\x16\n");
-        assert_eq!((link.decoded.len(), link.said(), link.edge.take_ignored()), (0, String::new(), 2));
+        assert_eq!((link.decoded.len(), link.said(), link.edge.take_ignored()), (2, String::new(), 2));
+        assert!(link.decoded.iter().all(|decoded| matches!(decoded, Decoded::Stray(_))));
     }
 
     #[test]
@@ -616,6 +622,8 @@ mod tests {
         let wrong = "OK\n{\"TASK\":\"NO_TASK\"}\n{\"status\":\"alive\"}\n";
         let mut link = Link::new(Edge::outbound(None));
         assert_eq!((link.feed(wrong).said(), link.edge.take_ignored()), (String::new(), 3));
+        let shown: Vec<Decoded> = wrong.lines().map(|line| Decoded::Stray(line.to_owned())).collect();
+        assert_eq!(link.decoded, shown, "but the core is, for people to see");
         link.feed(format!("{{\"TASK\":\"HEARTBEAT\",\"RESPONSE\":\"ALIVE\",{NATIVE}}}\n")).feed(wrong);
         assert_eq!((link.errors().len(), link.edge.take_ignored()), (3, 0));
     }

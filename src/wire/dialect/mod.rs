@@ -52,6 +52,10 @@ impl Dialect {
 pub enum Decoded {
     /// Hand this to the core.
     Message(Message),
+    /// A line on a link that this node opened that answers nothing in a way that it understands. Tell the core, so
+    /// that it can say so to people; nobody answers. At most [`super::MAX_QUOTE`] characters of the line, without control
+    /// characters.
+    Stray(String),
     /// Write out what is queued, then close the connection. Nothing more is read from it.
     Close(CloseReason),
 }
