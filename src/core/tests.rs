@@ -230,8 +230,14 @@ fn what_was_learnt_gives_way_to_the_same_id_at_a_configured_place() {
     let caller = presence("b", "127.0.0.1:9102");
     driver.says(inbound, Body::Heartbeat(Heartbeat { sender: None, presence: Some(Box::new(caller)) }));
     assert_eq!(driver.statuses().len(), 2);
+    let (learnt, _) = driver.dialled();
     driver.answers(configured, "b");
     assert_eq!(driver.statuses(), [("b".to_owned(), Status::Alive)]);
+    let closed = driver.expect("close", |output| match output {
+        Output::Close { link } => Some(*link),
+        _ => None,
+    });
+    assert_eq!(closed, learnt, "the place that was learnt is not called any more");
     assert_eq!(driver.node.registry(driver.now)[0].address, at("localhost:9102"));
 }
 
