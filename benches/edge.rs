@@ -195,6 +195,7 @@ fn presence(server_id: &ServerId) -> Result<Presence, Failure> {
         role: Role::Master,
         group: "default".to_owned(),
         load: load(),
+        services: Vec::new(),
     })
 }
 

@@ -6,7 +6,7 @@
 //! ```text
 //!   cli      one file a subcommand; no logic of the node
 //!   net      the shell: event loop, connections, clock, threads          sim   the same place, simulated
-//!   store    what survives a restart
+//!   store    what survives a restart                              service   what is run here: built-ins, programs
 //!   core     what a node decides: pure state machines, (input, now) -> outputs
 //!   wire     what is on the wire: lines, messages, limits, errors, dialects
 //!   time     the one notion of time that all of them share
@@ -17,6 +17,7 @@
 pub mod cli;
 pub mod core;
 pub mod net;
+pub mod service;
 pub mod sim;
 pub mod store;
 pub mod time;

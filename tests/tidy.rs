@@ -9,8 +9,8 @@ const MAX_LINES: usize = 800;
 
 /// The rooms of the house from the street inwards: a room knows its own rank and those behind it. Rooms of one
 /// rank do not know each other.
-const RANKS: [(&str, u8); 7] =
-    [("cli", 0), ("net", 1), ("sim", 1), ("store", 2), ("core", 3), ("wire", 4), ("time", 5)];
+const RANKS: [(&str, u8); 8] =
+    [("cli", 0), ("net", 1), ("sim", 1), ("store", 2), ("service", 2), ("core", 3), ("wire", 4), ("time", 5)];
 
 /// What a pure room may not know: clocks, chance, threads, sockets, collections in the order of a hash.
 const IMPURE: [&str; 17] = [

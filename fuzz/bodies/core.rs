@@ -52,6 +52,7 @@ fn presence(n: u8, m: u8) -> Option<Box<Presence>> {
         role: if m.is_multiple_of(2) { Role::Master } else { Role::Worker },
         group: "default".to_owned(),
         load: LoadReport { cpu: Permille::new(u64::from(m) * 4), ..LoadReport::default() },
+        services: Vec::new(),
     };
     (!m.is_multiple_of(3)).then(|| Box::new(presence))
 }
@@ -116,12 +117,12 @@ fn play(bytes: &[u8]) -> Vec<Output> {
             }
             8 => Input::HeartbeatsAnswered { count: program.number() },
             9 if program.byte() > 127 => Input::Stray { link: program.link(&opened), line: "?".to_owned() },
-            9 => Input::Datagram { from: socket(1), bytes: vec![program.byte()] },
+            9 => Input::Datagram { from: socket(1), datagram: mutirao::wire::Datagram::Find },
             10 => {
                 let cpu = Permille::new(program.number());
                 Input::LoadSample(LoadSample { cpu, memory: cpu })
             }
-            11 => Input::Queue { pending: program.number(), running: 0, workers: 0 },
+            11 => Input::Written { through: mutirao::core::Ticket(program.number()) },
             12 if program.byte() == 255 => Input::Command(Command::Stop),
             _ => {
                 let id = program.byte().is_multiple_of(4).then(|| RequestId::new(program.byte().to_string())).flatten();

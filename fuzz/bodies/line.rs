@@ -60,6 +60,7 @@ impl Session {
             role: Role::Master,
             group: "default".to_owned(),
             load: LoadReport::default(),
+            services: Vec::new(),
         };
         let shown = Transcript { messages: Vec::new(), closed: None, out: Vec::new(), heartbeats: 0, ignored: 0 };
         Session { edge, prepared: Prepared::new(&server_id), me, now: Time::ZERO, shown }
@@ -120,6 +121,7 @@ impl Session {
     fn act(&mut self, decoded: Decoded) {
         assert_eq!(self.shown.closed, None, "something came after the edge asked to close");
         match decoded {
+            Decoded::Refused(_) => panic!("nobody waits for an answer here"),
             Decoded::Stray(line) => assert!(line.chars().count() <= 120, "a quote is short"),
             Decoded::Close(reason) => self.shown.closed = Some(reason),
             Decoded::Message(message) => {

@@ -351,6 +351,7 @@ impl Options {
             group: self.group.clone(),
             forget: self.forget,
             load: self.load.clone(),
+            ..Config::default()
         }
     }
 }

@@ -17,24 +17,33 @@
 //! Same inputs, same outputs, byte for byte. Sockets are read before [`Input::Tick`] is given, so that an answer
 //! that lies in a buffer counts before the deadline that it meets.
 
+mod calls;
 mod events;
+mod farm;
 mod heartbeat;
 mod links;
 mod load;
 mod node;
 mod peer;
+mod queue;
+mod record;
 mod registry;
 pub(crate) mod rng;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::wire::{Address, Event, Message, Permille, Role, ServerId, is_valid_name};
+use crate::wire::{
+    Address, Attempt, Datagram, Durability, Event, Json, MAX_ATTEMPTS, MAX_SLOTS, Message, Permille, Role, ServerId,
+    ServiceName, ServiceOffer, Stream, is_valid_name,
+};
 
 pub use load::LoadConfig;
 pub use node::Node;
+pub use record::{JobEnd, JobNumber, JobSpec, JobWrite, StoredJob, StoredState};
 
 /// One connection, for as long as it lasts. Never reused: an event of a connection that is gone meets no other.
 ///
@@ -82,6 +91,105 @@ pub struct Config {
     pub forget: Duration,
     /// Thresholds of load.
     pub load: LoadConfig,
+    /// The queue of jobs of a master.
+    pub queue: QueueConfig,
+    /// What a worker does. There if and only if `role` is worker.
+    pub worker: Option<WorkerConfig>,
+}
+
+/// The queue of jobs of a master.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct QueueConfig {
+    /// When a job counts as accepted. Default fsync. If unsure, the default.
+    pub durability: Durability,
+    /// Jobs that may wait or run. Default 1,000,000, range 1 to 100,000,000. If unsure, the default.
+    pub max_jobs: u64,
+    /// Bytes that all jobs and kept results may hold, by the reckoning of `JOBS`. Default 1 GiB, range 64 KiB to
+    /// 1 TiB. If unsure, a quarter of the memory.
+    pub max_bytes: u64,
+    /// Attempts of a job that says none. Default 3, range 1 to 100.
+    pub attempts: u32,
+    /// Time of one attempt of a job that says none. Default 10 min, range 1 ms to 24 h.
+    pub job_timeout: Duration,
+    /// Pause after the first failed attempt; doubled after each, at most 5 min. Default 1 s, range 0 to 5 min.
+    pub retry_pause: Duration,
+    /// Ended jobs whose results are kept at most. Default 100,000, range 0 to 100,000,000. The oldest go first.
+    pub keep_results: u64,
+    /// How long they are kept at most. Default 24 h, range 1 s to 365 days. Buried jobs are kept ten times as long.
+    pub keep_for: Duration,
+}
+
+impl Default for QueueConfig {
+    fn default() -> QueueConfig {
+        QueueConfig {
+            durability: Durability::Fsync,
+            max_jobs: 1_000_000,
+            max_bytes: 1 << 30,
+            attempts: 3,
+            job_timeout: Duration::from_secs(600),
+            retry_pause: Duration::from_secs(1),
+            keep_results: 100_000,
+            keep_for: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+impl QueueConfig {
+    /// Whether the settings are within their ranges. The error names the first that is not.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let range = |setting, value: String, expected: &str| {
+            Err(ConfigError::Range { setting, value, expected: expected.to_owned() })
+        };
+        let within = |value: Duration, low: Duration, high: Duration| low <= value && value <= high;
+        if !(1..=100_000_000).contains(&self.max_jobs) {
+            return range("max-jobs", self.max_jobs.to_string(), "1 to 100000000 jobs");
+        }
+        if !(64 << 10..=1 << 40).contains(&self.max_bytes) {
+            return range("max-bytes", self.max_bytes.to_string(), "65536 to 1099511627776 bytes");
+        }
+        if !(1..=MAX_ATTEMPTS).contains(&self.attempts) {
+            return range("attempts", self.attempts.to_string(), "1 to 100");
+        }
+        if !within(self.job_timeout, Duration::from_millis(1), Duration::from_secs(24 * 3600)) {
+            return range("job-timeout", format!("{:?}", self.job_timeout), "1 ms to 24 h");
+        }
+        if self.retry_pause > Duration::from_secs(300) {
+            return range("retry-pause", format!("{:?}", self.retry_pause), "0 to 5 min");
+        }
+        if self.keep_results > 100_000_000 {
+            return range("keep-results", self.keep_results.to_string(), "0 to 100000000 jobs");
+        }
+        if !within(self.keep_for, Duration::from_secs(1), Duration::from_secs(365 * 24 * 3600)) {
+            return range("keep-for", format!("{:?}", self.keep_for), "1 s to 365 days");
+        }
+        Ok(())
+    }
+}
+
+/// What a worker does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WorkerConfig {
+    /// The masters to work for: the first that answers, in this order. Empty: one is discovered.
+    pub masters: Vec<Address>,
+    /// Jobs that run at a time. Default 1 a core, range 1 to 1024.
+    pub slots: u32,
+    /// How long a worker that is told to stop goes on with what it runs. Default 30 s, range 0 to 24 h.
+    pub grace: Duration,
+}
+
+impl WorkerConfig {
+    /// Whether the settings are within their ranges. The error names the first that is not.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if !(1..=MAX_SLOTS).contains(&self.slots) {
+            let (value, expected) = (self.slots.to_string(), "1 to 1024".to_owned());
+            return Err(ConfigError::Range { setting: "slots", value, expected });
+        }
+        if self.grace > Duration::from_secs(24 * 3600) {
+            let (value, expected) = (format!("{:?}", self.grace), "0 to 24 h".to_owned());
+            return Err(ConfigError::Range { setting: "grace", value, expected });
+        }
+        Ok(())
+    }
 }
 
 impl Default for Config {
@@ -97,6 +205,8 @@ impl Default for Config {
             group: "default".to_owned(),
             forget: Duration::from_secs(600),
             load: LoadConfig::default(),
+            queue: QueueConfig::default(),
+            worker: None,
         }
     }
 }
@@ -122,6 +232,11 @@ impl Config {
         if !is_valid_name(&self.group) {
             return range("group", format!("{:?}", self.group), "1 to 64 bytes without control characters");
         }
+        if (self.role == Role::Worker) != self.worker.is_some() {
+            return range("role", format!("{:?}", self.role), "worker where it has the settings of one, else master");
+        }
+        self.worker.as_ref().map_or(Ok(()), WorkerConfig::check)?;
+        self.queue.check()?;
         self.load.check()
     }
 }
@@ -188,24 +303,56 @@ pub enum Input {
         /// How many.
         count: u64,
     },
-    /// A datagram came. No room of this house listens to datagrams yet: they are counted.
+    /// A line of an accepted link was malformed, and its error answer must wait for its turn, because other answers
+    /// of the link are waited for (see [`Output::Waits`]). The core sends it in its turn.
+    Refused {
+        /// On which connection.
+        link: LinkId,
+        /// The error answer.
+        message: Message,
+    },
+    /// A datagram came that says something.
     Datagram {
         /// Who sent it, or claims to.
         from: SocketAddr,
-        /// Its payload.
-        bytes: Vec<u8>,
+        /// What.
+        datagram: Datagram,
     },
+    /// Every write with this ticket or a smaller one that was not told to have failed is now as durable as asked for.
+    Written {
+        /// The last of them.
+        through: Ticket,
+    },
+    /// The writes from `from` to `through` failed, together: nothing of them is stored. The core refuses the jobs that were to be
+    /// accepted with them, and writes the rest again later.
+    WriteFailed {
+        /// The first of them.
+        from: Ticket,
+        /// The last of them.
+        through: Ticket,
+        /// Why, for people.
+        reason: String,
+    },
+    /// What runs here has ended: by itself, by its time-out, or because it was told to stop. Told once for each [`Output::Start`].
+    Finished {
+        /// Which run.
+        run: RunId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// What runs here has printed something. Told only of runs that asked for it.
+    Printed {
+        /// Which run.
+        run: RunId,
+        /// Where.
+        stream: Stream,
+        /// What, at most [`crate::wire::MAX_OUTPUT_BYTES`].
+        data: String,
+    },
+    /// What this node itself can run is now this. Told at the start and on each change.
+    Offers(Vec<ServiceOffer>),
     /// The machine was measured.
     LoadSample(LoadSample),
-    /// The queue of jobs changed. Told by whoever keeps the queue; a node without one has empty queues.
-    Queue {
-        /// Jobs that wait.
-        pending: u64,
-        /// Jobs that run.
-        running: u64,
-        /// Workers that serve this node.
-        workers: u64,
-    },
     /// The operator said something.
     Command(Command),
     /// The deadline may have come.
@@ -224,7 +371,8 @@ pub struct LoadSample {
 /// What the operator of a node can say to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
-    /// Stop: say goodbye to the peers, then [`Output::Stopped`].
+    /// Stop: say goodbye to the peers, then [`Output::Stopped`]. A worker first goes on with what it runs, at most for
+    /// [`WorkerConfig::grace`].
     Stop,
 }
 
@@ -254,6 +402,36 @@ pub enum Output {
         /// Which connection.
         link: LinkId,
     },
+    /// Whether answers of this link are waited for. While they are, the edge hands everything on instead of answering
+    /// by itself, so that answers keep their order. Never said of the links that this node opened.
+    Waits {
+        /// Which connection.
+        link: LinkId,
+        /// Whether.
+        waits: bool,
+    },
+    /// Make this durable, in the order of the tickets, then tell [`Input::Written`] or [`Input::WriteFailed`]. Never said where
+    /// [`QueueConfig::durability`] is memory.
+    Write {
+        /// Its number: 1, 2, 3 ...
+        ticket: Ticket,
+        /// What.
+        write: Box<JobWrite>,
+    },
+    /// Run this here, then tell [`Input::Finished`].
+    Start(Box<Run>),
+    /// Stop this run: ask it, and after two seconds make it. [`Input::Finished`] still comes.
+    StopRun {
+        /// Which run.
+        run: RunId,
+    },
+    /// Send a datagram.
+    Datagram {
+        /// To this address; `None`: to everybody who listens for discovery (broadcast, multicast and this machine).
+        to: Option<SocketAddr>,
+        /// What.
+        datagram: Datagram,
+    },
     /// Something happened that people and programs may want to know. The shell shows it; the core itself sends it
     /// to the links that asked for `EVENTS`.
     Event(Event),
@@ -266,6 +444,49 @@ pub enum Output {
     },
     /// The node has stopped: goodbyes are sent. The shell writes out what is queued and ends.
     Stopped,
+}
+
+/// The number of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Ticket(pub u64);
+
+/// One run of a service on this node. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId(pub u64);
+
+/// What is to be run on this node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Run {
+    /// Its id.
+    pub run: RunId,
+    /// Which service.
+    pub service: ServiceName,
+    /// Which method of it.
+    pub method: ServiceName,
+    /// With what.
+    pub params: Json,
+    /// After this time it is stopped, and counts as failed.
+    pub timeout: Duration,
+    /// The job and attempt that it is, so that the work can be made idempotent. `None`: a call.
+    pub attempt: Option<Attempt>,
+    /// Whether [`Input::Printed`] is wanted.
+    pub output: bool,
+}
+
+/// How a run, or an attempt, ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// With a result.
+    Ok(Json),
+    /// Without, or with one that says what went wrong.
+    Failed {
+        /// One sentence; of a crash, the reason and the end of stderr.
+        detail: String,
+        /// What it has to say beside that.
+        result: Option<Json>,
+        /// Whether another attempt may succeed.
+        retry: bool,
+    },
 }
 
 /// How important a log line is.

@@ -96,10 +96,12 @@ impl Node {
                 let change = self.load.sample(sample);
                 self.load_changed(change);
             }
-            Input::Queue { pending, running, workers } => {
-                let change = self.load.queue(pending, running, workers, now);
-                self.load_changed(change);
-            }
+            Input::Refused { link, message } => self.answer(link, message.id, message.body),
+            Input::Written { .. }
+            | Input::WriteFailed { .. }
+            | Input::Finished { .. }
+            | Input::Printed { .. }
+            | Input::Offers(_) => {}
             Input::Command(Command::Stop) => self.stop(),
             Input::Tick => {
                 let change = self.load.tick(now);
@@ -215,6 +217,7 @@ impl Node {
             | Body::EventsAnswer { .. }
             | Body::Event(_)
             | Body::Error(_) => {}
+            _ => {}
         }
     }
 
@@ -295,6 +298,7 @@ impl Node {
             role: self.config.role,
             group: self.config.group.clone(),
             load: self.load.report(),
+            services: Vec::new(),
         }
     }
 

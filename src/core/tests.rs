@@ -41,6 +41,7 @@ fn presence(name: &str, address: &str) -> Presence {
         role: Role::Master,
         group: "default".to_owned(),
         load: LoadReport::default(),
+        services: Vec::new(),
     }
 }
 
@@ -412,17 +413,6 @@ fn streams_get_each_event_once_until_their_link_closes() {
     driver.give(Input::LinkClosed { link: watcher, reason: "closed".to_owned() }).until(6000);
     let to_watcher = |output: &Output| matches!(output, Output::Send { link, .. } if *link == watcher);
     assert!(!driver.out.iter().any(to_watcher));
-}
-
-#[test]
-fn saturation_is_told_as_events_and_in_the_load() {
-    let mut driver = Driver::new(config(&[]));
-    driver.give(Input::Queue { pending: 101, running: 1, workers: 1 }).until(1999);
-    assert!(!driver.node.load().load.saturated);
-    driver.until(2000);
-    assert!(driver.node.load().load.saturated);
-    driver.give(Input::Queue { pending: 59, running: 1, workers: 1 }).until(4000);
-    assert_eq!(driver.events(), [EventKind::Saturated, EventKind::Released]);
 }
 
 #[test]

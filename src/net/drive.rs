@@ -47,6 +47,12 @@ impl Reactor {
                     };
                     log::log!(target: super::LOG, level, "{text}");
                 }
+                // TEMPORARY, helper NET.
+                Output::Waits { .. }
+                | Output::Write { .. }
+                | Output::Start(_)
+                | Output::StopRun { .. }
+                | Output::Datagram { .. } => {}
                 Output::Stopped => self.node_stopped(),
             }
         }

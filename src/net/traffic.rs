@@ -171,6 +171,10 @@ impl Reactor {
                 self.heartbeats += connection.edge.take_heartbeats();
                 self.tell(Input::Message { link, message });
             }
+            Decoded::Refused(message) => {
+                let Some(link) = self.connections.get(slot).map(|connection| connection.link) else { return };
+                self.tell(Input::Refused { link, message: *message });
+            }
             Decoded::Stray(line) => {
                 let Some(link) = self.connections.get(slot).map(|connection| connection.link) else { return };
                 self.tell(Input::Stray { link, line });

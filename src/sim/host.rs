@@ -165,7 +165,7 @@ impl NativeHost {
                     }
                 }
             }
-            Arrival::Datagram { from, bytes } => self.give(Input::Datagram { from: address(from), bytes }, now),
+            Arrival::Datagram { .. } => {} // TEMPORARY, helper SIM
         }
     }
 
@@ -191,6 +191,7 @@ impl NativeHost {
             match decoded {
                 None => break,
                 Some(Decoded::Message(message)) => self.message(link, message, now),
+                Some(Decoded::Refused(message)) => self.give(Input::Refused { link, message: *message }, now),
                 Some(Decoded::Stray(line)) => self.give(Input::Stray { link, line }, now),
                 Some(Decoded::Close(_)) => {
                     let told = self.drop_wire(link).is_some_and(|wire| wire.told);
@@ -252,6 +253,12 @@ impl NativeHost {
             }
             Output::Event(event) => self.noted.push(Noted::Event(event)),
             Output::Log { .. } => {}
+            // TEMPORARY, helper SIM.
+            Output::Waits { .. }
+            | Output::Write { .. }
+            | Output::Start(_)
+            | Output::StopRun { .. }
+            | Output::Datagram { .. } => {}
             Output::Stopped => self.stopped = true,
         }
     }

@@ -247,8 +247,6 @@ impl World {
                 if running {
                     let sample = LoadSample { cpu, memory: cpu };
                     self.native(other, |it| it.give(Input::LoadSample(sample), local))?;
-                    let pending = self.dice.between(0, 200);
-                    self.native(other, |it| it.give(Input::Queue { pending, running: 0, workers: 0 }, local))?;
                 }
                 self.schedule_network();
             }

@@ -15,6 +15,7 @@ mod dialects;
 mod disk;
 mod error;
 mod identity;
+pub mod jobs;
 mod state_dir;
 mod writer;
 

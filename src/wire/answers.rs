@@ -67,6 +67,7 @@ pub(super) fn hello(text: &str) -> Option<HelloAnswer> {
             role: Role::parse(&hello.role)?,
             group: name(hello.group)?,
             load: report(load)?.unwrap_or_default(),
+            services: Vec::new(),
         },
         version: hello.version,
         dialects: hello.dialects,

@@ -136,6 +136,7 @@ fn presence(fields: &Fields) -> Option<Box<Presence>> {
             workers: count(Key::Workers),
             saturated: fields[Key::Saturated].flag().unwrap_or_default(),
         },
+        services: Vec::new(),
     }))
 }
 

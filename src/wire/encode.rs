@@ -37,6 +37,8 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
         Body::Event(event) => request("EVENTS", id, out).event(event).end(),
         Body::Leave { server_id } => request("LEAVE", id, out).text("SERVER_ID", server_id.as_str()).end(),
         Body::Error(error) => response(&error.task, "ERROR", id, out).error(error).end(),
+        // TEMPORARY, helper WIRE.
+        _ => {}
     }
 }
 
@@ -372,7 +374,15 @@ pub(super) mod tests {
 
     fn presence() -> impl Strategy<Value = Presence> {
         (server_id(), name(), address(), role(), name(), load()).prop_map(
-            |(server_id, name, address, role, group, load)| Presence { server_id, name, address, role, group, load },
+            |(server_id, name, address, role, group, load)| Presence {
+                server_id,
+                name,
+                address,
+                role,
+                group,
+                load,
+                services: Vec::new(),
+            },
         )
     }
 
@@ -506,6 +516,7 @@ pub(super) mod tests {
             role: Role::Worker,
             group: "\\".repeat(MAX_NAME_BYTES),
             load: LoadReport { pending: u64::MAX, running: u64::MAX, workers: u64::MAX, ..LoadReport::default() },
+            services: Vec::new(),
         }
     }
 

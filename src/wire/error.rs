@@ -48,6 +48,22 @@ pub enum ErrorCode {
     Busy,
     /// This node stops. The asker goes elsewhere.
     Stopping,
+    /// The queue holds as many jobs or bytes as it may; `DETAIL` says which. Nothing was accepted. The asker waits.
+    QueueFull,
+    /// The disk refused; `DETAIL` says why. Nothing was accepted, and nothing that was accepted before is lost. The asker waits.
+    StoreFailed,
+    /// Nobody here offers that service or method now. The asker looks at a bare `CALL`.
+    NoService,
+    /// The time of the call is over; `DETAIL` says what it waited for. It may have been done.
+    TimedOut,
+    /// The service answered with an error; `DETAIL` is its own.
+    Failed,
+    /// Who served the call is gone, and it may have been done. The asker repeats what may be done twice.
+    Lost,
+    /// The job is not in a state in which this can be done; `DETAIL` says which it is in. Nothing was changed.
+    WrongState,
+    /// This node is a worker and keeps no jobs. The asker goes to its master, which `DETAIL` names.
+    NotAMaster,
     /// A code of another program, kept as it came.
     Other(String),
 }
@@ -67,6 +83,14 @@ impl ErrorCode {
             ErrorCode::NotNative => "NOT_NATIVE",
             ErrorCode::Busy => "BUSY",
             ErrorCode::Stopping => "STOPPING",
+            ErrorCode::QueueFull => "QUEUE_FULL",
+            ErrorCode::StoreFailed => "STORE_FAILED",
+            ErrorCode::NoService => "NO_SERVICE",
+            ErrorCode::TimedOut => "TIMED_OUT",
+            ErrorCode::Failed => "FAILED",
+            ErrorCode::Lost => "LOST",
+            ErrorCode::WrongState => "WRONG_STATE",
+            ErrorCode::NotAMaster => "NOT_A_MASTER",
             ErrorCode::Other(code) => code,
         }
     }
@@ -85,12 +109,29 @@ impl ErrorCode {
             ErrorCode::NotNative,
             ErrorCode::Busy,
             ErrorCode::Stopping,
+            ErrorCode::QueueFull,
+            ErrorCode::StoreFailed,
+            ErrorCode::NoService,
+            ErrorCode::TimedOut,
+            ErrorCode::Failed,
+            ErrorCode::Lost,
+            ErrorCode::WrongState,
+            ErrorCode::NotAMaster,
         ];
         known.into_iter().find(|code| code.as_str() == text).unwrap_or_else(|| ErrorCode::Other(text.to_owned()))
     }
 
     /// Whether the same line may succeed later.
     pub fn retry(&self) -> bool {
-        matches!(self, ErrorCode::LineTooSlow | ErrorCode::NotFound | ErrorCode::Busy | ErrorCode::Stopping)
+        matches!(
+            self,
+            ErrorCode::LineTooSlow
+                | ErrorCode::NotFound
+                | ErrorCode::Busy
+                | ErrorCode::Stopping
+                | ErrorCode::QueueFull
+                | ErrorCode::StoreFailed
+                | ErrorCode::NoService
+        )
     }
 }

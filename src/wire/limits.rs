@@ -37,3 +37,51 @@ pub const MAX_DIALECTS: usize = 4096;
 
 /// Characters of somebody's text that are quoted to people, in logs and reasons. Enough to recognise it by.
 pub const MAX_QUOTE: usize = 120;
+
+/// Jobs in one page of `JOBS`; the page is cut earlier where it would be longer than [`MAX_LINE_BYTES`].
+pub const JOBS_PAGE: usize = 100;
+
+/// Workers in one page of `WORKERS`; cut earlier as `JOBS` is.
+pub const WORKERS_PAGE: usize = 100;
+
+/// Instances in the answer to a bare `CALL`; cut earlier as `JOBS` is.
+pub const INSTANCES_PAGE: usize = 100;
+
+/// Longest `PARAMS`, `RESULT` and `USER`, in bytes of JSON. With the fields beside it, it still fits a line.
+pub const MAX_JSON_BYTES: usize = 60 * 1024;
+
+/// Longest piece of `DATA` that a worker sends, in bytes of text. Fully escaped (six bytes each) it still fits a line.
+pub const MAX_OUTPUT_BYTES: usize = 10 * 1024;
+
+/// Most `SERVICES` that one node tells of.
+pub const MAX_SERVICES: usize = 256;
+
+/// Most `METHODS` of one service.
+pub const MAX_METHODS: usize = 64;
+
+/// Most `SLOTS` of one worker.
+pub const MAX_SLOTS: u32 = 1024;
+
+/// Highest `PRIORITY`.
+pub const MAX_PRIORITY: u8 = 9;
+
+/// `PRIORITY` of who says none.
+pub const DEFAULT_PRIORITY: u8 = 4;
+
+/// Longest `DELAY_MS`.
+pub const MAX_DELAY: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Longest `TIMEOUT_MS` of a job, and longest `WAIT_MS`.
+pub const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
+
+/// Longest `TIMEOUT_MS` of a call.
+pub const MAX_CALL: Duration = Duration::from_secs(3600);
+
+/// `TIMEOUT_MS` of a call that says none.
+pub const DEFAULT_CALL: Duration = Duration::from_secs(30);
+
+/// Most `ATTEMPTS` of a job.
+pub const MAX_ATTEMPTS: u32 = 100;
+
+/// Redirects and nodes after which a request is served where it is.
+pub const MAX_HOPS: u32 = 3;

@@ -3,7 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Address, ErrorAnswer, MAX_ID_BYTES, MAX_NAME_BYTES};
+use super::{
+    Address, Call, CallAnswer, ErrorAnswer, Instance, JobAnswer, JobOrder, JobOutput, JobRef, JobStop, JobTask,
+    JobsAnswer, JobsQuery, MAX_ID_BYTES, MAX_NAME_BYTES, Redirect, ResultQuery, ServiceOffer, StatusAck, Submit,
+    WorkerAlive, WorkerStatus, WorkerWelcome, WorkersAnswer,
+};
 
 /// One line of the protocol, whatever the dialect it came in.
 ///
@@ -67,6 +71,108 @@ pub enum Body {
     Leave {
         /// Who leaves. Believed only on a link whose speaker has that id.
         server_id: ServerId,
+    },
+    /// `SUBMIT` with `SERVICE`: do this job. The receiver answers [`Body::JobAnswer`] once the job is as durable as it
+    /// makes jobs, or, with `WAIT_MS`, once it has ended; or an error, and the job is not accepted; or, to who says
+    /// `FOLLOW`, [`Body::Redirect`].
+    Submit(Box<Submit>),
+    /// `RESULT` with a job: what became of it? The receiver answers [`Body::JobAnswer`], with `WAIT_MS` when it has
+    /// ended or the time is over, and until then [`Body::JobOutput`] where `OUTPUT` was asked for.
+    Result(Box<ResultQuery>),
+    /// `CANCEL` with a job: do not do it. The receiver answers [`Body::JobAnswer`] with what it is then: CANCELLED, or
+    /// how it had ended before.
+    Cancel(JobRef),
+    /// `BURY` with a job: put it aside until it is kicked. The receiver answers [`Body::JobAnswer`]; only what waits can be buried.
+    Bury(JobRef),
+    /// `KICK` with a job: queue a BURIED one again, with all its attempts. The receiver answers [`Body::JobAnswer`].
+    Kick(JobRef),
+    /// The bare form of [`JobTask`]: how is it used? The receiver answers [`Body::UsageAnswer`].
+    Usage(JobTask),
+    /// The answer to a bare [`JobTask`]: `USAGE`, one sentence, and `EXAMPLE`, a line to type. Nobody answers.
+    UsageAnswer(JobTask),
+    /// SUBMIT, RESULT, CANCEL, BURY, KICK / `OK`: one job as it stands. Nobody answers.
+    JobAnswer(Box<JobAnswer>),
+    /// `RESULT` with `EVENT` `OUTPUT`: what a job printed. Nobody answers.
+    JobOutput(Box<JobOutput>),
+    /// `JOBS`: the queue. The receiver answers [`Body::JobsAnswer`].
+    Jobs(Box<JobsQuery>),
+    /// `JOBS` / `OK`: the queue by status, and a page of jobs where one was asked for.
+    JobsAnswer(Box<JobsAnswer>),
+
+    /// `CALL` with `SERVICE`: do this now. The receiver answers [`Body::CallAnswer`], an error, or
+    /// [`Body::Redirect`]. `RETRY` of the error says whether calling again is safe and may help.
+    Call(Box<Call>),
+    /// `CALL` / `OK` with `RESULT`.
+    CallAnswer(Box<CallAnswer>),
+    /// `CALL`, bare: who offers what? The receiver answers [`Body::CallsAnswer`].
+    Calls,
+    /// `CALL` / `OK` with `INSTANCES`: this node, its workers and its native peers, with what they offer.
+    CallsAnswer {
+        /// `SERVER_ID` of the speaker.
+        server_id: ServerId,
+        /// `INSTANCES`, at most [`super::INSTANCES_PAGE`].
+        instances: Vec<Instance>,
+    },
+    /// `REDIRECT`, bare: where should a new client go? The receiver answers [`Body::Redirect`], to itself or to a better peer.
+    WhereTo {
+        /// `HOPS` so far. Default 0.
+        hops: u32,
+    },
+    /// `RESPONSE` `REDIRECT`: ask there instead. The asker follows; nobody answers.
+    Redirect(Box<Redirect>),
+
+    /// `WORKERS`: the farm. The receiver answers [`Body::WorkersAnswer`].
+    Workers {
+        /// `AFTER`: those after this worker, for the next page.
+        after: Option<ServerId>,
+    },
+    /// `WORKERS` / `OK`: a page of the farm.
+    WorkersAnswer(Box<WorkersAnswer>),
+    /// `WORKER` `ALIVE`: a worker asks for work. A master answers a native one [`Body::WorkerWelcome`], any other
+    /// [`Body::Query`], [`Body::NoTask`] or, in one family, [`Body::StatusAck`].
+    WorkerAlive(Box<WorkerAlive>),
+    /// `WORKER` / `OK`: a native master has taken a native worker. Nobody answers.
+    WorkerWelcome(Box<WorkerWelcome>),
+    /// `{"TASK":"REQUEST","WORKER_UUID":...}`: in one family, what a worker says after `ACK` to get a task. Answered by
+    /// [`Body::Query`] or [`Body::NoTask`].
+    TaskRequest {
+        /// `WORKER_UUID`, where it is said.
+        worker: Option<ServerId>,
+    },
+    /// `{"TASK":"QUERY","USER":...}`: on the link of a worker to its master, a task; it answers
+    /// [`Body::WorkerStatus`]. On any other link, a client's job of service `query`; answered by [`Body::JobAnswer`].
+    Query {
+        /// `USER`: any JSON value; in some programs a list.
+        user: super::Json,
+    },
+    /// `{"TASK":"NO_TASK"}`: nothing to do now. The worker asks again later.
+    NoTask,
+    /// `{"TASK":"JOB",...}`: a job or a call for a native worker; it answers [`Body::WorkerStatus`].
+    Job(Box<JobOrder>),
+    /// `{"TASK":"STOP",...}`: this attempt is not wanted any more. Nobody answers.
+    JobStop(Box<JobStop>),
+    /// `STATUS` `OK` or `NOK`: a worker has finished. A master answers [`Body::StatusAck`].
+    WorkerStatus(Box<WorkerStatus>),
+    /// `STATUS` `ACK`. Nobody answers.
+    StatusAck(Box<StatusAck>),
+    /// `{"TASK":"KEEPALIVE"}`: a master looks whether an idle worker is there. It answers [`Body::Pong`].
+    KeepAlive,
+    /// `{"STATUS":"PONG","WORKER_UUID":...}`. Nobody answers.
+    Pong {
+        /// `WORKER_UUID`, where it is said.
+        worker: Option<ServerId>,
+    },
+    /// `{"TYPE":"ELECTION_ACK","WORKER_UUID":...,"SELECTED_MASTER":...}`: a worker has elected this master. It answers [`Body::ElectionAccepted`].
+    ElectionAck {
+        /// `WORKER_UUID`.
+        worker: ServerId,
+        /// `SELECTED_MASTER`: the name that the worker elected.
+        selected: String,
+    },
+    /// `{"TYPE":"ELECTION_ACK","STATUS":"ACCEPTED","MASTER_NAME":...}`. Nobody answers.
+    ElectionAccepted {
+        /// `MASTER_NAME`.
+        master: String,
     },
     /// Any answer with `RESPONSE` `ERROR`. The asker acts on [`ErrorAnswer::retry`]; nobody answers.
     Error(Box<ErrorAnswer>),
@@ -227,6 +333,8 @@ pub struct Presence {
     pub group: String,
     /// `CPU`, `MEMORY`, `PENDING`, `RUNNING`, `WORKERS`, `SATURATED`.
     pub load: LoadReport,
+    /// `SERVICES`: what it and its workers offer, at most 256. Left out where empty.
+    pub services: Vec<ServiceOffer>,
 }
 
 /// A heartbeat request.
@@ -440,13 +548,29 @@ pub enum EventKind {
     Hot,
     /// The CPU is ten points below its threshold.
     Cool,
+    /// A worker has come, or come back from being lost.
+    WorkerJoined,
+    /// A worker has been silent for the timeout: what it ran is queued again.
+    WorkerLost,
+    /// A worker said goodbye.
+    WorkerLeft,
+    /// A worker failed fast while others succeeded: it gets no work for a while.
+    WorkerQuarantined,
+    /// A job has ended: OK, NOK or CANCELLED.
+    JobEnded,
+    /// A job has used up its attempts, or was buried by hand.
+    JobBuried,
+    /// The disk refuses to write: new jobs are refused until it is well.
+    StoreFailed,
+    /// The disk writes again.
+    StoreWell,
     /// This node stops.
     Stopping,
 }
 
 impl EventKind {
     /// Every kind, in the order of this enum.
-    pub const ALL: [EventKind; 11] = [
+    pub const ALL: [EventKind; 19] = [
         EventKind::PeerLearnt,
         EventKind::PeerAlive,
         EventKind::PeerTimeout,
@@ -457,6 +581,14 @@ impl EventKind {
         EventKind::Released,
         EventKind::Hot,
         EventKind::Cool,
+        EventKind::WorkerJoined,
+        EventKind::WorkerLost,
+        EventKind::WorkerLeft,
+        EventKind::WorkerQuarantined,
+        EventKind::JobEnded,
+        EventKind::JobBuried,
+        EventKind::StoreFailed,
+        EventKind::StoreWell,
         EventKind::Stopping,
     ];
 
@@ -473,6 +605,14 @@ impl EventKind {
             EventKind::Released => "RELEASED",
             EventKind::Hot => "HOT",
             EventKind::Cool => "COOL",
+            EventKind::WorkerJoined => "WORKER_JOINED",
+            EventKind::WorkerLost => "WORKER_LOST",
+            EventKind::WorkerLeft => "WORKER_LEFT",
+            EventKind::WorkerQuarantined => "WORKER_QUARANTINED",
+            EventKind::JobEnded => "JOB_ENDED",
+            EventKind::JobBuried => "JOB_BURIED",
+            EventKind::StoreFailed => "STORE_FAILED",
+            EventKind::StoreWell => "STORE_WELL",
             EventKind::Stopping => "STOPPING",
         }
     }

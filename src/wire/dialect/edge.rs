@@ -162,6 +162,13 @@ impl Edge {
         std::mem::take(&mut self.ignored)
     }
 
+    /// Whether answers of this link are waited for. While they are, nothing is answered here: bare heartbeats and the
+    /// error answers of malformed lines are handed on, so that all answers keep the order of their requests.
+    pub fn set_waiting(&mut self, waiting: bool) {
+        // TEMPORARY, helper WIRE.
+        let _ = waiting;
+    }
+
     /// What the other side turned out to speak, once its heartbeat or answer has shown it.
     pub fn spoken(&self) -> Option<Dialect> {
         self.spoken
@@ -329,6 +336,7 @@ mod tests {
             role: Role::Master,
             group: "g".to_owned(),
             load: LoadReport::default(),
+            services: Vec::new(),
         })
     }
 
@@ -390,7 +398,7 @@ mod tests {
             fn body(decoded: &Decoded) -> Option<&Body> {
                 match decoded {
                     Decoded::Message(message) => Some(&message.body),
-                    Decoded::Stray(_) | Decoded::Close(_) => None,
+                    Decoded::Refused(_) | Decoded::Stray(_) | Decoded::Close(_) => None,
                 }
             }
             self.decoded.iter().filter_map(body).collect()

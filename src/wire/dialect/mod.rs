@@ -52,6 +52,9 @@ impl Dialect {
 pub enum Decoded {
     /// Hand this to the core.
     Message(Message),
+    /// A malformed line deserves this error answer, which must wait for its turn (see [`Edge::set_waiting`]). Hand it to
+    /// the core as its `Input::Refused`.
+    Refused(Box<Message>),
     /// A line on a link that this node opened that answers nothing in a way that it understands. Tell the core, so
     /// that it can say so to people; nobody answers. At most [`super::MAX_QUOTE`] characters of the line, without control
     /// characters.

@@ -1,0 +1,1 @@
+//! CALL: routed to a healthy instance.

@@ -1,0 +1,126 @@
+//! What is stored of jobs: the contract between the queue and the store.
+//!
+//! A job is one [`StoredJob`] that is put once, and states that replace one another. The store keeps the last state of
+//! each. It does not understand either.
+
+use std::time::Duration;
+
+use crate::wire::{Json, ServiceName};
+
+/// The number of a job at its master: `boot` in the upper half, a count in the lower one. Never reused, and in the
+/// order of acceptance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobNumber(pub u64);
+
+impl JobNumber {
+    /// The first number of this start of the master.
+    pub const fn first(boot: u32) -> JobNumber {
+        JobNumber((boot as u64) << 32)
+    }
+
+    /// How often the master had been started.
+    pub const fn boot(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// The count within that start.
+    pub const fn count(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// What a job is, from its acceptance to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct JobSpec {
+    /// Who does it.
+    pub service: ServiceName,
+    /// What it does.
+    pub method: ServiceName,
+    /// With what.
+    pub params: Json,
+    /// 0 to 9, higher first.
+    pub priority: u8,
+    /// Not before this much time after its acceptance.
+    pub delay: Duration,
+    /// Time of one attempt.
+    pub timeout: Duration,
+    /// Attempts at most.
+    pub attempts: u32,
+    /// Its key, if it has one.
+    pub key: Option<Box<str>>,
+}
+
+/// How far a job has come, as far as a restart must know.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum StoredState {
+    /// It waits or runs. `attempt` were begun, as far as is stored: a crash may forget the last one.
+    Open {
+        /// Attempts.
+        attempt: u32,
+    },
+    /// It has ended.
+    Ended(Box<JobEnd>),
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct JobEnd {
+    /// OK, NOK, CANCELLED or BURIED.
+    pub status: crate::wire::JobStatus,
+    /// Attempts that were begun.
+    pub attempt: u32,
+    /// Who finished it.
+    pub worker: Option<Box<str>>,
+    /// Its result.
+    pub result: Option<Json>,
+    /// One sentence on why, where it is not OK.
+    pub reason: Option<Box<str>>,
+}
+
+/// A change that must be durable.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum JobWrite {
+    /// A job is accepted.
+    Put {
+        /// Its number, larger than all before.
+        number: JobNumber,
+        /// What it is.
+        spec: JobSpec,
+    },
+    /// It is now in this state.
+    State {
+        /// Its number.
+        number: JobNumber,
+        /// Its state.
+        state: StoredState,
+    },
+    /// It is forgotten.
+    Remove {
+        /// Its number.
+        number: JobNumber,
+    },
+}
+
+impl JobWrite {
+    /// The number of the job that it is about.
+    pub const fn number(&self) -> JobNumber {
+        match self {
+            JobWrite::Put { number, .. } | JobWrite::State { number, .. } | JobWrite::Remove { number } => *number,
+        }
+    }
+}
+
+/// A job that a restart finds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StoredJob {
+    /// Its number.
+    pub number: JobNumber,
+    /// What it is.
+    pub spec: JobSpec,
+    /// How far it had come.
+    pub state: StoredState,
+    /// How long ago it was accepted, by the wall clock; zero where that was set back.
+    pub age: Duration,
+    /// How long ago its state was stored.
+    pub state_age: Duration,
+}

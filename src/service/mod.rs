@@ -1,0 +1,1 @@
+//! Services: what is run on this node.
