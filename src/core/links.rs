@@ -4,7 +4,19 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::LinkId;
-use crate::wire::ServerId;
+use crate::wire::{RequestId, ServerId};
+
+/// The right to answer one request, in its turn. Whoever is given one answers it exactly once, now or later, or gives it
+/// back unanswered; the node sees to the order of the answers of a link.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Reply {
+    /// Where the request came from.
+    pub(super) link: LinkId,
+    /// Its `ID`, which the answer echoes. With one, the answer may overtake others.
+    pub(super) id: Option<RequestId>,
+    /// Its place among the requests of the link that have no `ID`.
+    pub(super) turn: u64,
+}
 
 /// A link that stands.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -52,6 +52,16 @@ pub use record::{JobEnd, JobNumber, JobSpec, JobWrite, StoredJob, StoredState};
 pub struct LinkId(pub u64);
 
 impl LinkId {
+    /// The `nth` link that the registry asks for.
+    const fn of_registry(nth: u64) -> LinkId {
+        LinkId(nth * 4 + 1)
+    }
+
+    /// The `nth` link that a worker asks for, to its master.
+    const fn of_worker(nth: u64) -> LinkId {
+        LinkId(nth * 4 + 3)
+    }
+
     /// Whether this node opened the connection.
     pub const fn is_outbound(self) -> bool {
         self.0 % 2 == 1

@@ -130,7 +130,7 @@ impl Registry {
                     self.hang_up(Some(link));
                 }
                 Some(Step::Dial { within }) => {
-                    let link = LinkId(self.next_link * 2 + 1);
+                    let link = LinkId::of_registry(self.next_link);
                     self.next_link += 1;
                     peer.beat.dialling(link);
                     self.by_link.insert(link, key);
