@@ -417,8 +417,10 @@ pub enum Output {
     Waits {
         /// Which connection.
         link: LinkId,
-        /// Whether.
+        /// Whether. A half-closed connection is kept while they are.
         waits: bool,
+        /// So many are that nothing more is to be read from it until this is `false` again.
+        full: bool,
     },
     /// Make this durable, in the order of the tickets, then tell [`Input::Written`] or [`Input::WriteFailed`]. Never said where
     /// [`QueueConfig::durability`] is memory.

@@ -13,7 +13,9 @@ use super::peer::Peer;
 use super::rng::Rng;
 use super::{Config, LinkId, LogLevel};
 use crate::time::{Seconds, Time, micros};
-use crate::wire::{Address, EventKind, HeartbeatAnswer, Host, Learnt, NodeEntry, Presence, ServerId, Status};
+use crate::wire::{
+    Address, EventKind, HeartbeatAnswer, Host, Learnt, NodeEntry, Presence, Role, Score, ServerId, Status,
+};
 
 /// Peers that are learnt at most. Anyone who can connect can be learnt; the configured ones always have a place.
 pub(super) const MAX_LEARNT: usize = 1024;
@@ -38,6 +40,19 @@ pub(super) enum Effect {
     Event { kind: EventKind, server_id: Option<ServerId>, address: Address, detail: String },
     /// Log it.
     Log { level: LogLevel, text: String },
+}
+
+/// A native master that could be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Neighbour<'a> {
+    /// The registry's link to it.
+    pub(super) link: LinkId,
+    /// Its score seen from here.
+    pub(super) score: Score,
+    /// Where this node calls it.
+    pub(super) address: &'a Address,
+    /// What it said of itself last.
+    pub(super) presence: &'a Presence,
 }
 
 /// A row of the table. Never reused.
@@ -229,7 +244,8 @@ impl Registry {
     /// A native node said on an accepted link who it is: it is known already, or learnt. Its address counts only if
     /// it is the connection's own or a configured one; else the connection's own with the port that it names.
     pub(super) fn heard(&mut self, presence: &Presence, remote: SocketAddr, now: Time) {
-        if presence.server_id == self.own_id {
+        // Workers call their master; a master does not call its workers back.
+        if presence.server_id == self.own_id || presence.role == Role::Worker {
             return;
         }
         let called = self.callable(&presence.address, remote);
@@ -306,6 +322,56 @@ impl Registry {
     /// The links to native peers that stand.
     pub(super) fn native_links(&self) -> impl Iterator<Item = LinkId> + '_ {
         self.peers.values().filter(|peer| peer.presence.is_some()).filter_map(|peer| peer.beat.open_link())
+    }
+
+    /// Calls this place from now on, as a configured one: a worker watches its master.
+    pub(super) fn watch(&mut self, address: &Address, now: Time) {
+        match self.find(|peer| peer.address == *address) {
+            Some(key) => {
+                if let Some(peer) = self.peers.get_mut(&key) {
+                    peer.learnt = Learnt::Configured;
+                    peer.beat.nudge(now);
+                }
+                self.rearm(key);
+            }
+            None => {
+                self.insert(address.clone(), Learnt::Configured, now);
+            }
+        }
+        self.tick(now);
+    }
+
+    /// Calls this place no more.
+    pub(super) fn unwatch(&mut self, address: &Address) {
+        if let Some(key) = self.find(|peer| peer.address == *address) {
+            self.drop_row(key);
+        }
+    }
+
+    /// The native masters that are ALIVE and have an open link, best score first.
+    pub(super) fn masters(&self) -> Vec<Neighbour<'_>> {
+        let neighbour = |peer: &'_ Peer| {
+            let presence = peer.presence.as_deref()?;
+            let fits = peer.status == Status::Alive && !peer.is_self && presence.role == Role::Master;
+            let link = peer.beat.open_link().filter(|_| fits)?;
+            let score = Score::of(presence.load.cpu, Duration::from_micros(peer.rtt_us?));
+            Some((score, link))
+        };
+        let mut found: Vec<Neighbour<'_>> = (self.peers.values())
+            .filter_map(|peer| {
+                let (score, link) = neighbour(peer)?;
+                let presence = peer.presence.as_deref()?;
+                Some(Neighbour { link, score, address: &peer.address, presence })
+            })
+            .collect();
+        found.sort_by_key(|neighbour| (neighbour.score, neighbour.link));
+        found.dedup_by(|one, other| one.presence.server_id == other.presence.server_id);
+        found
+    }
+
+    /// Whether something is to be done.
+    pub(super) fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
     }
 
     /// What is to be done, until `None`.

@@ -1,19 +1,32 @@
 //! The node: all machines of the core as one.
 
-use std::collections::VecDeque;
+mod calls;
+mod farm;
+mod info;
+mod jobs;
+mod speak;
+mod waiters;
+mod work;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::calls::Calls;
 use super::events::Events;
+use super::farm::Farm;
 use super::links::Links;
 use super::load::{Load, LoadChange};
+use super::queue::Queue;
 use super::registry::{Effect, Registry};
-use super::{Command, Config, ConfigError, Identity, Input, LinkId, LogLevel, Output};
+use super::worker::Worker;
+use super::{Command, Config, ConfigError, Identity, Input, JobNumber, LinkId, LogLevel, Output, StoredJob};
 use crate::time::{Seconds, Time};
 use crate::wire::{
-    Address, Body, Dialect, ErrorAnswer, ErrorCode, EventKind, Heartbeat, HeartbeatAnswer, HelloAnswer, LoadAnswer,
-    MAX_LINE_BYTES, MAX_QUOTE, Message, NODES_PAGE, NodeEntry, NodesAnswer, NodesQuery, Presence, RequestId, ServerId,
+    Attempt, Body, EventKind, Heartbeat, JobTask, LoadAnswer, MAX_QUOTE, Message, NodeEntry, RequestId, ServiceOffer,
     quote,
 };
+
+use waiters::{Until, Waiters};
 
 /// An input that comes this much after the armed deadline shows that the process did not run (suspended, stopped,
 /// or a machine far beyond its limits). Below it, it was merely busy. Never longer than an interval.
@@ -40,16 +53,55 @@ pub struct Node {
     heartbeats: u64,
     datagrams: u64,
     stopped: bool,
+    /// [`Output::Stopped`] was said.
+    ended: bool,
+
+    queue: Queue,
+    farm: Farm,
+    calls: Calls,
+    /// The machine of a worker; `None` at a master.
+    worker: Option<Box<Worker>>,
+    waiters: Waiters,
+    /// Attempts whose end is not durable yet, and that are acknowledged to their workers once it is.
+    unacknowledged: BTreeMap<JobNumber, Vec<Attempt>>,
+    /// What this node itself can run.
+    offers: Vec<ServiceOffer>,
+    /// A job may have become ready since jobs were last given out.
+    give_out: bool,
+    /// Since when this node is saturated.
+    saturated_since: Option<Time>,
 }
 
 impl Node {
     /// A node at the time `now`. `seed` is the only source of chance: same seed, same inputs, same outputs.
     /// Fails if the settings do not fit together; nothing was begun then.
     pub fn new(config: Config, identity: Identity, seed: u64, now: Time) -> Result<Node, ConfigError> {
+        Node::restored(config, identity, 1, Vec::new(), seed, now)
+    }
+
+    /// A node that goes on with the jobs of its last run. `boot` is how often it was started with this identity, and
+    /// never repeats; `jobs` are in the order of their numbers.
+    pub fn restored(
+        config: Config,
+        identity: Identity,
+        boot: u32,
+        jobs: Vec<StoredJob>,
+        seed: u64,
+        now: Time,
+    ) -> Result<Node, ConfigError> {
         config.check()?;
         let registry = Registry::new(&config, identity.server_id.clone(), seed, now);
         let load = Load::new(config.load.clone());
-        Ok(Node {
+        let mut queue = Queue::new(config.queue.clone(), &identity.server_id, boot);
+        for job in jobs {
+            queue.restore(job, now);
+        }
+        let (server_id, name) = (identity.server_id.clone(), identity.name.clone());
+        let farm = Farm::new(server_id.clone(), name.clone(), config.timeout, config.peers.clone());
+        let worker = config.worker.clone().map(|settings| {
+            Box::new(Worker::new(settings, server_id, name, config.interval, config.timeout, seed, now))
+        });
+        let mut node = Node {
             config,
             identity,
             registry,
@@ -64,7 +116,19 @@ impl Node {
             heartbeats: 0,
             datagrams: 0,
             stopped: false,
-        })
+            ended: false,
+            queue,
+            farm,
+            calls: Calls::default(),
+            worker,
+            waiters: Waiters::default(),
+            unacknowledged: BTreeMap::new(),
+            offers: Vec::new(),
+            give_out: false,
+            saturated_since: None,
+        };
+        node.restore_done();
+        Ok(node)
     }
 
     /// Takes one input. Never blocks; never panics on what came from outside. A `now` before the last one counts as
@@ -79,39 +143,39 @@ impl Node {
         match input {
             Input::LinkOpened { link, local, remote } => {
                 self.links.opened(link, local, remote);
-                if link.is_outbound() {
-                    self.registry.opened(link, now);
+                match &mut self.worker {
+                    Some(worker) if worker.is_session(link) => worker.opened(link, now),
+                    _ if link.is_outbound() => self.registry.opened(link, now),
+                    _ => {}
                 }
             }
-            Input::LinkRefused { link, reason } => self.registry.refused(link, reason, now),
+            Input::LinkRefused { link, reason } => match &mut self.worker {
+                Some(worker) if worker.is_session(link) => worker.refused(link, reason, now),
+                _ => self.registry.refused(link, reason, now),
+            },
             Input::LinkClosed { link, reason } => {
-                self.forget_link(link);
-                self.registry.closed(link, reason, now);
+                self.forget_link(link, &reason, now);
+                match &mut self.worker {
+                    Some(worker) if worker.is_session(link) => worker.closed(link, reason, now),
+                    _ => self.registry.closed(link, reason, now),
+                }
             }
             Input::Message { link, message } => self.message(link, message, now),
+            Input::Refused { link, message } => self.answer(link, message.id, message.body),
             Input::Stray { link, line } => self.registry.stray(link, &line),
             Input::HeartbeatsAnswered { count } => self.heartbeats = self.heartbeats.saturating_add(count),
-            Input::Datagram { .. } => self.datagrams = self.datagrams.saturating_add(1),
+            Input::Datagram { from, datagram } => self.datagram(from, datagram, now),
             Input::LoadSample(sample) => {
                 let change = self.load.sample(sample);
                 self.load_changed(change);
             }
-            Input::Refused { link, message } => self.answer(link, message.id, message.body),
-            Input::Written { .. }
-            | Input::WriteFailed { .. }
-            | Input::Finished { .. }
-            | Input::Printed { .. }
-            | Input::Offers(_) => {}
-            Input::Command(Command::Stop) => self.stop(),
-            Input::Tick => {
-                let change = self.load.tick(now);
-                self.load_changed(change);
-                if !self.stopped {
-                    self.registry.tick(now);
-                }
-            }
+            Input::Written { through } => self.queue.written(through, now),
+            Input::WriteFailed { from, through, reason } => self.queue.write_failed(from, through, &reason, now),
+            told @ (Input::Finished { .. } | Input::Printed { .. } | Input::Offers(_)) => self.run_told(told, now),
+            Input::Command(Command::Stop) => self.stop(now),
+            Input::Tick => self.tick(now),
         }
-        self.carry_out();
+        self.carry_out(now);
         if cfg!(debug_assertions) {
             self.check_invariants();
         }
@@ -124,12 +188,14 @@ impl Node {
 
     /// When to call `handle(Input::Tick)` at the latest. `None`: nothing is due by itself.
     pub fn deadline(&self) -> Option<Time> {
-        if self.stopped {
+        if self.ended {
             return None;
         }
         // Nobody who calls nobody can misjudge a silence: no pulse then.
         let calls = self.registry.deadline().map(|due| due.min(self.pulse));
-        [calls, self.load.deadline()].into_iter().flatten().min()
+        let worker = self.worker.as_ref().and_then(|worker| worker.deadline());
+        let jobs = [self.queue.deadline(), self.farm.deadline(), self.waiters.deadline(), self.calls.deadline()];
+        [calls, self.load.deadline(), worker].into_iter().chain(jobs).flatten().min()
     }
 
     /// The registry as `NODES` would tell it, in the order of keys.
@@ -165,6 +231,14 @@ impl Node {
     /// Panics if the node contradicts itself. Called after each input in debug builds.
     pub fn check_invariants(&self) {
         self.registry.check_invariants();
+        self.links.check_invariants();
+        self.queue.check_invariants();
+        self.farm.check_invariants();
+        self.calls.check_invariants();
+        self.waiters.check_invariants();
+        if let Some(worker) = &self.worker {
+            worker.check_invariants();
+        }
         assert!(self.events.streams().all(|link| self.links.get(link).is_some()), "streams run on links that stand");
         assert!(self.started <= self.now);
     }
@@ -176,13 +250,34 @@ impl Node {
         if lost > PAUSE.min(self.config.interval) {
             self.excused = now;
             self.registry.excuse(lost, now);
+            self.farm.excuse(lost, now);
             let text = format!("this process did not run for {} s; nobody's silence is counted over it", Seconds(lost));
             self.log(LogLevel::Info, text);
         }
     }
 
+    fn tick(&mut self, now: Time) {
+        let change = self.load.tick(now);
+        self.load_changed(change);
+        self.queue.tick(now);
+        self.calls.tick(now);
+        self.tick_waiters(now);
+        if let Some(worker) = &mut self.worker {
+            worker.tick(now);
+        }
+        if !self.stopped {
+            self.registry.tick(now);
+            self.farm.tick(now);
+        }
+        // What was delayed may be ready.
+        self.give_out = true;
+    }
+
     fn message(&mut self, link: LinkId, message: Message, now: Time) {
         let Message { id, body } = message;
+        if self.is_session(link) && !matches!(body, Body::Heartbeat(_)) {
+            return self.from_master(link, id, body, now);
+        }
         match body {
             Body::Heartbeat(heartbeat) => self.heartbeat(link, id, heartbeat, now),
             Body::HeartbeatAnswer(answer) => {
@@ -191,13 +286,19 @@ impl Node {
             }
             Body::Leave { server_id } => self.leave(link, id, &server_id, now),
             Body::Error(error) if self.registry.peer_of_link(link) => {
+                if id.as_ref().is_some_and(|id| super::calls::CallKey::of_id(id.as_str()).is_some()) {
+                    return self.call_answered(id.as_ref(), Body::Error(error), now);
+                }
                 // What a peer says of its troubles stands in logs and on screens: one short line, whatever it was.
                 let (code, detail) = (quote(error.code.as_str(), 40), quote(&error.detail, MAX_QUOTE));
                 let reason = format!("it answered the heartbeat with {code}: {detail}");
                 self.registry.rejected(link, reason, now);
             }
+            Body::CallAnswer(_) | Body::Redirect(_) if link.is_outbound() => {
+                self.call_answered(id.as_ref(), body, now);
+            }
             Body::Hello | Body::Nodes(_) | Body::Load | Body::Events if self.stopped => {
-                let error = ErrorAnswer::new(task(&body), ErrorCode::Stopping, "this node stops; ask another");
+                let error = Self::stopping(task(&body));
                 self.answer(link, id, Body::Error(Box::new(error)));
             }
             Body::Hello => {
@@ -210,111 +311,61 @@ impl Node {
             }
             Body::Load => self.answer(link, id, Body::LoadAnswer(Box::new(self.load()))),
             Body::Events => self.subscribe(link, id),
-            // Answers to nothing that this node asked.
-            Body::HelloAnswer(_)
-            | Body::NodesAnswer(_)
-            | Body::LoadAnswer(_)
-            | Body::EventsAnswer { .. }
-            | Body::Event(_)
-            | Body::Error(_) => {}
-            _ => {}
+            Body::Usage(task) => self.answer(link, id, Body::UsageAnswer(task)),
+            Body::JobOutput(_) | Body::Pong { .. } => self.told_by_worker(link, body, now),
+            // Nobody but a master that this node asks for work orders anything here.
+            Body::Query { .. } if link.is_outbound() => {}
+            request => self.request(link, id, request, now),
         }
     }
 
-    fn heartbeat(&mut self, link: LinkId, id: Option<RequestId>, heartbeat: Heartbeat, now: Time) {
-        self.heartbeats = self.heartbeats.saturating_add(1);
-        let native = heartbeat.presence.is_some();
-        let presence = native.then(|| Box::new(self.presence(link)));
-        let answer = HeartbeatAnswer { server_id: self.identity.server_id.clone(), presence };
-        self.answer(link, id, Body::HeartbeatAnswer(answer));
-        let Some(presence) = heartbeat.presence else { return };
-        let Some(remote) = self.links.get(link).map(|link| link.remote) else { return };
-        if !link.is_outbound() && !self.stopped {
-            self.links.speaks(link, presence.server_id.clone());
-            self.registry.heard(&presence, remote, now);
-        }
-    }
-
-    fn leave(&mut self, link: LinkId, id: Option<RequestId>, server_id: &ServerId, now: Time) {
-        let speaker = self.links.get(link).and_then(|link| link.speaker.as_ref());
-        if speaker == Some(server_id) || self.registry.peer_of(link) == Some(server_id) {
-            return self.registry.left(server_id, now);
-        }
-        let detail = "LEAVE is believed only on a link on which SERVER_ID has said native heartbeats";
-        let error = ErrorAnswer::new("LEAVE", ErrorCode::NotNative, detail);
-        self.answer(link, id, Body::Error(Box::new(error)));
-    }
-
-    fn hello(&self, link: LinkId, now: Time) -> HelloAnswer {
-        HelloAnswer {
-            presence: self.presence(link),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            dialects: Dialect::ALL.iter().map(|dialect| dialect.as_str().to_owned()).collect(),
-            line_bytes: MAX_LINE_BYTES as u64,
-            secret: false,
-            uptime: now.since(self.started),
-            heartbeats: self.heartbeats,
-            interval: self.config.interval,
-            timeout: self.config.timeout,
-        }
-    }
-
-    fn nodes(&self, query: &NodesQuery, now: Time) -> Body {
-        let asked = |entry: &NodeEntry| {
-            query.server_id.as_ref().is_none_or(|id| entry.server_id.as_ref() == Some(id))
-                && query.address.as_ref().is_none_or(|address| entry.address == *address)
-                && query.name.as_ref().is_none_or(|name| entry.name.as_ref() == Some(name))
+    /// What is answered in its turn, now or later.
+    fn request(&mut self, link: LinkId, id: Option<RequestId>, body: Body, now: Time) {
+        let reply = match &body {
+            Body::Submit(_)
+            | Body::Result(_)
+            | Body::Cancel(_)
+            | Body::Bury(_)
+            | Body::Kick(_)
+            | Body::Jobs(_)
+            | Body::Call(_)
+            | Body::Calls
+            | Body::WhereTo { .. }
+            | Body::Workers { .. }
+            | Body::Query { .. }
+            | Body::WorkerAlive(_)
+            | Body::TaskRequest { .. }
+            | Body::WorkerStatus(_)
+            | Body::ElectionAck { .. } => self.links.take(link, id),
+            // Answers to nothing that this node asked, and orders from who has nothing to order.
+            _ => return,
         };
-        let after = |entry: &NodeEntry| query.after.as_ref().is_none_or(|after| entry.key > *after);
-        let all = self.registry.view(now);
-        let mut nodes: Vec<NodeEntry> = all.into_iter().filter(|entry| asked(entry) && after(entry)).collect();
-        let one = query.server_id.is_some() || query.address.is_some() || query.name.is_some();
-        if one && nodes.is_empty() && query.after.is_none() {
-            let detail = "no such node in the registry; NODES without fields lists all";
-            return Body::Error(Box::new(ErrorAnswer::new("NODES", ErrorCode::NotFound, detail)));
-        }
-        let more = nodes.len() > NODES_PAGE;
-        nodes.truncate(NODES_PAGE);
-        Body::NodesAnswer(Box::new(NodesAnswer { server_id: self.identity.server_id.clone(), nodes, more }))
-    }
-
-    fn subscribe(&mut self, link: LinkId, id: Option<RequestId>) {
-        let known = self.links.get(link).is_some();
-        let body = if known && self.events.subscribe(link) {
-            Body::EventsAnswer { seq: self.events.seq() }
-        } else {
-            let detail = "too many streams of events run; try again later";
-            Body::Error(Box::new(ErrorAnswer::new("EVENTS", ErrorCode::Busy, detail)))
-        };
-        self.answer(link, id, body);
-    }
-
-    /// Who this node is, as it says on `link`.
-    fn presence(&self, link: LinkId) -> Presence {
-        Presence {
-            server_id: self.identity.server_id.clone(),
-            name: self.identity.name.clone(),
-            address: self.address_on(link),
-            role: self.config.role,
-            group: self.config.group.clone(),
-            load: self.load.report(),
-            services: Vec::new(),
+        match body {
+            Body::Submit(submit) => self.submit(reply, *submit, now),
+            Body::Result(query) => self.result(reply, &query, now),
+            Body::Cancel(job) => self.change_job(reply, JobTask::Cancel, &job, now),
+            Body::Bury(job) => self.change_job(reply, JobTask::Bury, &job, now),
+            Body::Kick(job) => self.change_job(reply, JobTask::Kick, &job, now),
+            Body::Jobs(query) => self.jobs(&reply, &query, now),
+            Body::Call(call) => self.call(reply, *call, now),
+            Body::Calls => self.list_instances(&reply),
+            Body::WhereTo { hops } => self.where_to(&reply, hops),
+            Body::Workers { after } => self.workers(&reply, after.as_ref(), now),
+            Body::Query { user } => self.query(reply, &user, now),
+            cycle => self.from_worker(reply, cycle, now),
         }
     }
 
-    /// Where others are told to call: as advertised, else as bound, else (bound to a wildcard) this end of the link.
-    fn address_on(&self, link: LinkId) -> Address {
-        if let Some(advertise) = &self.config.advertise {
-            return advertise.clone();
-        }
-        let bound = Address::of(self.config.bind);
-        match self.links.get(link) {
-            Some(link) if bound.is_wildcard() => Address { port: bound.port, ..Address::of(link.local) },
-            _ => bound,
+    /// The operator, or a signal, wants this node to stop.
+    fn stop(&mut self, now: Time) {
+        match &mut self.worker {
+            Some(worker) => worker.drain(now),
+            None => self.stop_now(),
         }
     }
 
-    fn stop(&mut self) {
+    /// Says goodbye. What was accepted is made durable before the end.
+    fn stop_now(&mut self) {
         if self.stopped {
             return;
         }
@@ -325,7 +376,15 @@ impl Node {
             self.outputs.push_back(Output::Send { link, message: Message::plain(body) });
         }
         self.stopped = true;
-        self.outputs.push_back(Output::Stopped);
+        self.release_waiters();
+    }
+
+    /// Says that this node has stopped, once nothing is under way to the disk.
+    fn end(&mut self) {
+        if self.stopped && !self.ended && !self.queue.is_writing() {
+            self.ended = true;
+            self.outputs.push_back(Output::Stopped);
+        }
     }
 
     fn load_changed(&mut self, change: Option<LoadChange>) {
@@ -346,11 +405,37 @@ impl Node {
                 (EventKind::Cool, format!("CPU ten points below {} %", config.cpu_threshold.get() / 10))
             }
         };
+        match kind {
+            EventKind::Saturated => self.saturated_since = Some(self.now),
+            EventKind::Released => self.saturated_since = None,
+            _ => {}
+        }
         self.event(kind, None, None, detail);
     }
 
+    /// Carries out what the machines want done, until none wants anything.
+    fn carry_out(&mut self, now: Time) {
+        loop {
+            self.carry_out_registry(now);
+            self.carry_out_queue(now);
+            if self.carry_out_farm(now) | self.carry_out_calls(now) | self.carry_out_worker(now) {
+                continue;
+            }
+            self.dispatch(now);
+            self.farm.end_of_input(now);
+            if !self.carry_out_farm(now) && !self.queue.has_effects() && !self.registry.has_effects() {
+                break;
+            }
+        }
+        let (pending, running, workers) = (self.queue.pending(), self.queue.running(), self.farm.workers());
+        let change = self.load.queue(pending, running, workers, now);
+        self.load_changed(change);
+        self.end();
+        self.tell_waits();
+    }
+
     /// Carries out what the registry wants done.
-    fn carry_out(&mut self) {
+    fn carry_out_registry(&mut self, now: Time) {
         while let Some(effect) = self.registry.poll_effect() {
             match effect {
                 Effect::Open { link, address, within } => {
@@ -364,10 +449,11 @@ impl Node {
                     self.outputs.push_back(Output::Send { link, message });
                 }
                 Effect::Close { link } => {
-                    self.forget_link(link);
+                    self.forget_link(link, "closed here", now);
                     self.outputs.push_back(Output::Close { link });
                 }
                 Effect::Event { kind, server_id, address, detail } => {
+                    self.master_news(kind, &address, now);
                     self.event(kind, server_id, Some(address), detail);
                 }
                 Effect::Log { level, text } => self.log(level, text),
@@ -375,26 +461,14 @@ impl Node {
         }
     }
 
-    fn event(&mut self, kind: EventKind, server_id: Option<ServerId>, address: Option<Address>, detail: String) {
-        let event = self.events.number(kind, server_id, address, detail);
-        for link in self.events.streams() {
-            let body = Body::Event(Box::new(event.clone()));
-            self.outputs.push_back(Output::Send { link, message: Message::plain(body) });
-        }
-        self.outputs.push_back(Output::Event(event));
-    }
-
-    fn answer(&mut self, link: LinkId, id: Option<RequestId>, body: Body) {
-        self.outputs.push_back(Output::Send { link, message: Message { id, body } });
-    }
-
-    fn forget_link(&mut self, link: LinkId) {
-        self.links.closed(link);
+    fn forget_link(&mut self, link: LinkId, reason: &str, now: Time) {
+        let waited_on = self.links.closed(link);
         self.events.unsubscribe(link);
-    }
-
-    fn log(&mut self, level: LogLevel, text: String) {
-        self.outputs.push_back(Output::Log { level, text });
+        self.farm.closed(link, now);
+        self.calls.link_gone(link, waited_on, reason, now);
+        if waited_on {
+            self.waiters.link_gone(link);
+        }
     }
 }
 

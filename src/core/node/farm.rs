@@ -1,0 +1,96 @@
+//! The farm: what workers say, and what the farm wants done.
+
+use super::Node;
+use crate::core::calls::CallKey;
+use crate::core::farm::Effect;
+use crate::core::links::Reply;
+use crate::core::{LinkId, Output};
+use crate::time::Time;
+use crate::wire::{Body, ErrorAnswer, ErrorCode, ServerId, WorkersAnswer};
+
+impl Node {
+    /// A line of the worker cycle, on a link that is not this node's own session with a master.
+    pub(super) fn from_worker(&mut self, reply: Reply, body: Body, now: Time) {
+        if let Some(worker) = &self.worker {
+            // Two workers that take each other for a master would ask for ever: nothing is said.
+            let _ = worker;
+            return self.unanswered(&reply);
+        }
+        self.links.touch(reply.link);
+        match body {
+            Body::WorkerAlive(alive) => self.farm.alive(reply, *alive, now),
+            Body::TaskRequest { worker } => self.farm.request(reply, worker, now),
+            Body::WorkerStatus(status) => self.farm.status(reply, *status, now),
+            Body::ElectionAck { worker, selected } => {
+                let text = format!("worker {worker} has elected `{selected}`, and asks this master");
+                self.log(crate::core::LogLevel::Info, text);
+                let master = self.identity.name.clone();
+                self.reply(&reply, Body::ElectionAccepted { master });
+            }
+            _ => self.unanswered(&reply),
+        }
+    }
+
+    /// What a worker says without waiting for an answer.
+    pub(super) fn told_by_worker(&mut self, link: LinkId, body: Body, now: Time) {
+        match body {
+            Body::JobOutput(output) => self.farm.printed(link, *output, now),
+            Body::Pong { worker } => self.farm.pong(link, worker, now),
+            _ => {}
+        }
+    }
+
+    pub(super) fn workers(&mut self, reply: &Reply, after: Option<&ServerId>, now: Time) {
+        if let Some(error) = self.not_a_master("WORKERS") {
+            return self.reply_error(reply, error);
+        }
+        let (workers, more) = self.farm.view(after, now);
+        let answer = WorkersAnswer { server_id: self.identity.server_id.clone(), workers, more };
+        self.reply(reply, Body::WorkersAnswer(Box::new(answer)));
+    }
+
+    /// Carries out what the farm wants done. Returns whether there was anything.
+    pub(super) fn carry_out_farm(&mut self, now: Time) -> bool {
+        let mut any = false;
+        while let Some(effect) = self.farm.poll_effect() {
+            any = true;
+            match effect {
+                Effect::Answer { reply, body } => self.reply(&reply, body),
+                Effect::Unanswered { reply } => self.unanswered(&reply),
+                Effect::Send { link, message } => self.send(link, message),
+                Effect::Close { link } => {
+                    self.forget_link(link, "replaced by a newer one", now);
+                    self.outputs.push_back(Output::Close { link });
+                }
+                Effect::Ended { attempt, worker, outcome } => self.attempt_ended(attempt, &worker, outcome, now),
+                Effect::Lost { attempt, reason, .. } => {
+                    self.queue.lost(&attempt, &reason, now);
+                    self.give_out = true;
+                }
+                Effect::Claim { worker, attempt } => {
+                    let kept = self.queue.claim(&attempt, self.farm.id_of(worker), now);
+                    self.farm.claimed(worker, &attempt, kept);
+                }
+                Effect::CallEnded { call, worker, outcome } => {
+                    if let Some(call) = CallKey::of_job(&call) {
+                        self.calls.ended(call, Some(worker), outcome, now);
+                    }
+                }
+                Effect::CallLost { call, reason, .. } => {
+                    if let Some(call) = CallKey::of_job(&call) {
+                        self.calls.lost(call, &reason, now);
+                    }
+                }
+                Effect::Printed(output) => self.printed(&output),
+                Effect::Event { kind, worker, detail } => self.event(kind, Some(worker), None, detail),
+                Effect::Log { level, text } => self.log(level, text),
+            }
+        }
+        any
+    }
+
+    /// The error for a line of the worker cycle that makes no sense here.
+    pub(super) fn no_call_here(&self) -> ErrorAnswer {
+        ErrorAnswer::new("CALL", ErrorCode::NoService, "that worker is gone")
+    }
+}

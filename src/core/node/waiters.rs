@@ -1,0 +1,155 @@
+//! Who waits for which job.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::core::links::Reply;
+use crate::core::{JobNumber, LinkId};
+use crate::time::Time;
+use crate::wire::JobTask;
+
+/// Somebody who is answered when a job has come far enough.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Waiter {
+    /// To whom.
+    pub(super) reply: Reply,
+    /// What is answered.
+    pub(super) task: JobTask,
+    /// SUBMIT of a key that was known.
+    pub(super) duplicate: bool,
+    /// What it waits for.
+    pub(super) until: Until,
+    /// It wants to see what the work prints.
+    pub(super) output: bool,
+}
+
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Until {
+    /// That what was done to the job is durable.
+    Settled,
+    /// That the job has ended, at most until then.
+    Ended(Time),
+}
+
+/// Those who wait.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Waiters {
+    by_job: BTreeMap<JobNumber, Vec<Waiter>>,
+    /// When whose wait is over; a job stands here once for each of its waits.
+    agenda: BTreeSet<(Time, JobNumber)>,
+    count: usize,
+}
+
+/// Those who wait for an end at most. Each holds an answer back on a link.
+pub(super) const MAX_WAITERS: usize = 100_000;
+
+impl Waiters {
+    pub(super) fn add(&mut self, number: JobNumber, waiter: Waiter) {
+        if let Until::Ended(at) = waiter.until {
+            self.agenda.insert((at, number));
+        }
+        self.count += 1;
+        self.by_job.entry(number).or_default().push(waiter);
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.count >= MAX_WAITERS
+    }
+
+    /// All who wait for this job.
+    pub(super) fn of(&self, number: JobNumber) -> impl Iterator<Item = &Waiter> {
+        self.by_job.get(&number).into_iter().flatten()
+    }
+
+    /// The jobs that somebody waits for.
+    pub(super) fn jobs(&self) -> Vec<JobNumber> {
+        self.by_job.keys().copied().collect()
+    }
+
+    /// Takes those out who have waited for what is the case now.
+    pub(super) fn take(&mut self, number: JobNumber, ready: impl Fn(&Waiter) -> bool) -> Vec<Waiter> {
+        let Some(waiters) = self.by_job.get_mut(&number) else { return Vec::new() };
+        let mut taken = Vec::new();
+        let mut at = 0;
+        while at < waiters.len() {
+            if ready(&waiters[at]) { taken.push(waiters.remove(at)) } else { at += 1 }
+        }
+        if waiters.is_empty() {
+            self.by_job.remove(&number);
+        }
+        self.count -= taken.len();
+        let left: BTreeSet<Time> = self.of(number).filter_map(|waiter| waiter.until.end()).collect();
+        for end in taken.iter().filter_map(|waiter| waiter.until.end()) {
+            if !left.contains(&end) {
+                self.agenda.remove(&(end, number));
+            }
+        }
+        taken
+    }
+
+    /// A job of which somebody's wait is over.
+    pub(super) fn due(&self, now: Time) -> Option<JobNumber> {
+        self.agenda.first().filter(|(at, _)| *at <= now).map(|(_, number)| *number)
+    }
+
+    /// When the next wait is over.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.agenda.first().map(|(at, _)| *at)
+    }
+
+    /// A link is gone: who waits on it waits no more.
+    pub(super) fn link_gone(&mut self, link: LinkId) {
+        let jobs = self.by_job.iter().filter(|(_, waiters)| waiters.iter().any(|waiter| waiter.reply.link == link));
+        for number in jobs.map(|(number, _)| *number).collect::<Vec<_>>() {
+            self.take(number, |waiter| waiter.reply.link == link);
+        }
+    }
+
+    pub(super) fn check_invariants(&self) {
+        if self.count <= 1000 {
+            assert_eq!(self.count, self.by_job.values().map(Vec::len).sum::<usize>());
+            for (at, number) in &self.agenda {
+                assert!(
+                    self.of(*number).any(|waiter| waiter.until.end() == Some(*at)),
+                    "a wait that is due is somebody's"
+                );
+            }
+        }
+    }
+}
+
+impl Until {
+    fn end(self) -> Option<Time> {
+        match self {
+            Until::Settled => None,
+            Until::Ended(at) => Some(at),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiter(link: u64, until: Until) -> Waiter {
+        let reply = Reply { link: LinkId(link), id: None, turn: 0 };
+        Waiter { reply, task: JobTask::Result, duplicate: false, until, output: false }
+    }
+
+    #[test]
+    fn waits_end_by_the_job_by_the_time_and_by_the_link() {
+        let (mut waiters, job, end) = (Waiters::default(), JobNumber(1), Time::from_micros(5));
+        waiters.add(job, waiter(2, Until::Ended(end)));
+        waiters.add(job, waiter(4, Until::Ended(end)));
+        waiters.add(job, waiter(6, Until::Settled));
+        assert_eq!(waiters.take(job, |waiter| waiter.until == Until::Settled).len(), 1);
+        waiters.link_gone(LinkId(2));
+        waiters.check_invariants();
+        assert_eq!(
+            (waiters.deadline(), waiters.due(Time::from_micros(4)), waiters.due(end)),
+            (Some(end), None, Some(job))
+        );
+        assert_eq!(waiters.take(job, |_| true).len(), 1);
+        assert_eq!((waiters.deadline(), waiters.count), (None, 0));
+    }
+}

@@ -1,0 +1,106 @@
+//! A node that is a worker: its machine, and what it wants done.
+
+use super::Node;
+use crate::core::worker::Effect;
+use crate::core::{Input, LinkId, Output, RunId};
+use crate::time::Time;
+use crate::wire::{Address, Body, Datagram, EventKind, MasterOffer, RequestId};
+
+impl Node {
+    /// A message on a link of this worker to its master.
+    pub(super) fn from_master(&mut self, link: LinkId, id: Option<RequestId>, body: Body, now: Time) {
+        if let Some(worker) = &mut self.worker {
+            worker.message(link, id, body, now);
+        }
+    }
+
+    /// Whether this link is one of the worker's to its master.
+    pub(super) fn is_session(&self, link: LinkId) -> bool {
+        self.worker.as_ref().is_some_and(|worker| worker.is_session(link))
+    }
+
+    /// What runs here has ended or printed something.
+    pub(super) fn run_told(&mut self, input: Input, now: Time) {
+        use crate::core::calls::CallKey;
+        match input {
+            Input::Finished { run, outcome } => match (CallKey::of_run(run), &mut self.worker) {
+                (Some(call), _) => self.calls.ended(call, None, outcome, now),
+                (None, Some(worker)) => worker.finished(run, outcome, now),
+                (None, None) => {}
+            },
+            Input::Printed { run: RunId(run), stream, data } => {
+                if let Some(worker) = &mut self.worker {
+                    worker.printed(RunId(run), stream, data, now);
+                }
+            }
+            Input::Offers(offers) => {
+                if let Some(worker) = &mut self.worker {
+                    worker.offers(offers.clone(), now);
+                }
+                self.offers = offers;
+            }
+            _ => {}
+        }
+    }
+
+    /// A datagram of discovery.
+    pub(super) fn datagram(&mut self, from: std::net::SocketAddr, datagram: Datagram, now: Time) {
+        self.datagrams = self.datagrams.saturating_add(1);
+        if let Some(worker) = &mut self.worker {
+            return worker.datagram(from, datagram, now);
+        }
+        if self.stopped {
+            return;
+        }
+        let offer = || MasterOffer { name: self.identity.name.clone(), address: self.address_for_datagrams() };
+        let answer = match datagram {
+            Datagram::Discovery { .. } => Datagram::Reply(offer()),
+            Datagram::Find => Datagram::Found(offer()),
+            Datagram::Reply(_) | Datagram::Found(_) => return,
+        };
+        self.outputs.push_back(Output::Datagram { to: Some(from), datagram: answer });
+    }
+
+    /// Where others are told to call, as far as that is known without a link. A wildcard is replaced by the shell, which
+    /// knows the address from which the datagram leaves.
+    fn address_for_datagrams(&self) -> Address {
+        self.config.advertise.clone().unwrap_or_else(|| Address::of(self.config.bind))
+    }
+
+    /// The registry found out something about a place: a worker minds its master.
+    pub(super) fn master_news(&mut self, kind: EventKind, address: &Address, now: Time) {
+        let Some(worker) = &mut self.worker else { return };
+        match kind {
+            EventKind::PeerAlive => worker.master_alive(address, now),
+            EventKind::PeerTimeout | EventKind::PeerLeft => worker.master_timeout(address, now),
+            _ => {}
+        }
+    }
+
+    /// Carries out what the worker wants done. Returns whether there was anything.
+    pub(super) fn carry_out_worker(&mut self, now: Time) -> bool {
+        let mut any = false;
+        while let Some(effect) = self.worker.as_mut().and_then(|worker| worker.poll_effect()) {
+            any = true;
+            match effect {
+                Effect::Open { link, address, within } => {
+                    self.outputs.push_back(Output::Open { link, address, within });
+                }
+                Effect::Close { link } => {
+                    self.links.closed(link);
+                    self.outputs.push_back(Output::Close { link });
+                }
+                Effect::Send { link, message } => self.send(link, message),
+                Effect::Start(run) => self.outputs.push_back(Output::Start(run)),
+                Effect::StopRun { run } => self.outputs.push_back(Output::StopRun { run }),
+                Effect::Datagram { to, datagram } => self.outputs.push_back(Output::Datagram { to, datagram }),
+                Effect::Watch(address) => self.registry.watch(&address, now),
+                Effect::Unwatch(address) => self.registry.unwatch(&address),
+                Effect::Event { kind, detail, address } => self.event(kind, None, address, detail),
+                Effect::Log { level, text } => self.log(level, text),
+                Effect::Drained => self.stop_now(),
+            }
+        }
+        any
+    }
+}
