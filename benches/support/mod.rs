@@ -3,7 +3,8 @@
 //! ```text
 //!   throughput ─┐            ┌─ load      the closed-loop generator; checks every reply
 //!   footprint  ─┼─ support ──┼─ server    the yardsticks: fixed answer, lines split, typed serde
-//!   edge       ─┘            ├─ process   children: the node, redis-server, our yardsticks
+//!   edge       ─┤            ├─ broker    the languages of job brokers; relay drives them
+//!   jobs       ─┘            ├─ process   children: the node, redis-server, brokers, our yardsticks
 //!                            ├─ machine   cores, CPU time, memory, open files
 //!                            ├─ report    medians, ratios, targets
 //!                            └─ options   the command line
@@ -12,10 +13,12 @@
 //! A yardstick server of ours is a child process too: the bench starts itself again with a hidden option.
 #![allow(dead_code, reason = "each bench uses its part of this")]
 
+pub(crate) mod broker;
 pub(crate) mod load;
 pub(crate) mod machine;
 pub(crate) mod options;
 pub(crate) mod process;
+pub(crate) mod relay;
 pub(crate) mod repeated;
 pub(crate) mod report;
 pub(crate) mod server;

@@ -25,6 +25,19 @@ pub(crate) enum Program<'a> {
     Ours(Kind),
     /// redis-server from the PATH, keeping nothing.
     Redis,
+    /// The node at this path with these options beside the usual ones, and its state in a directory of its own.
+    NodeWith(&'a Path, &'a [&'a str]),
+    /// redis-server that has each write on disk before it answers.
+    RedisDurable,
+    /// A broker from the PATH: `nats`, `gearmand` or `beanstalkd`.
+    Broker(&'static str),
+}
+
+impl Program<'_> {
+    /// Whether it may be missing on this machine.
+    fn is_foreign(self) -> bool {
+        !matches!(self, Program::Node(_) | Program::NodeWith(..) | Program::Ours(_))
+    }
 }
 
 /// A server that runs.
@@ -63,19 +76,45 @@ impl Server {
                 command.args(["--port", &port.to_string()]);
                 ("redis", command)
             }
+            Program::NodeWith(path, options) => {
+                let mut command = Command::new(path);
+                command.args(["--log-level", "error", "--output", "json", "--port", &port.to_string()]);
+                command.arg("--data-dir").arg(directory.path()).args(options);
+                ("node", command)
+            }
+            Program::RedisDurable => {
+                let mut command = Command::new("redis-server");
+                command.args(["--save", "", "--appendonly", "yes", "--appendfsync", "always", "--bind", "127.0.0.1"]);
+                command.args(["--port", &port.to_string()]);
+                ("redis", command)
+            }
+            Program::Broker(name) => {
+                let port = port.to_string();
+                let (program, options) = match name {
+                    "nats" => ("nats-server", vec!["-a", "127.0.0.1", "-p", &port]),
+                    "gearmand" => ("gearmand", vec!["-L", "127.0.0.1", "-p", &port, "--log-file", "none", "--verbose", "FATAL"]),
+                    _ => ("beanstalkd", vec!["-l", "127.0.0.1", "-p", &port]),
+                };
+                let mut command = Command::new(program);
+                command.args(options).stderr(Stdio::null());
+                (name, command)
+            }
         };
         command.current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::null());
         let begin = Instant::now();
         let child = match command.spawn() {
             Ok(child) => child,
-            Err(error) if error.kind() == ErrorKind::NotFound && program == Program::Redis => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound && program.is_foreign() => return Ok(None),
             Err(error) => return Err(format!("cannot start {command:?}: {error}").into()),
         };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let pid = child.id();
         let mut server = Server { name, address, pid, started_in: Duration::ZERO, child, _directory: directory };
-        let question: &[u8] = if program == Program::Redis { PING } else { HEARTBEAT };
-        server.wait(question, begin)?;
+        match program {
+            Program::Broker(name) => server.wait(|address| Ok(super::broker::knock(name, address).is_ok_and(|answer| !answer.is_empty())), begin)?,
+            Program::Redis | Program::RedisDurable => server.wait(|address| Ok(exchange(address, PING)? == PONG), begin)?,
+            _ => server.wait(|address| Ok(is_alive(&exchange(address, HEARTBEAT)?)), begin)?,
+        }
         server.started_in = begin.elapsed();
         Ok(Some(server))
     }
@@ -85,13 +124,18 @@ impl Server {
         Server::start(program)?.ok_or_else(|| format!("{program:?} is not installed").into())
     }
 
-    fn wait(&mut self, question: &[u8], begin: Instant) -> Result<(), Failure> {
+    fn wait(
+        &mut self,
+        answers: impl Fn(SocketAddr) -> Result<bool, Failure>,
+        begin: Instant,
+    ) -> Result<(), Failure> {
         loop {
-            if let Ok(answer) = exchange(self.address, question) {
-                if answer == PONG || is_alive(&answer) {
-                    return Ok(());
+            match answers(self.address) {
+                Ok(true) => return Ok(()),
+                Ok(false) if self.name != "nats" && self.name != "gearmand" && self.name != "beanstalkd" => {
+                    return Err(format!("{}: a wrong first answer", self.name).into());
                 }
-                return Err(format!("{}: a wrong first answer: {}", self.name, text(&answer)).into());
+                Ok(false) | Err(_) => {}
             }
             if let Some(status) = self.child.try_wait()? {
                 return Err(format!("{} ended before it answered ({status})", self.name).into());

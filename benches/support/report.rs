@@ -38,7 +38,7 @@ impl Series {
     }
 
     /// Latency at this quantile over all rounds.
-    fn latency(&self, quantile: f64) -> Duration {
+    pub(crate) fn latency(&self, quantile: f64) -> Duration {
         let mut all = histogram();
         for round in &self.rounds {
             all.add(&round.latency).expect("every histogram has the same bounds");
