@@ -75,7 +75,7 @@ fn the_manual_has_its_transcripts_under_different_names() {
 fn transcripts_hold_whole_and_all_at_once() {
     let world = World::start();
     let mut work = Vec::new();
-    for transcript in &parse_all(MANUAL) {
+    for transcript in parse_all(MANUAL).iter().filter(|transcript| !transcript.has("fresh")) {
         let (cast, port) = world.cast(transcript);
         work.push((cast.clone(), port, Cut::Whole));
         if !transcript.has("uncut") {
@@ -90,7 +90,7 @@ fn transcripts_hold_whole_and_all_at_once() {
 fn transcripts_hold_however_their_bytes_are_cut() {
     let world = World::start();
     let mut work = Vec::new();
-    for transcript in parse_all(MANUAL).iter().filter(|transcript| !transcript.has("uncut")) {
+    for transcript in parse_all(MANUAL).iter().filter(|transcript| !transcript.has("uncut") && !transcript.has("fresh")) {
         let (cast, port) = world.cast(transcript);
         let cuts = (1..cast.sent_bytes()).map(Cut::At);
         work.extend(cuts.chain([Cut::EachByte]).map(|cut| (cast.clone(), port, cut)));
@@ -98,4 +98,19 @@ fn transcripts_hold_however_their_bytes_are_cut() {
     assert!(work.len() > 1000, "only {} ways to cut", work.len());
     replay_all(&work);
     world.alone.assert_healthy();
+}
+
+#[test]
+fn transcripts_that_change_a_node_hold_on_one_of_their_own() {
+    let mut failures = Vec::new();
+    for transcript in parse_all(MANUAL).iter().filter(|transcript| transcript.has("fresh")) {
+        let cuts: &[Cut] = if transcript.has("uncut") { &[Cut::Whole] } else { &[Cut::Whole, Cut::EachByte] };
+        for cut in cuts {
+            let node = NodeProcess::start(&["--name", "alpha"]);
+            let ports = Ports { node: node.port, peer: free_port(), dark: free_port() };
+            failures.extend(transcript.with_ports(ports).replay(node.port, *cut).err());
+            node.assert_healthy();
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
 }

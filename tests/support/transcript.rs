@@ -14,11 +14,15 @@
 //!
 //! In `text`, `\r`, `\t`, `\0` and `\\` outside of JSON strings are the usual escapes when the line ends with the
 //! mark ` \e`; otherwise text is sent as it stands. Options: `peer` (the node has a living peer), `stream` (lines
-//! may follow the last one), `uncut` (not replayed in pieces, because the node answers before the end).
+//! may follow the last one), `uncut` (not replayed in pieces, because the node answers before the end), `fresh` (each
+//! replay has a node of its own, because what is said changes it; whole and byte by byte only).
+//!
+//! `"<string:NAME>"` in an answer is any string, and `$NAME` in what is sent later is that string.
 //!
 //! Addresses are written as a reader would type them and are replaced by true ones: port 9101 is the node, 9102 its
 //! peer, 9103 is a port where nobody listens.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -98,7 +102,7 @@ pub(crate) fn parse_all(markdown: &str) -> Vec<Transcript> {
         let name = words.next().unwrap_or_else(|| panic!("a transcript without a name: `{line}`"));
         let options: Vec<String> = words.collect();
         for option in &options {
-            assert!(["peer", "stream", "uncut"].contains(&option.as_str()), "{name}: unknown option `{option}`");
+            assert!(["peer", "stream", "uncut", "fresh"].contains(&option.as_str()), "{name}: unknown option `{option}`");
         }
         let body: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
         let steps: Vec<Step> = body.iter().filter_map(|line| parse_step(&name, line)).collect();
@@ -207,6 +211,7 @@ impl Transcript {
         let mut sent = 0;
         let mut finished = false;
         let mut closed = false;
+        let mut names: BTreeMap<String, String> = BTreeMap::new();
         if cut == Cut::Together {
             let all: Vec<u8> = self.steps.iter().filter_map(Step::bytes).flatten().copied().collect();
             client.send(&all).map_err(|error| format!("sending: {error}"))?;
@@ -215,7 +220,8 @@ impl Transcript {
             match step {
                 Step::Send(bytes) | Step::SendAndFinish(bytes) => {
                     if cut != Cut::Together {
-                        send_cut(&mut client, bytes, cut, sent).map_err(|error| format!("sending: {error}"))?;
+                        let named = put_names(bytes, &names);
+                        send_cut(&mut client, &named, cut, sent).map_err(|error| format!("sending: {error}"))?;
                     }
                     sent += bytes.len();
                     if matches!(step, Step::SendAndFinish(_)) {
@@ -226,7 +232,8 @@ impl Transcript {
                 Step::Expect(json) => {
                     let line = next_line(&mut client)?;
                     let value = serde_json::from_str(&line).map_err(|error| format!("`{line}` is no JSON: {error}"))?;
-                    pattern::matches(json, &value).map_err(|error| format!("{error}; the line was `{line}`"))?;
+                    let json = take_names(json, &value, &mut names);
+                    pattern::matches(&json, &value).map_err(|error| format!("{error}; the line was `{line}`"))?;
                 }
                 Step::ExpectText(text) => {
                     let line = next_line(&mut client)?;
@@ -258,6 +265,38 @@ impl Step {
             _ => None,
         }
     }
+}
+
+/// Notes what stands where `expected` has `"<string:NAME>"`, and makes that a plain `"<string>"`. Names are of the
+/// outermost object, or one level below.
+fn take_names(expected: &Value, value: &Value, names: &mut BTreeMap<String, String>) -> Value {
+    match (expected, value) {
+        (Value::String(text), _) => {
+            let Some(name) = text.strip_prefix("<string:").and_then(|rest| rest.strip_suffix('>')) else {
+                return expected.clone();
+            };
+            if let Value::String(found) = value {
+                names.insert(name.to_owned(), found.clone());
+            }
+            Value::String("<string>".to_owned())
+        }
+        (Value::Object(fields), _) => {
+            let named = |(key, field): (&String, &Value)| {
+                (key.clone(), take_names(field, value.get(key).unwrap_or(&Value::Null), names))
+            };
+            Value::Object(fields.iter().map(named).collect())
+        }
+        (Value::Array(items), _) => {
+            let named = |(nth, item): (usize, &Value)| take_names(item, value.get(nth).unwrap_or(&Value::Null), names);
+            Value::Array(items.iter().enumerate().map(named).collect())
+        }
+        _ => expected.clone(),
+    }
+}
+
+fn put_names(bytes: &[u8], names: &BTreeMap<String, String>) -> Vec<u8> {
+    let Ok(text) = std::str::from_utf8(bytes) else { return bytes.to_vec() };
+    names.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("${name}"), value)).into_bytes()
 }
 
 /// Sends a step whose first byte is the byte `before` of the whole transcript.
