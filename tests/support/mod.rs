@@ -8,6 +8,7 @@
 
 pub(crate) mod client;
 pub(crate) mod fake_peer;
+pub(crate) mod farm;
 #[cfg(target_os = "linux")]
 pub(crate) mod netns;
 pub(crate) mod pattern;
