@@ -85,3 +85,6 @@ pub const MAX_ATTEMPTS: u32 = 100;
 
 /// Redirects and nodes after which a request is served where it is.
 pub const MAX_HOPS: u32 = 3;
+
+/// Most `FAILOVER` addresses that a master gives its workers.
+pub const MAX_FAILOVER: usize = 16;

@@ -255,7 +255,7 @@ impl Edge {
             Shape::Uuid if older => Some(Dialect::Gen2025_2),
             Shape::Uuid => Some(Dialect::Gen2026_1),
             Shape::Id => Some(Dialect::Seed),
-            Shape::Plain => self.spoken,
+            Shape::Plain | Shape::Upper | Shape::Lower => self.spoken,
         };
     }
 
@@ -279,7 +279,9 @@ impl Edge {
 
     fn render_alive(&self, answer: &HeartbeatAnswer, message: &Message, out: &mut Vec<u8>) {
         match self.asked {
-            Shape::Plain | Shape::Id => seed::alive(&answer.server_id, message.id.as_ref(), out),
+            Shape::Plain | Shape::Id | Shape::Upper | Shape::Lower => {
+                seed::alive(&answer.server_id, message.id.as_ref(), out)
+            }
             Shape::Uuid => gen2025_2::alive(&answer.server_id, message.id.as_ref(), out),
             Shape::Native => encode(message, out),
         }
