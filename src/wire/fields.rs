@@ -61,6 +61,11 @@ keys! {
     15: SelectedMaster = "SELECTED_MASTER", LowerSelectedMaster = "selected_master";
 }
 
+/// Whether a key has a meaning of its own in some line.
+pub(super) fn is_known(word: &str) -> bool {
+    Key::parse(word).is_some()
+}
+
 impl Key {
     /// Whether its value passes through, and is kept as text.
     const fn is_raw(self) -> bool {

@@ -89,15 +89,18 @@ pub(super) fn answer(fields: &Fields) -> Option<(Body, Shape)> {
 }
 
 fn election(fields: &Fields) -> Option<(Body, Shape)> {
-    let (_, shape) = either(fields, Key::UpperType, Key::Type)?;
-    let text = |found: Option<(&str, Shape)>| found.and_then(|(text, _)| ServerId::new(text)).map(|id| id.to_string());
-    if let Some(selected) = text(either(fields, Key::SelectedMaster, Key::LowerSelectedMaster)) {
+    // The letter case is that of the names: `type` itself is lower case in official envelopes, too.
+    let name = |upper: Key, lower: Key| {
+        let (text, shape) = either(fields, upper, lower)?;
+        Some((ServerId::new(text)?.as_str().to_owned(), shape))
+    };
+    if let Some((selected, shape)) = name(Key::SelectedMaster, Key::LowerSelectedMaster) {
         return Some((Body::ElectionAck { worker: worker(fields)?, selected }, shape));
     }
     if !is_word(status(fields), &["ACCEPTED"]) {
         return None;
     }
-    let master = text(either(fields, Key::MasterName, Key::LowerMasterName))?;
+    let (master, shape) = name(Key::MasterName, Key::LowerMasterName)?;
     Some((Body::ElectionAccepted { master }, shape))
 }
 

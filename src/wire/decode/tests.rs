@@ -1,5 +1,8 @@
 use proptest::prelude::*;
 
+use crate::wire::*;
+
+use super::request::TASKS;
 use super::*;
 
 /// The body of a line that is a message.

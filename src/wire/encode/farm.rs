@@ -20,7 +20,7 @@ impl<'o> Object<'o> {
         if offers.is_empty() {
             return self;
         }
-        let room = self.out.len() - self.start + SERVICES_BYTES;
+        let room = self.length() + SERVICES_BYTES;
         self.list("SERVICES", room, offers, push_offer).0
     }
 

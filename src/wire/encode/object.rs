@@ -87,6 +87,11 @@ impl<'o> Object<'o> {
         line.flag("MORE", more || cut)
     }
 
+    /// Bytes of the line so far.
+    pub(in crate::wire) fn length(&self) -> usize {
+        self.out.len() - self.start
+    }
+
     /// Writes `}` of an object within another.
     pub(super) fn close(self) {
         self.out.push(b'}');
@@ -103,7 +108,7 @@ impl<'o> Object<'o> {
     pub(super) fn sentence(self, key: &str, text: &str) -> Object<'o> {
         // Room for the key itself and for what follows: a flag at most.
         const REST: usize = 64;
-        let room = (MAX_LINE_BYTES - REST).saturating_sub(self.out.len() - self.start);
+        let room = (MAX_LINE_BYTES - REST).saturating_sub(self.length());
         self.text(key, fitting(text, room))
     }
 
