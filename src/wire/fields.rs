@@ -1,57 +1,88 @@
 //! The fields of a line, read in one pass: every known one at its place, whatever its type.
 //!
 //! A field of a wrong type does not fail the line: it is kept as what it is, so that the answer can name it. What
-//! is not known is skipped without a copy.
+//! is not known is skipped without a copy. Values that pass through (`PARAMS`, `RESULT` and their like) are kept as
+//! the text that they have in the line.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::ops::Index;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
-/// Declares the known keys once: the enum, its words and the way back.
+/// Declares the known keys once, by the length of their words: the enum, its words and the way back.
 macro_rules! keys {
-    ($($key:ident = $word:literal),+ $(,)?) => {
-        /// A field that has a meaning in requests, heartbeats or the recognition of answers.
+    ($($length:literal: $($key:ident = $word:literal),+;)+) => {
+        /// A field that has a meaning in requests, heartbeats, the cycle of workers or the recognition of answers.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Key { $(
+        pub(super) enum Key { $($(
             #[doc = concat!("`", $word, "`.")]
             $key
-        ),+ }
+        ),+),+ }
 
         impl Key {
-            const COUNT: usize = [$($word),+].len();
+            const COUNT: usize = [$($($word),+),+].len();
+
+            #[cfg(test)]
+            const ALL: [Key; Key::COUNT] = [$($(Key::$key),+),+];
 
             /// The word on the wire.
             pub(super) const fn as_str(self) -> &'static str {
-                match self { $(Key::$key => $word),+ }
+                match self { $($(Key::$key => $word),+),+ }
             }
 
+            // First by length: a chain of some sixty comparisons for each key of each line would be felt.
             fn parse(word: &str) -> Option<Key> {
-                match word { $($word => Some(Key::$key),)+ _ => None }
+                match word.len() {
+                    $($length => match word { $($word => Some(Key::$key),)+ _ => None },)+
+                    _ => None,
+                }
             }
         }
     };
 }
 
 keys! {
-    Task = "TASK", Response = "RESPONSE", Id = "ID", ServerId = "SERVER_ID", ServerUuid = "SERVER_UUID",
-    Name = "NAME", Address = "ADDRESS", Role = "ROLE", Group = "GROUP", Cpu = "CPU", Memory = "MEMORY",
-    Pending = "PENDING", Running = "RUNNING", Workers = "WORKERS", Saturated = "SATURATED", After = "AFTER",
-    Event = "EVENT", Error = "ERROR", Detail = "DETAIL", Retry = "RETRY", Status = "STATUS", Worker = "WORKER",
-    Type = "type",
-    // The same two as one 2026/1 family writes them.
-    UpperType = "TYPE", LowerWorker = "worker",
+    2: Id = "ID";
+    3: Cpu = "CPU", Key = "KEY";
+    4: Task = "TASK", Name = "NAME", Role = "ROLE", Type = "type", UpperType = "TYPE", Wait = "WAIT", Hops = "HOPS",
+       List = "LIST", Jobs = "JOBS", User = "USER", Call = "CALL", Data = "DATA", LowerTask = "task", LowerUser = "user";
+    5: Group = "GROUP", After = "AFTER", Event = "EVENT", Error = "ERROR", Retry = "RETRY", Slots = "SLOTS";
+    6: Memory = "MEMORY", Detail = "DETAIL", Status = "STATUS", Worker = "WORKER", LowerWorker = "worker",
+       Method = "METHOD", Params = "PARAMS", Output = "OUTPUT", Follow = "FOLLOW", JobId = "JOB_ID", Result = "RESULT",
+       Reason = "REASON", Stream = "STREAM", LowerStatus = "status";
+    7: Address = "ADDRESS", Pending = "PENDING", Running = "RUNNING", Workers = "WORKERS", Service = "SERVICE",
+       Attempt = "ATTEMPT", WaitMs = "WAIT_MS";
+    8: Response = "RESPONSE", Services = "SERVICES", Priority = "PRIORITY", DelayMs = "DELAY_MS",
+       Attempts = "ATTEMPTS", LowerResponse = "response";
+    9: ServerId = "SERVER_ID", Saturated = "SATURATED";
+    10: TimeoutMs = "TIMEOUT_MS";
+    11: ServerUuid = "SERVER_UUID", WorkerUuid = "WORKER_UUID", MasterName = "MASTER_NAME",
+        LowerServerUuid = "server_uuid", LowerWorkerUuid = "worker_uuid", LowerMasterName = "master_name";
+    15: SelectedMaster = "SELECTED_MASTER", LowerSelectedMaster = "selected_master";
 }
 
-/// One field as it came. `null` counts as absent.
-#[derive(Clone, Debug, PartialEq, Default)]
+/// Whether a key has a meaning of its own in some line.
+pub(super) fn is_known(word: &str) -> bool {
+    Key::parse(word).is_some()
+}
+
+impl Key {
+    /// Whether its value passes through, and is kept as text.
+    const fn is_raw(self) -> bool {
+        matches!(self, Key::Params | Key::Result | Key::User | Key::LowerUser | Key::Services | Key::Jobs)
+    }
+}
+
+/// One field as it came. `null` counts as absent, but for values that pass through.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub(super) enum Field<'a> {
     /// Not there.
     #[default]
     Absent,
-    /// A string.
-    Text(Cow<'a, str>),
+    /// A string, as it stands in the line.
+    Text(&'a str),
+    /// A string that has escapes: its place among [`Fields::unescaped`].
+    Unescaped(usize),
     /// A whole number that is not negative and below 2^64.
     Whole(u64),
     /// Any other number.
@@ -62,89 +93,153 @@ pub(super) enum Field<'a> {
     Array,
     /// An object.
     Object,
+    /// The text of a value that passes through, be it `null`.
+    Raw(&'a str),
 }
 
 impl Field<'_> {
-    /// Whether it is not there.
-    pub(super) fn is_absent(&self) -> bool {
-        matches!(self, Field::Absent)
-    }
-
-    /// Its text, if it is a string.
-    pub(super) fn text(&self) -> Option<&str> {
-        match self {
-            Field::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    /// Its value, if it is a whole number.
-    pub(super) fn whole(&self) -> Option<u64> {
-        match self {
-            Field::Whole(number) => Some(*number),
-            _ => None,
-        }
-    }
-
-    /// Its value, if it is a number.
-    pub(super) fn number(&self) -> Option<f64> {
-        match self {
-            Field::Whole(number) => Some(*number as f64),
-            Field::Number(number) => Some(*number),
-            _ => None,
-        }
-    }
-
-    /// Its value, if it is `true` or `false`.
-    pub(super) fn flag(&self) -> Option<bool> {
-        match self {
-            Field::Flag(flag) => Some(*flag),
-            _ => None,
-        }
-    }
-
     /// What it is, for people.
-    pub(super) fn kind(&self) -> &'static str {
+    fn kind(self) -> &'static str {
         match self {
             Field::Absent => "absent",
-            Field::Text(_) => "a string",
+            Field::Text(_) | Field::Unescaped(_) => "a string",
             Field::Whole(_) | Field::Number(_) => "a number",
             Field::Flag(_) => "true or false",
             Field::Array => "an array",
             Field::Object => "an object",
+            Field::Raw(text) => match text.as_bytes().first() {
+                Some(b'"') => "a string",
+                Some(b'[') => "an array",
+                Some(b'{') => "an object",
+                Some(b't' | b'f') => "true or false",
+                Some(b'n') => "null",
+                _ => "a number",
+            },
         }
     }
 }
 
+/// Fields that are kept without memory of their own. A native heartbeat has 15.
+const INLINE: usize = 16;
+
 /// The known fields of one line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Fields<'a> {
-    values: [Field<'a>; Key::COUNT],
-    /// One bit a key: whether it stood in the line, be it as `null`.
-    seen: u32,
+    /// Where a key stands: 0 nowhere, else one more than its place in `values`, and after those in `more`.
+    places: [u8; Key::COUNT],
+    values: [Field<'a>; INLINE],
+    more: Vec<Field<'a>>,
+    /// The strings that had escapes.
+    unescaped: Vec<String>,
+    /// Known keys that stood there, be it as `null`.
+    count: u8,
+    /// Whether keys stood there that are not known.
+    pub(super) has_unknown: bool,
     /// The first known key that stood there twice.
     pub(super) duplicate: Option<Key>,
     /// Whether the line is JSON but no object.
     pub(super) not_an_object: bool,
 }
 
-const _: () = assert!(Key::COUNT <= 32, "one bit of `seen` a key");
+const _: () = assert!(Key::COUNT < 256, "places are counted in bytes");
 
 impl<'a> Fields<'a> {
     /// Reads one line. An error means that it is not JSON.
     pub(super) fn read(text: &'a str) -> Result<Fields<'a>, serde_json::Error> {
-        let mut fields = Fields::default();
+        let mut fields = Fields {
+            places: [0; Key::COUNT],
+            values: [Field::Absent; INLINE],
+            more: Vec::new(),
+            unescaped: Vec::new(),
+            count: 0,
+            has_unknown: false,
+            duplicate: None,
+            not_an_object: false,
+        };
         let mut deserializer = serde_json::Deserializer::from_str(text);
         Fill(&mut fields).deserialize(&mut deserializer)?;
         deserializer.end()?;
         Ok(fields)
     }
-}
 
-impl<'a> Index<Key> for Fields<'a> {
-    type Output = Field<'a>;
-    fn index(&self, key: Key) -> &Field<'a> {
-        &self.values[key as usize]
+    fn get(&self, key: Key) -> Field<'a> {
+        match usize::from(self.places[key as usize]) {
+            0 => Field::Absent,
+            place if place <= INLINE => self.values[place - 1],
+            place => self.more[place - 1 - INLINE],
+        }
+    }
+
+    fn put(&mut self, key: Key, field: Field<'a>) {
+        let place = usize::from(self.count);
+        match self.values.get_mut(place) {
+            Some(value) => *value = field,
+            None => self.more.push(field),
+        }
+        self.count += 1;
+        self.places[key as usize] = self.count;
+    }
+
+    /// Whether the key stands in the line, be it as `null`.
+    pub(super) fn stands(&self, key: Key) -> bool {
+        self.places[key as usize] != 0
+    }
+
+    /// Whether the line has no other keys than these.
+    pub(super) fn has_only(&self, keys: &[Key]) -> bool {
+        !self.has_unknown && keys.iter().filter(|key| self.stands(**key)).count() == usize::from(self.count)
+    }
+
+    /// Whether it is not there.
+    pub(super) fn is_absent(&self, key: Key) -> bool {
+        matches!(self.get(key), Field::Absent)
+    }
+
+    /// Its text, if it is a string. Not for values that pass through.
+    pub(super) fn text(&self, key: Key) -> Option<&str> {
+        match self.get(key) {
+            Field::Text(text) => Some(text),
+            Field::Unescaped(place) => self.unescaped.get(place).map(String::as_str),
+            _ => None,
+        }
+    }
+
+    /// Its value, if it is a whole number.
+    pub(super) fn whole(&self, key: Key) -> Option<u64> {
+        match self.get(key) {
+            Field::Whole(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// Its value, if it is a number.
+    pub(super) fn number(&self, key: Key) -> Option<f64> {
+        match self.get(key) {
+            Field::Whole(number) => Some(number as f64),
+            Field::Number(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// Its value, if it is `true` or `false`.
+    pub(super) fn flag(&self, key: Key) -> Option<bool> {
+        match self.get(key) {
+            Field::Flag(flag) => Some(flag),
+            _ => None,
+        }
+    }
+
+    /// The text of a value that passes through.
+    pub(super) fn raw(&self, key: Key) -> Option<&'a str> {
+        match self.get(key) {
+            Field::Raw(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What it is, for people.
+    pub(super) fn kind(&self, key: Key) -> &'static str {
+        self.get(key).kind()
     }
 }
 
@@ -176,17 +271,21 @@ impl<'de> Visitor<'de> for Fill<'_, 'de> {
         let fields = self.0;
         while let Some(key) = map.next_key_seed(KeySeed)? {
             let Some(key) = key else {
+                fields.has_unknown = true;
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            let bit = 1 << (key as u32);
-            if fields.seen & bit != 0 {
+            if fields.stands(key) {
                 fields.duplicate.get_or_insert(key);
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
-            fields.seen |= bit;
-            fields.values[key as usize] = map.next_value_seed(FieldSeed)?;
+            let field = if key.is_raw() {
+                Field::Raw(map.next_value::<&RawValue>()?.get())
+            } else {
+                map.next_value_seed(FieldSeed(&mut fields.unescaped))?
+            };
+            fields.put(key, field);
         }
         Ok(())
     }
@@ -242,16 +341,17 @@ impl Visitor<'_> for KeySeed {
     }
 }
 
-struct FieldSeed;
+/// Reads one value; strings with escapes go to the list.
+struct FieldSeed<'u>(&'u mut Vec<String>);
 
-impl<'de> DeserializeSeed<'de> for FieldSeed {
+impl<'de> DeserializeSeed<'de> for FieldSeed<'_> {
     type Value = Field<'de>;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Field<'de>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for FieldSeed {
+impl<'de> Visitor<'de> for FieldSeed<'_> {
     type Value = Field<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -259,11 +359,12 @@ impl<'de> Visitor<'de> for FieldSeed {
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Field<'de>, E> {
-        Ok(Field::Text(Cow::Borrowed(text)))
+        Ok(Field::Text(text))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Field<'de>, E> {
-        Ok(Field::Text(Cow::Owned(text.to_owned())))
+        self.0.push(text.to_owned());
+        Ok(Field::Unescaped(self.0.len() - 1))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Field<'de>, E> {
@@ -304,22 +405,22 @@ mod tests {
     #[test]
     fn plain_strings_borrow_from_the_line_and_escaped_ones_do_not() {
         let fields = Fields::read(r#"{"TASK":"LOAD","ID":"a\tb","T\u0059PE":"x"}"#).unwrap();
-        assert!(matches!(&fields[Key::Task], Field::Text(Cow::Borrowed("LOAD"))));
-        assert!(matches!(&fields[Key::Id], Field::Text(Cow::Owned(text)) if text == "a\tb"));
-        assert_eq!(fields[Key::UpperType].text(), Some("x"), "an escaped key is the same key");
+        assert_eq!(fields.get(Key::Task), Field::Text("LOAD"));
+        assert_eq!((fields.get(Key::Id), fields.text(Key::Id)), (Field::Unescaped(0), Some("a\tb")));
+        assert_eq!(fields.text(Key::UpperType), Some("x"), "an escaped key is the same key");
     }
 
     #[test]
     fn every_type_is_kept_as_what_it_is_and_null_is_absent() {
         let line = r#"{"ID":5,"NAME":-5,"ADDRESS":1.5,"ROLE":true,"GROUP":[[1],{}],"CPU":{"a":[]},"AFTER":null}"#;
         let fields = Fields::read(line).unwrap();
-        assert_eq!(fields[Key::Id], Field::Whole(5));
-        assert_eq!(fields[Key::Name], Field::Number(-5.0));
-        assert_eq!(fields[Key::Address], Field::Number(1.5));
-        assert_eq!(fields[Key::Role], Field::Flag(true));
-        assert_eq!(fields[Key::Group], Field::Array);
-        assert_eq!(fields[Key::Cpu], Field::Object);
-        assert!(fields[Key::After].is_absent() && fields[Key::Task].is_absent());
+        assert_eq!(fields.get(Key::Id), Field::Whole(5));
+        assert_eq!(fields.get(Key::Name), Field::Number(-5.0));
+        assert_eq!(fields.get(Key::Address), Field::Number(1.5));
+        assert_eq!(fields.get(Key::Role), Field::Flag(true));
+        assert_eq!(fields.get(Key::Group), Field::Array);
+        assert_eq!(fields.get(Key::Cpu), Field::Object);
+        assert!(fields.is_absent(Key::After) && fields.is_absent(Key::Task));
     }
 
     #[test]
@@ -343,7 +444,47 @@ mod tests {
     #[test]
     fn deep_nesting_costs_no_stack() {
         let deep = format!("{{\"x\":{0}1{1},\"ID\":{0}1{1}}}", "[".repeat(30_000), "]".repeat(30_000));
-        assert_eq!(Fields::read(&deep).unwrap()[Key::Id], Field::Array);
+        assert_eq!(Fields::read(&deep).unwrap().get(Key::Id), Field::Array);
         assert!(Fields::read(&"[".repeat(60_000)).is_err());
+    }
+
+    #[test]
+    fn every_key_is_found_by_its_word() {
+        for key in Key::ALL {
+            assert_eq!(Key::parse(key.as_str()), Some(key), "{} stands in the wrong row", key.as_str());
+        }
+        assert_eq!((Key::parse("TASKS"), Key::parse(""), Key::parse("Task")), (None, None, None));
+    }
+
+    #[test]
+    fn what_passes_through_is_kept_as_its_text_whatever_its_type() {
+        for (text, kind) in [
+            ("null", "null"),
+            ("-1.50", "a number"),
+            ("\"a\\u0041\"", "a string"),
+            ("{ \"n\" : [1, 2] }", "an object"),
+            ("[]", "an array"),
+            ("false", "true or false"),
+        ] {
+            let line = format!("{{\"PARAMS\": {text} ,\"ID\":\"1\"}}");
+            let fields = Fields::read(&line).unwrap();
+            assert_eq!((fields.raw(Key::Params), fields.kind(Key::Params)), (Some(text), kind));
+            assert!(!fields.is_absent(Key::Params) && fields.text(Key::Params).is_none());
+        }
+        assert!(Fields::read("{\"PARAMS\":tru}").is_err());
+    }
+
+    #[test]
+    fn more_fields_than_have_a_place_are_kept_all_the_same() {
+        let fields: Vec<String> =
+            Key::ALL.iter().enumerate().map(|(nth, key)| format!("\"{}\":{nth}", key.as_str())).collect();
+        let line = format!("{{{}}}", fields.join(","));
+        let fields = Fields::read(&line).unwrap();
+        for (nth, key) in Key::ALL.into_iter().enumerate() {
+            let nth = nth.to_string();
+            let found = fields.raw(key).map(str::to_owned).or(fields.whole(key).map(|number| number.to_string()));
+            assert_eq!(found, Some(nth), "{}", key.as_str());
+        }
+        assert!(fields.has_only(&Key::ALL) && !fields.has_only(&Key::ALL[1..]));
     }
 }

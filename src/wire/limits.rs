@@ -85,3 +85,13 @@ pub const MAX_ATTEMPTS: u32 = 100;
 
 /// Redirects and nodes after which a request is served where it is.
 pub const MAX_HOPS: u32 = 3;
+
+/// Most `FAILOVER` addresses that a master gives its workers.
+pub const MAX_FAILOVER: usize = 16;
+
+/// Longest datagram of discovery that is read, in bytes. Usual ones are below 200.
+pub const MAX_DATAGRAM_BYTES: usize = 2048;
+
+/// Forms of heartbeats that an edge remembers while their answers are waited for; what is more is answered in the form
+/// of the last one. Whoever asks that often without an answer does so in one form.
+pub const MAX_WAITING_FORMS: usize = 256;

@@ -15,6 +15,7 @@
 
 mod address;
 mod answers;
+mod datagram;
 mod decode;
 mod dialect;
 mod encode;
@@ -29,6 +30,7 @@ mod message;
 mod service;
 
 pub use address::{Address, AddressError, Host};
+pub use datagram::{Undecodable, decode_datagram, encode_datagram};
 pub use decode::{Undecoded, decode};
 pub use dialect::{CloseReason, Decoded, Dialect, DialectMemory, Edge, Prepared};
 pub use encode::encode;

@@ -1,14 +1,17 @@
 //! The machine of one link.
 
+use std::collections::VecDeque;
+
 use crate::time::Time;
 use crate::wire::decode::{Shape, Undecoded, read};
 use crate::wire::encode::encode;
 use crate::wire::line::{Framed, Lines, is_blank};
 use crate::wire::{
     Body, ErrorAnswer, ErrorCode, HEAD_DEADLINE, Heartbeat, HeartbeatAnswer, LINE_DEADLINE, MAX_LINE_BYTES, MAX_QUOTE,
-    Message, RequestId, quote,
+    MAX_WAITING_FORMS, Message, RequestId, quote,
 };
 
+use super::cycle::{self, Form, Meaning};
 use super::opening::{self, Opening};
 use super::{CloseReason, Decoded, Dialect, Prepared, gen2025_2, gen2026_1, native, seed};
 
@@ -39,7 +42,18 @@ pub struct Edge {
     ours: Option<Dialect>,
     /// What the other side has shown to speak.
     spoken: Option<Dialect>,
+    /// The form of the worker cycle here, once it is known.
+    form: Option<Form>,
+    /// Whether this node has spoken here as a worker.
+    works: bool,
+    /// Whether answers of this link are waited for.
+    waiting: bool,
+    /// The forms of the heartbeats that are not answered yet, while answers are waited for.
+    unanswered: Option<Box<Unanswered>>,
 }
+
+/// Heartbeats in their order, each with its mark and its form.
+type Unanswered = VecDeque<(Option<RequestId>, Shape)>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -66,7 +80,20 @@ impl Edge {
 
     fn new(phase: Phase, outbound: bool, ours: Option<Dialect>) -> Edge {
         let lines = Lines::new();
-        Edge { lines, heartbeats: 0, ignored: 0, phase, outbound, asked: Shape::Native, ours, spoken: None }
+        Edge {
+            lines,
+            heartbeats: 0,
+            ignored: 0,
+            phase,
+            outbound,
+            asked: Shape::Native,
+            ours,
+            spoken: None,
+            form: cycle::of_dialect(ours),
+            works: false,
+            waiting: false,
+            unanswered: None,
+        }
     }
 
     /// Takes bytes from the front of `input` until a message is complete or `input` is empty. Call it again until
@@ -89,10 +116,9 @@ impl Edge {
                     return None;
                 }
             }
-            // The short cut. Legal only because no other answer of this link can be pending: every message that
-            // went to the core was answered into `out` before this call. The day a task is answered later, this
-            // must wait for it.
-            if self.lines.is_idle() {
+            // The short cut. Legal only while no other answer of this link is pending: whoever answers later says so
+            // with `set_waiting`, and every other message was answered into `out` before this call.
+            if self.lines.is_idle() && !self.waiting {
                 let count = seed::take_bare(input);
                 self.answer_bare(prepared, count, out);
             }
@@ -146,7 +172,10 @@ impl Edge {
         match &message.body {
             Body::Heartbeat(heartbeat) => self.render_heartbeat(heartbeat, message.id.as_ref(), out),
             Body::HeartbeatAnswer(answer) => self.render_alive(answer, message, out),
-            _ => encode(message, out),
+            body => {
+                self.works |= self.outbound && cycle::is_of_worker(body);
+                cycle::render(message, self.form, out);
+            }
         }
     }
 
@@ -165,8 +194,7 @@ impl Edge {
     /// Whether answers of this link are waited for. While they are, nothing is answered here: bare heartbeats and the
     /// error answers of malformed lines are handed on, so that all answers keep the order of their requests.
     pub fn set_waiting(&mut self, waiting: bool) {
-        // TEMPORARY, helper WIRE.
-        let _ = waiting;
+        self.waiting = waiting;
     }
 
     /// What the other side turned out to speak, once its heartbeat or answer has shown it.
@@ -174,10 +202,12 @@ impl Edge {
         self.spoken
     }
 
-    /// Bytes of memory that are held beside the edge itself: none while no line is begun, and never more than twice
-    /// the longest line.
+    /// Bytes of memory that are held beside the edge itself: none while no line is begun and no answer is waited for,
+    /// and never more than twice the longest line, with some for each heartbeat that waits.
     pub fn heap_bytes(&self) -> usize {
-        self.lines.heap_bytes()
+        let unanswered =
+            self.unanswered.as_ref().map_or(0, |queue| queue.capacity() * size_of::<(Option<RequestId>, Shape)>());
+        self.lines.heap_bytes() + unanswered
     }
 
     /// Looks at the first bytes until they tell the protocol or `input` is empty.
@@ -211,26 +241,33 @@ impl Edge {
     fn take(&mut self, prepared: &Prepared, line: &[u8], out: &mut Vec<u8>) -> Option<Decoded> {
         let end = line.iter().rposition(|byte| !is_blank(*byte)).map_or(0, |last| last + 1);
         let line = &line[..end];
-        if seed::is_bare(line) {
+        if seed::is_bare(line) && !self.waiting {
             self.answer_bare(prepared, 1, out);
             return None;
         }
-        match read(line) {
-            Ok((message, shape)) => {
-                self.note(&message, shape);
-                Some(Decoded::Message(message))
-            }
+        let refused = match read(line) {
+            Ok((message, shape)) => match cycle::meaning(&message.body, self.outbound, self.works) {
+                Meaning::Message => {
+                    self.note(&message, shape);
+                    return Some(Decoded::Message(message));
+                }
+                Meaning::Stray => None,
+                Meaning::Order(task) => Some(Box::new(refuse_order(task, message.id))),
+            },
+            Err(Undecoded::Refused(answer)) => Some(answer),
+            Err(Undecoded::Ignored) => None,
+        };
+        match refused {
             // On a link that this node opened it is the asker: what is wrong there is an answer that went wrong,
             // and an error in return could have a foreign peer answer that in turn, for ever. A native one never does.
-            Err(Undecoded::Refused(_)) if self.outbound && self.spoken != Some(Dialect::Native) => {
-                Some(self.stray(line))
-            }
-            Err(Undecoded::Ignored) if self.outbound => Some(self.stray(line)),
-            Err(Undecoded::Refused(answer)) => {
+            Some(_) if self.outbound && self.spoken != Some(Dialect::Native) => Some(self.stray(line)),
+            None if self.outbound => Some(self.stray(line)),
+            Some(answer) if self.waiting => Some(Decoded::Refused(answer)),
+            Some(answer) => {
                 encode(&answer, out);
                 None
             }
-            Err(Undecoded::Ignored) => {
+            None => {
                 self.ignored += 1;
                 None
             }
@@ -244,10 +281,13 @@ impl Edge {
 
     /// Remembers how the other side showed who it is.
     fn note(&mut self, message: &Message, shape: Shape) {
-        match message.body {
-            Body::Heartbeat(_) => self.asked = shape,
+        match &message.body {
+            Body::Heartbeat(_) => self.note_asked(message.id.as_ref(), shape),
             Body::HeartbeatAnswer(_) => {}
-            _ => return,
+            body => {
+                self.form = cycle::shown(self.form, body, shape);
+                return;
+            }
         }
         let older = [self.spoken, self.ours].contains(&Some(Dialect::Gen2025_2));
         self.spoken = match shape {
@@ -255,8 +295,32 @@ impl Edge {
             Shape::Uuid if older => Some(Dialect::Gen2025_2),
             Shape::Uuid => Some(Dialect::Gen2026_1),
             Shape::Id => Some(Dialect::Seed),
-            Shape::Plain => self.spoken,
+            Shape::Plain | Shape::Upper | Shape::Lower => self.spoken,
         };
+    }
+
+    /// Remembers the form of a heartbeat until it is answered.
+    fn note_asked(&mut self, id: Option<&RequestId>, shape: Shape) {
+        self.asked = shape;
+        if !self.waiting {
+            self.unanswered = None;
+            return;
+        }
+        let queue = self.unanswered.get_or_insert_default();
+        if queue.len() < MAX_WAITING_FORMS {
+            queue.push_back((id.cloned(), shape));
+        }
+    }
+
+    /// The form of the heartbeat that is answered now.
+    fn asked_by(&mut self, id: Option<&RequestId>) -> Shape {
+        let Some(queue) = &mut self.unanswered else { return self.asked };
+        let place = queue.iter().position(|(mark, _)| mark.as_ref() == id);
+        let found = place.and_then(|place| queue.remove(place));
+        if queue.is_empty() {
+            self.unanswered = None;
+        }
+        found.map_or(self.asked, |(_, shape)| shape)
     }
 
     fn answer_bare(&mut self, prepared: &Prepared, count: usize, out: &mut Vec<u8>) {
@@ -279,7 +343,9 @@ impl Edge {
 
     fn render_alive(&self, answer: &HeartbeatAnswer, message: &Message, out: &mut Vec<u8>) {
         match self.asked {
-            Shape::Plain | Shape::Id => seed::alive(&answer.server_id, message.id.as_ref(), out),
+            Shape::Plain | Shape::Id | Shape::Upper | Shape::Lower => {
+                seed::alive(&answer.server_id, message.id.as_ref(), out)
+            }
             Shape::Uuid => gen2025_2::alive(&answer.server_id, message.id.as_ref(), out),
             Shape::Native => encode(message, out),
         }
@@ -306,6 +372,12 @@ impl Edge {
         self.lines = Lines::new();
         Decoded::Close(reason)
     }
+}
+
+/// The answer to an order of a master from somebody who is not this node's.
+fn refuse_order(task: &str, id: Option<RequestId>) -> Message {
+    let detail = format!("`{task}` is what a master says to its worker, on the link that the worker opened");
+    Message { id, body: Body::Error(Box::new(ErrorAnswer::new(task, ErrorCode::NotNative, detail))) }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The edge: a pure machine per link that turns bytes into messages and messages into bytes.
 
+mod cycle;
 mod edge;
 mod gen2025_2;
 pub(super) mod gen2026_1;

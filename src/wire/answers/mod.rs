@@ -2,15 +2,24 @@
 //!
 //! Nothing here is answered, so an answer that is not whole is just `None`.
 
+mod farm;
+mod jobs;
+mod services;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::{
     Event, EventKind, HelloAnswer, Learnt, LoadAnswer, LoadReport, NodeEntry, NodesAnswer, Permille, Presence, Role,
     Score, ServerId, Status, is_valid_name,
 };
+
+pub(super) use farm::{attempts, welcome, workers};
+pub(super) use jobs::{job, job_output, jobs, redirect};
+pub(super) use services::{call, offers};
 
 /// Largest figure with three decimals that is read, in thousandths; larger ones count as this. Up to here a JSON
 /// number keeps every thousandth (a double has 53 bits).
@@ -47,6 +56,8 @@ struct Hello<'a> {
     heartbeats: u64,
     interval_ms: u64,
     timeout_ms: u64,
+    #[serde(borrow)]
+    services: Option<&'a RawValue>,
     cpu: Option<f64>,
     memory: Option<f64>,
     pending: Option<u64>,
@@ -67,7 +78,7 @@ pub(super) fn hello(text: &str) -> Option<HelloAnswer> {
             role: Role::parse(&hello.role)?,
             group: name(hello.group)?,
             load: report(load)?.unwrap_or_default(),
-            services: Vec::new(),
+            services: hello.services.map(|services| offers(services.get())).unwrap_or_default(),
         },
         version: hello.version,
         dialects: hello.dialects,

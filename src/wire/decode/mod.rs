@@ -1,0 +1,186 @@
+//! From a line to a message, or to the error answer that it deserves, or to nothing.
+//!
+//! Requests, heartbeats and the cycle of workers are read from one flat pass over the line ([`Fields`]). The answers
+//! of native nodes, which are rare and nested, take a second, typed pass (`answers`).
+//!
+//! - `request`: tasks, with exact errors.
+//! - `cycle`: what workers and masters say to each other, in either letter case. Most of it is no task, and then no
+//!   error answers it.
+
+mod cycle;
+mod request;
+#[cfg(test)]
+mod tests;
+
+use super::answers;
+use super::dialect::gen2026_1::is_answer_type;
+use super::fields::{Fields, Key};
+use super::{
+    Body, ErrorAnswer, ErrorCode, HeartbeatAnswer, JobTask, LoadReport, MAX_ID_BYTES, MAX_NAME_BYTES, Message,
+    Presence, RequestId, Role, ServerId, is_valid_name,
+};
+
+use request::Request;
+
+/// What ids and names must be, as an error answer says it.
+const ID_FORM: &str = "a string of 1 to 128 bytes without control characters";
+const NAME_FORM: &str = "a string of 1 to 64 bytes without control characters";
+const _: () = assert!(MAX_ID_BYTES == 128 && MAX_NAME_BYTES == 64, "the words of the error answers say so");
+
+/// Longest piece of a line that an error answer quotes, in characters.
+const QUOTE_CHARS: usize = 80;
+
+/// What became of a line that is no message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Undecoded {
+    /// It deserves this error answer, whose body is [`Body::Error`].
+    Refused(Box<Message>),
+    /// It deserves no answer: it is an answer itself, an envelope of a `type` that is not known here, or a malformed
+    /// line of a worker.
+    Ignored,
+}
+
+/// How the speaker of a heartbeat, of its answer, or of a line of the worker cycle showed who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// It did not, or this is neither.
+    Plain,
+    /// A heartbeat with `SERVER_ID` alone.
+    Id,
+    /// A heartbeat with `SERVER_UUID`.
+    Uuid,
+    /// A heartbeat with a whole [`Presence`]; of a worker, `SLOTS` or `JOB_ID`.
+    Native,
+    /// A line of the worker cycle with the official upper-case keys.
+    Upper,
+    /// The family that writes everything in lower case.
+    Lower,
+}
+
+/// Reads one line, given without its `\n`.
+pub fn decode(line: &[u8]) -> Result<Message, Undecoded> {
+    read(line).map(|(message, _)| message)
+}
+
+/// Reads one line, and tells how its speaker showed who it is.
+pub(super) fn read(line: &[u8]) -> Result<(Message, Shape), Undecoded> {
+    // The parser does not look into what it skips, so this comes first, for the whole line.
+    let text = str::from_utf8(line).map_err(|error| {
+        refuse("", None, ErrorCode::BadJson, format!("the line is not UTF-8 at byte {}", error.valid_up_to()))
+    })?;
+    let fields = Fields::read(text)
+        .map_err(|error| refuse("", None, ErrorCode::BadJson, format!("the line is not JSON: {error}")))?;
+    if fields.not_an_object {
+        let detail = "the line is JSON but not an object; expected {\"TASK\":...}";
+        return Err(refuse("", None, ErrorCode::NotAnObject, detail));
+    }
+    let id = fields.text(Key::Id).and_then(RequestId::new);
+    if is_answer(&fields) {
+        let (body, shape) =
+            if fields.duplicate.is_some() { None } else { answer(text, &fields) }.ok_or(Undecoded::Ignored)?;
+        return Ok((Message { id, body }, shape));
+    }
+    Request { fields: &fields, text, id }.read()
+}
+
+/// Whether a line is itself an answer, which no error ever answers.
+fn is_answer(fields: &Fields) -> bool {
+    let answer_type = |key: Key| fields.text(key).is_some_and(is_answer_type);
+    !fields.is_absent(Key::Response)
+        || !fields.is_absent(Key::LowerResponse)
+        || cycle::is_answer(fields)
+        || answer_type(Key::Type)
+        || answer_type(Key::UpperType)
+        || (!fields.is_absent(Key::Event) && matches!(fields.text(Key::Task), Some("EVENTS" | "RESULT")))
+}
+
+/// The body of an answer, if it is one that somebody here could have asked for.
+fn answer(text: &str, fields: &Fields) -> Option<(Body, Shape)> {
+    let Some(response) = fields.text(Key::Response) else {
+        return match fields.text(Key::Task) {
+            _ if fields.stands(Key::Response) || fields.stands(Key::LowerResponse) => None,
+            Some("EVENTS") if !fields.is_absent(Key::Event) => {
+                Some((Body::Event(Box::new(answers::event(text)?)), Shape::Plain))
+            }
+            Some("RESULT") if !fields.is_absent(Key::Event) => {
+                Some((Body::JobOutput(Box::new(answers::job_output(text)?)), Shape::Plain))
+            }
+            _ => cycle::answer(fields),
+        };
+    };
+    let body = match (fields.text(Key::Task), response) {
+        (_, "ERROR") => Body::Error(Box::new(error_answer(fields))),
+        (Some("HEARTBEAT"), "ALIVE") => return heartbeat_answer(fields),
+        (Some("HELLO"), "OK") => Body::HelloAnswer(Box::new(answers::hello(text)?)),
+        (Some("NODES"), "OK") => Body::NodesAnswer(Box::new(answers::nodes(text)?)),
+        (Some("LOAD"), "OK") => Body::LoadAnswer(Box::new(answers::load(text)?)),
+        (Some("EVENTS"), "OK") => Body::EventsAnswer { seq: answers::events(text)? },
+        (Some("JOBS"), "OK") => Body::JobsAnswer(Box::new(answers::jobs(text)?)),
+        (Some("CALL"), "OK") => answers::call(text)?,
+        (Some("WORKERS"), "OK") => Body::WorkersAnswer(Box::new(answers::workers(text)?)),
+        (Some("WORKER"), "OK") => {
+            return Some((Body::WorkerWelcome(Box::new(answers::welcome(text)?)), Shape::Native));
+        }
+        (Some(task), "OK") => answers::job(JobTask::parse(task)?, text)?,
+        (Some(task), "REDIRECT") => Body::Redirect(Box::new(answers::redirect(task, text)?)),
+        _ => return None,
+    };
+    Some((body, Shape::Plain))
+}
+
+fn error_answer(fields: &Fields) -> ErrorAnswer {
+    let text = |key: Key| fields.text(key).unwrap_or_default();
+    let code = ErrorCode::parse(text(Key::Error));
+    let retry = fields.flag(Key::Retry).unwrap_or_else(|| code.retry());
+    ErrorAnswer { task: text(Key::Task).to_owned(), code, detail: text(Key::Detail).to_owned(), retry }
+}
+
+fn heartbeat_answer(fields: &Fields) -> Option<(Body, Shape)> {
+    let presence = presence(fields);
+    let uuid = server_id(fields, Key::ServerUuid);
+    let shape = match (&presence, &uuid) {
+        (Some(_), _) => Shape::Native,
+        (None, Some(_)) => Shape::Uuid,
+        (None, None) => Shape::Id,
+    };
+    let server_id = server_id(fields, Key::ServerId).or(uuid)?;
+    Some((Body::HeartbeatAnswer(HeartbeatAnswer { server_id, presence }), shape))
+}
+
+/// Who a native node is; `None` unless all of it is there and valid. Its load may be missing: it counts as none.
+fn presence(fields: &Fields) -> Option<Box<Presence>> {
+    let name = |key: Key| fields.text(key).filter(|text| is_valid_name(text)).map(str::to_owned);
+    let share = |key: Key| fields.number(key).and_then(answers::permille).unwrap_or_default();
+    let count = |key: Key| fields.whole(key).unwrap_or_default();
+    Some(Box::new(Presence {
+        server_id: server_id(fields, Key::ServerId)?,
+        name: name(Key::Name)?,
+        address: fields.text(Key::Address)?.parse().ok()?,
+        role: Role::parse(fields.text(Key::Role)?)?,
+        group: name(Key::Group)?,
+        load: LoadReport {
+            cpu: share(Key::Cpu),
+            memory: share(Key::Memory),
+            pending: count(Key::Pending),
+            running: count(Key::Running),
+            workers: count(Key::Workers),
+            saturated: fields.flag(Key::Saturated).unwrap_or_default(),
+        },
+        services: fields.raw(Key::Services).map(answers::offers).unwrap_or_default(),
+    }))
+}
+
+fn server_id(fields: &Fields, key: Key) -> Option<ServerId> {
+    fields.text(key).and_then(ServerId::new)
+}
+
+fn refuse(task: &str, id: Option<RequestId>, code: ErrorCode, detail: impl Into<String>) -> Undecoded {
+    let body = Body::Error(Box::new(ErrorAnswer::new(task, code, detail)));
+    Undecoded::Refused(Box::new(Message { id, body }))
+}
+
+/// The beginning of what somebody sent, short enough for an answer.
+fn quote(text: &str) -> &str {
+    let end = text.char_indices().nth(QUOTE_CHARS).map_or(text.len(), |(at, _)| at);
+    &text[..end]
+}

@@ -1,0 +1,139 @@
+//! What workers and masters say to each other, in native form.
+
+use crate::wire::{
+    Attempt, JobOrder, JobStop, MAX_LINE_BYTES, NativeWorker, ServerId, ServiceName, ServiceOffer, StatusAck,
+    WorkerAlive, WorkerStatus, WorkerView, WorkerWelcome, WorkersAnswer,
+};
+
+use super::object::{Object, push_text};
+
+/// Longest list of `SERVICES` that one node tells, in bytes: most have some hundred. The rest of a heartbeat, and the
+/// `JOBS` of a worker, stand on the same line.
+const SERVICES_BYTES: usize = 24 * 1024;
+
+/// What is left out for the end of a line after its last list.
+const END: usize = 64;
+
+impl<'o> Object<'o> {
+    /// `SERVICES`, left out where there are none.
+    pub(in crate::wire) fn offers(self, offers: &[ServiceOffer]) -> Object<'o> {
+        if offers.is_empty() {
+            return self;
+        }
+        let room = self.length() + SERVICES_BYTES;
+        self.list("SERVICES", room, offers, push_offer).0
+    }
+
+    fn attempts(self, key: &str, attempts: &[Attempt]) -> Object<'o> {
+        self.list(key, MAX_LINE_BYTES - END, attempts, |attempt, out| {
+            push_text(out, &format!("{}/{}", attempt.job_id, attempt.attempt));
+        })
+        .0
+    }
+
+    fn attempt(self, attempt: &Attempt) -> Object<'o> {
+        self.text("JOB_ID", attempt.job_id.as_str()).number("ATTEMPT", u64::from(attempt.attempt))
+    }
+
+    pub(in crate::wire) fn worker_uuid(self, worker: Option<&ServerId>) -> Object<'o> {
+        self.maybe("WORKER_UUID", worker.map(|id| id.as_str()))
+    }
+
+    /// `WORKER` `ALIVE` with all that the message holds.
+    pub(in crate::wire) fn worker_alive(self, alive: &WorkerAlive) -> Object<'o> {
+        let line = self.worker_uuid(Some(&alive.worker)).maybe("SERVER_UUID", alive.owner.as_deref());
+        match &alive.native {
+            Some(native) => line.native_worker(native),
+            None => line,
+        }
+    }
+
+    /// What only native workers say. `WAIT`: the answer may come when there is work.
+    fn native_worker(self, native: &NativeWorker) -> Object<'o> {
+        let line = self.text("NAME", &native.name).number("SLOTS", u64::from(native.slots)).flag("WAIT", true);
+        let line = line.offers(&native.services);
+        if native.jobs.is_empty() { line } else { line.attempts("JOBS", &native.jobs) }
+    }
+
+    pub(super) fn welcome(self, welcome: &WorkerWelcome) -> Object<'o> {
+        let line = self
+            .text("SERVER_ID", welcome.server_id.as_str())
+            .text("NAME", &welcome.name)
+            .millis("TIMEOUT_MS", welcome.timeout);
+        let failover: Vec<String> = welcome.failover.iter().map(|address| address.to_string()).collect();
+        let line = line.texts("FAILOVER", failover.iter().map(String::as_str));
+        line.attempts("DROP", &welcome.drop)
+    }
+
+    pub(super) fn order(self, order: &JobOrder) -> Object<'o> {
+        self.attempt(&order.attempt)
+            .mark("CALL", order.call)
+            .service(&order.service, &order.method)
+            .json("PARAMS", &order.params)
+            .millis("TIMEOUT_MS", order.timeout)
+            .mark("OUTPUT", order.output)
+    }
+
+    pub(super) fn stop(self, stop: &JobStop) -> Object<'o> {
+        self.attempt(&stop.attempt).sentence("REASON", &stop.reason)
+    }
+
+    pub(super) fn worker_status(self, status: &WorkerStatus) -> Object<'o> {
+        let mut line = self.worker_uuid(status.worker.as_ref());
+        if let Some(attempt) = &status.attempt {
+            line = line.attempt(attempt);
+        }
+        if !status.retry {
+            line = line.flag("RETRY", false);
+        }
+        if let Some(result) = &status.result {
+            line = line.json("RESULT", result);
+        }
+        match &status.detail {
+            Some(detail) => line.sentence("DETAIL", detail),
+            None => line,
+        }
+    }
+
+    pub(super) fn ack(self, ack: &StatusAck) -> Object<'o> {
+        let line = self.worker_uuid(ack.worker.as_ref());
+        match &ack.attempt {
+            Some(attempt) => line.attempt(attempt),
+            None => line,
+        }
+    }
+
+    pub(super) fn workers(self, answer: &WorkersAnswer) -> Object<'o> {
+        let line = self.text("SERVER_ID", answer.server_id.as_str());
+        line.page("WORKERS", &answer.workers, answer.more, |entry, worker| entry.worker(worker))
+    }
+
+    fn worker(self, worker: &WorkerView) -> Object<'o> {
+        self.text("WORKER_UUID", worker.worker.as_str())
+            .text("NAME", &worker.name)
+            .text("STATUS", worker.status.as_str())
+            .flag("NATIVE", worker.native)
+            .maybe("OWNER", worker.owner.as_deref())
+            .number("SLOTS", u64::from(worker.slots))
+            .number("RUNNING", u64::from(worker.running))
+            .number("DONE", worker.done)
+            .number("FAILED", worker.failed)
+            .texts("SERVICES", worker.services.iter().map(ServiceName::as_str))
+            .millis("LAST_SEEN_MS", worker.last_seen)
+            .text("REASON", &worker.reason)
+    }
+}
+
+/// A service that somebody offers: its name alone where it has any method.
+fn push_offer(offer: &ServiceOffer, out: &mut Vec<u8>) {
+    if offer.methods.is_empty() && offer.idempotent.is_empty() {
+        return push_text(out, offer.name.as_str());
+    }
+    let mut object = Object::begin(out).text("NAME", offer.name.as_str());
+    for (key, names) in [("METHODS", &offer.methods), ("IDEMPOTENT", &offer.idempotent)] {
+        if !names.is_empty() {
+            object = object.texts(key, names.iter().map(ServiceName::as_str));
+        }
+    }
+    object.close();
+}
