@@ -7,25 +7,35 @@ use std::time::Duration;
 
 use crate::wire::{Json, ServiceName};
 
-/// The number of a job at its master: `boot` in the upper half, a count in the lower one. Never reused, and in the
-/// order of acceptance.
+/// The number of a job at its master: `boot` in the upper 24 bits, a count in the lower 40. Never reused, and in the
+/// order of acceptance. A million jobs a second use the count up in twelve days, 32 bits would be used up in an hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobNumber(pub u64);
 
 impl JobNumber {
+    const COUNT_BITS: u32 = 40;
+
     /// The first number of this start of the master.
     pub const fn first(boot: u32) -> JobNumber {
-        JobNumber((boot as u64) << 32)
+        JobNumber((boot as u64) << JobNumber::COUNT_BITS)
+    }
+
+    /// The number of this start and count, or `None` if either is too large.
+    pub const fn new(boot: u32, count: u64) -> Option<JobNumber> {
+        if boot >> (64 - JobNumber::COUNT_BITS) != 0 || count >> JobNumber::COUNT_BITS != 0 {
+            return None;
+        }
+        Some(JobNumber(JobNumber::first(boot).0 | count))
     }
 
     /// How often the master had been started.
     pub const fn boot(self) -> u32 {
-        (self.0 >> 32) as u32
+        (self.0 >> JobNumber::COUNT_BITS) as u32
     }
 
     /// The count within that start.
-    pub const fn count(self) -> u32 {
-        self.0 as u32
+    pub const fn count(self) -> u64 {
+        self.0 & (1 << JobNumber::COUNT_BITS) - 1
     }
 }
 

@@ -1,0 +1,796 @@
+//! The machine: inputs change jobs, and what follows is done by the parts beside it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::{
+    JobEnd, JobNumber, JobSpec, JobWrite, LogLevel, Outcome, QueueConfig, StoredJob, StoredState, Ticket,
+};
+use super::disk::{Disk, Kind};
+use super::job::{Job, Making, Run, State, clipped, cost_of};
+use super::lanes::{Lanes, MAX_LANES};
+use super::moment::Moment;
+use super::names::Names;
+use super::retention::{Retention, Why};
+use super::table::Table;
+use super::{Effect, Finish, Order, Submitted};
+use crate::time::{Seconds, Time};
+use crate::wire::{
+    Attempt, Durability, ErrorAnswer, ErrorCode, EventKind, JobCounts, JobId, JobRef, JobStatus, JobTask, JobView,
+    MAX_QUOTE, ServerId, ServiceName, Submit, quote,
+};
+
+/// Jobs whose time has come that one tick looks at. The rest follows with the next, which is due at once, so that
+/// other inputs find their way between.
+const TICK_BATCH: usize = 1000;
+
+/// How long nothing is forgotten when the disk has not confirmed the end of the oldest job.
+const REST: Duration = Duration::from_secs(1);
+
+/// How an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure<'a> {
+    /// This worker said so.
+    Reported(&'a ServerId),
+    /// Its time is up.
+    Overdue,
+    /// Its worker is gone. The attempt may still be running there.
+    Lost,
+}
+
+/// The queue of jobs of a master.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::core) struct Queue {
+    config: QueueConfig,
+    /// What ids of jobs begin with.
+    prefix: Box<str>,
+    boot: u32,
+    /// The number of the next job.
+    next: JobNumber,
+    pub(super) table: Table,
+    pub(super) names: Names,
+    keys: BTreeMap<Arc<str>, JobNumber>,
+    lanes: Lanes,
+    /// DELAYED jobs by their time, RUNNING ones by when their time is up.
+    agenda: BTreeSet<(Moment, JobNumber)>,
+    retention: Retention,
+    disk: Disk,
+    effects: VecDeque<Effect>,
+}
+
+impl Queue {
+    /// The empty queue of a master that is started for the `boot`th time. Ids of jobs begin with the first eight
+    /// characters of its id.
+    pub(in crate::core) fn new(config: QueueConfig, master: &ServerId, boot: u32) -> Queue {
+        // Names of servers may have blanks; ids of jobs may not.
+        let prefix: String = master.short().chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect();
+        Queue {
+            config,
+            prefix: prefix.into(),
+            boot,
+            next: JobNumber::first(boot),
+            table: Table::default(),
+            names: Names::default(),
+            keys: BTreeMap::new(),
+            lanes: Lanes::default(),
+            agenda: BTreeSet::new(),
+            retention: Retention::default(),
+            disk: Disk::default(),
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// A job that the store has. Before the first input, in ascending order. Jobs that ran wait again, until
+    /// their worker claims them or another is free; ages go on.
+    pub(in crate::core) fn restore(&mut self, stored: StoredJob, now: Time) {
+        let StoredJob { number, spec, state, age, state_age } = stored;
+        let JobSpec { service, method, params, priority, delay, timeout, attempts, key } = spec;
+        let key: Option<Arc<str>> = key.map(Arc::from);
+        if self.table.get(number).is_some() {
+            return;
+        }
+        self.next = self.next.max(JobNumber(number.0.saturating_add(1)));
+        let (now, accepted) = (Moment::at(now), Moment::at(now).before(age));
+        let (service, method) = (self.names.take(service), self.names.take(method));
+        let since = accepted.after(delay);
+        let making =
+            Making { service, method, params, key, priority, timeout, attempts, accepted, since, state: State::Queued };
+        let mut job = Job::new(making);
+        job.restored = true;
+        match state {
+            StoredState::Open { attempt } => {
+                job.attempt = attempt;
+                job.resumable = attempt > 0;
+                if attempt > 0 {
+                    let until = now.before(state_age).after(job.pause(self.config.retry_pause, attempt));
+                    job.since = if until > now { until } else { job.since };
+                }
+                job.state = if job.since > now { State::Delayed } else { State::Queued };
+            }
+            StoredState::Ended(end) => {
+                job.end(*end, now.before(state_age));
+                job.untold = false;
+            }
+        }
+        if let Some(key) = &job.key {
+            self.keys.insert(key.clone(), number);
+        }
+        if !matches!(job.state, State::Ended(_)) {
+            self.lanes.open(&job.service);
+        }
+        self.table.insert(number, job);
+        self.admit(number);
+    }
+
+    /// Somebody submits a job. An error: nothing changed.
+    pub(in crate::core) fn submit(&mut self, submit: Submit, now: Time) -> Result<Submitted, ErrorAnswer> {
+        if let Some(number) = submit.key.as_deref().and_then(|key| self.keys.get(key)) {
+            return Ok(Submitted::Known(*number));
+        }
+        self.check_room(&submit)?;
+        let number = self.next;
+        if number.boot() != self.boot {
+            let detail = "this start of the master has given all its job numbers; restart it";
+            return Err(refusal(JobTask::Submit, ErrorCode::QueueFull, detail));
+        }
+        if !self.disk.admits(now) {
+            let reason = self.disk.illness().unwrap_or_default();
+            return Err(refusal(JobTask::Submit, ErrorCode::StoreFailed, unstored(reason)));
+        }
+        let Submit { service, method, params, priority, delay, timeout, attempts, key, .. } = submit;
+        let timeout = timeout.unwrap_or(self.config.job_timeout);
+        let attempts = attempts.unwrap_or(self.config.attempts);
+        let durable = self.is_durable();
+        if durable {
+            let (service, method, params) = (service.clone(), method.clone(), params.clone());
+            let key = key.as_deref().map(Box::from);
+            let spec = JobSpec { service, method, params, priority, delay, timeout, attempts, key };
+            let ticket = self.disk.send(number, Kind::Put);
+            self.effects.push_back(Effect::Write { ticket, write: Box::new(JobWrite::Put { number, spec }) });
+        }
+        let (service, method) = (self.names.take(service), self.names.take(method));
+        let key: Option<Arc<str>> = key.map(Arc::from);
+        if let Some(key) = &key {
+            self.keys.insert(key.clone(), number);
+        }
+        self.lanes.open(&service);
+        let accepted = Moment::at(now);
+        let (since, state) = (accepted.after(delay), State::Accepting);
+        let mut job =
+            Job::new(Making { service, method, params, key, priority, timeout, attempts, accepted, since, state });
+        job.writes = u32::from(durable);
+        self.table.insert(number, job);
+        self.next = JobNumber(number.0 + 1);
+        if !durable {
+            self.accept(number, now);
+        }
+        Ok(Submitted::New(number))
+    }
+
+    fn check_room(&self, submit: &Submit) -> Result<(), ErrorAnswer> {
+        let QueueConfig { max_jobs, max_bytes, .. } = self.config;
+        let full = |detail: String| Err(refusal(JobTask::Submit, ErrorCode::QueueFull, detail));
+        let open = self.table.open();
+        if open >= max_jobs {
+            return full(format!("{open} jobs wait or run, and max-jobs is {max_jobs}"));
+        }
+        let key = submit.key.as_ref().map_or(0, String::len);
+        let (bytes, cost) = (self.bytes(), cost_of(&submit.service, &submit.method, &submit.params, key));
+        if bytes + cost > max_bytes {
+            return full(format!("jobs and results hold {bytes} bytes, this job {cost}, and max-bytes is {max_bytes}"));
+        }
+        if !self.lanes.has_room(&submit.service) {
+            return full(format!("jobs of {MAX_LANES} services wait or run, and that is the most"));
+        }
+        Ok(())
+    }
+
+    /// The job that is meant, if it is kept.
+    pub(in crate::core) fn find(&self, job: &JobRef) -> Option<JobNumber> {
+        match job {
+            JobRef::Id(id) => self.number(id),
+            JobRef::Key(key) => self.keys.get(key.as_str()).copied(),
+        }
+    }
+
+    /// The job of an id, if it is kept.
+    pub(in crate::core) fn number(&self, id: &JobId) -> Option<JobNumber> {
+        self.place(id).filter(|number| self.table.get(*number).is_some())
+    }
+
+    /// The number of an id of this master, whether the job is kept or not.
+    pub(super) fn place(&self, id: &JobId) -> Option<JobNumber> {
+        let rest = id.as_str().strip_prefix(&*self.prefix)?.strip_prefix('-')?;
+        let (boot, count) = rest.split_once('-')?;
+        JobNumber::new(u32::try_from(decimal(boot)?).ok()?, decimal(count)?)
+    }
+
+    /// The id of a job.
+    pub(in crate::core) fn id(&self, number: JobNumber) -> JobId {
+        JobId::new(format!("{}-{}-{}", self.prefix, number.boot(), number.count()))
+            .expect("eight graphic characters and two numbers are an id")
+    }
+
+    /// What is said of a job; `None` if it is not kept, or not accepted yet. `long`: with service, method and age.
+    pub(in crate::core) fn view(&self, number: JobNumber, now: Time, long: bool) -> Option<JobView> {
+        self.table.get(number)?.view(self.id(number), now, long)
+    }
+
+    /// Whether no write about this job is outstanding, so that what is known of it may be said. `true` for a job that
+    /// is not kept.
+    pub(in crate::core) fn is_settled(&self, number: JobNumber) -> bool {
+        self.table.get(number).is_none_or(Job::is_settled)
+    }
+
+    /// Somebody wants this job not to be done. One that has ended stays as it is, except a buried one. The
+    /// node answers when the job is settled.
+    pub(in crate::core) fn cancel(&mut self, number: JobNumber, now: Time) -> Result<(), ErrorAnswer> {
+        let job = self.reach(number, JobTask::Cancel)?;
+        let status = job.status();
+        if status.is_some_and(JobStatus::is_ended) && status != Some(JobStatus::Buried) {
+            return Ok(());
+        }
+        let (attempt, status) = (job.attempt, JobStatus::Cancelled);
+        let reason = Some("somebody cancelled it".into());
+        self.end(number, JobEnd { status, attempt, worker: None, result: None, reason }, Some("it is cancelled"), now);
+        Ok(())
+    }
+
+    /// Somebody sets this job aside until it is kicked: QUEUED, DELAYED and NOK ones only.
+    pub(in crate::core) fn bury(&mut self, number: JobNumber, now: Time) -> Result<(), ErrorAnswer> {
+        let job = self.reach(number, JobTask::Bury)?;
+        let (attempt, status) = (job.attempt, JobStatus::Buried);
+        let (worker, result, before) = match &job.state {
+            State::Queued | State::Delayed => (None, None, job.last.clone()),
+            State::Ended(end) if end.status == JobStatus::Nok => {
+                (end.worker.clone(), end.result.clone(), end.reason.clone())
+            }
+            _ => return Err(wrong_state(JobTask::Bury, job, "QUEUED, DELAYED or NOK")),
+        };
+        let reason = match before {
+            Some(before) => clipped(format!("somebody buried it; before that: {before}")),
+            None => "somebody buried it".into(),
+        };
+        self.end(number, JobEnd { status, attempt, worker, result, reason: Some(reason) }, None, now);
+        Ok(())
+    }
+
+    /// Somebody wants a BURIED job to be tried again: with what is left of its attempts, or with another round of
+    /// them if they are used up.
+    pub(in crate::core) fn kick(&mut self, number: JobNumber, now: Time) -> Result<(), ErrorAnswer> {
+        let job = self.reach(number, JobTask::Kick)?;
+        if job.status() != Some(JobStatus::Buried) {
+            return Err(wrong_state(JobTask::Kick, job, "BURIED"));
+        }
+        let full = |detail: String| Err(refusal(JobTask::Kick, ErrorCode::QueueFull, detail));
+        if self.table.open() >= self.config.max_jobs {
+            return full(format!("max-jobs, {} jobs, wait or run", self.config.max_jobs));
+        }
+        if !self.lanes.has_room(&job.service) {
+            return full(format!("jobs of {MAX_LANES} services wait or run, and that is the most"));
+        }
+        let service = job.service.clone();
+        self.withdraw(number);
+        self.lanes.open(&service);
+        self.table.change(number, |job| {
+            (job.state, job.since, job.untold, job.resumable) = (State::Queued, Moment::at(now), false, false);
+        });
+        self.admit(number);
+        self.save(number);
+        Ok(())
+    }
+
+    /// A job that somebody names, if anything can be done with it now.
+    fn reach(&self, number: JobNumber, task: JobTask) -> Result<&Job, ErrorAnswer> {
+        let Some(job) = self.table.get(number) else {
+            return Err(refusal(task, ErrorCode::NotFound, "this job is not kept here"));
+        };
+        if job.state == State::Accepting {
+            let error = refusal(task, ErrorCode::WrongState, "the job is being accepted; ask again when it is");
+            return Err(ErrorAnswer { retry: true, ..error });
+        }
+        Ok(job)
+    }
+
+    /// For each service with jobs that wait its most urgent one, the most urgent of all first.
+    pub(in crate::core) fn waiting(&self) -> impl Iterator<Item = (&ServiceName, JobNumber)> {
+        self.lanes.heads()
+    }
+
+    /// The method of a job.
+    pub(in crate::core) fn method_of(&self, number: JobNumber) -> Option<&ServiceName> {
+        self.table.get(number).map(|job| &*job.method)
+    }
+
+    /// The next attempt at this job is `worker`'s. `None` if it does not wait.
+    pub(in crate::core) fn start(&mut self, number: JobNumber, worker: &ServerId, now: Time) -> Option<Order> {
+        let job = self.table.get(number).filter(|job| job.state == State::Queued)?;
+        self.lanes.remove(&job.service, job.priority, job.since, number);
+        let (due, order) = self.table.change(number, |job| {
+            let due = job.run(job.attempt.saturating_add(1), worker, Moment::at(now));
+            (due, (job.attempt, (*job.service).clone(), (*job.method).clone(), job.params.clone(), job.timeout()))
+        })?;
+        self.agenda.insert((due, number));
+        let (attempt, service, method, params, timeout) = order;
+        let attempt = Attempt { job_id: self.id(number), attempt };
+        Some(Order { attempt, service, method, params, timeout, output: false })
+    }
+
+    /// A worker says that it runs this attempt: after a cut, or after a restart of this node. `true`: it goes on, and
+    /// is the attempt that runs. `false`: nobody wants it.
+    pub(in crate::core) fn claim(&mut self, attempt: &Attempt, worker: &ServerId, now: Time) -> bool {
+        let Some(number) = self.number(&attempt.job_id) else { return false };
+        let Some(job) = self.table.get(number) else { return false };
+        match &job.state {
+            State::Running(run) => run.worker == *worker && job.attempt == attempt.attempt,
+            State::Queued | State::Delayed if job.may_resume(attempt.attempt) => {
+                self.withdraw(number);
+                let due = self.table.change(number, |job| job.run(attempt.attempt, worker, Moment::at(now)));
+                due.map(|due| self.agenda.insert((due, number)));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A worker reports how an attempt ended. The first result of any attempt wins, also of one that was given up.
+    pub(in crate::core) fn finish(
+        &mut self,
+        attempt: &Attempt,
+        worker: &ServerId,
+        outcome: Outcome,
+        now: Time,
+    ) -> Finish {
+        let nth = attempt.attempt;
+        let Some(number) = self.number(&attempt.job_id) else { return Finish::Late };
+        let Some(job) = self.table.get(number) else { return Finish::Late };
+        if matches!(job.state, State::Accepting | State::Ended(_)) || !job.may_have_begun(nth) {
+            return Finish::Late;
+        }
+        let (status, result, reason) = match outcome {
+            Outcome::Ok(result) => (JobStatus::Ok, Some(result), None),
+            Outcome::Failed { detail, result, retry: false } => (JobStatus::Nok, result, Some(clipped(detail))),
+            Outcome::Failed { detail, .. } => {
+                let counts = match &job.state {
+                    State::Running(_) => job.is_run_by(nth, worker),
+                    // A restart has forgotten that it was begun.
+                    _ => nth > job.attempt,
+                };
+                if !counts {
+                    return Finish::Late;
+                }
+                self.fail(number, nth, Failure::Reported(worker), detail, now);
+                return Finish::Recorded(number);
+            }
+        };
+        let end =
+            JobEnd { status, attempt: job.attempt.max(nth), worker: Some(worker.as_str().into()), result, reason };
+        let unwanted = (!job.is_run_by(nth, worker)).then_some("another attempt has finished the job");
+        self.end(number, end, unwanted, now);
+        Finish::Recorded(number)
+    }
+
+    /// The worker of this attempt is gone: the job waits again at once, or is buried if that was its last attempt.
+    /// Ignored unless that attempt runs.
+    pub(in crate::core) fn lost(&mut self, attempt: &Attempt, reason: &str, now: Time) {
+        let Some(number) = self.number(&attempt.job_id) else { return };
+        let runs = |job: &Job| matches!(job.state, State::Running(_)) && job.attempt == attempt.attempt;
+        if self.table.get(number).is_some_and(runs) {
+            self.fail(number, attempt.attempt, Failure::Lost, reason.to_owned(), now);
+        }
+    }
+
+    /// All writes through this ticket that were not told to have failed are durable.
+    pub(in crate::core) fn written(&mut self, through: Ticket, now: Time) {
+        let mut any = false;
+        while let Some(flight) = self.disk.landed(through) {
+            any = true;
+            match flight.kind {
+                Kind::Put => {
+                    self.table.change_writes(flight.number, |job| job.writes = 0);
+                    self.accept(flight.number, now);
+                }
+                Kind::State => {
+                    self.table.change_writes(flight.number, |job| job.writes = job.writes.saturating_sub(1));
+                    self.settle(flight.number);
+                }
+                Kind::Remove => {}
+            }
+        }
+        if any && self.disk.heals(through) {
+            self.event(EventKind::StoreWell, "the disk writes again".to_owned());
+        }
+        self.flush(now);
+    }
+
+    /// The writes of this range failed, together. New jobs among them are refused; the rest is written again later.
+    pub(in crate::core) fn write_failed(&mut self, from: Ticket, through: Ticket, reason: &str, now: Time) {
+        let (failed, begins) = self.disk.failed(from, through, reason, now);
+        if begins {
+            let reason = quote(reason, MAX_QUOTE);
+            let detail = format!("the disk refuses to write: {reason}; new jobs are refused until it is well");
+            self.event(EventKind::StoreFailed, detail);
+        }
+        for flight in failed {
+            match flight.kind {
+                Kind::Put => {
+                    let error = refusal(JobTask::Submit, ErrorCode::StoreFailed, unstored(reason));
+                    if let Some(job) = self.drop_job(flight.number) {
+                        self.lanes.close(&job.service);
+                    }
+                    self.effects.push_back(Effect::Refused { number: flight.number, error });
+                }
+                Kind::State => {
+                    let kept = self.table.change_writes(flight.number, |job| {
+                        job.writes = job.writes.saturating_sub(1);
+                        job.owed = true;
+                    });
+                    kept.map(|()| self.disk.owe(flight.number, Kind::State));
+                }
+                Kind::Remove => self.disk.owe(flight.number, Kind::Remove),
+            }
+        }
+    }
+
+    /// Does what is due: see [`Queue::deadline`].
+    pub(in crate::core) fn tick(&mut self, now: Time) {
+        for _ in 0..TICK_BATCH {
+            let Some((due, number)) = self.agenda.first().copied().filter(|(due, _)| *due <= Moment::at(now)) else {
+                break;
+            };
+            let Some(job) = self.table.get(number) else { break };
+            let (nth, timeout) = (job.attempt, job.timeout());
+            match &job.state {
+                State::Running(run) => {
+                    let reason = format!("no answer within {} s", Seconds(timeout));
+                    let (attempt, worker) = (Attempt { job_id: self.id(number), attempt: nth }, run.worker.clone());
+                    self.effects.push_back(Effect::Unwanted { attempt, worker, reason: reason.clone() });
+                    self.fail(number, nth, Failure::Overdue, reason, now);
+                }
+                _ => {
+                    self.agenda.remove(&(due, number));
+                    self.table.change(number, |job| job.state = State::Queued);
+                    self.admit(number);
+                }
+            }
+        }
+        self.forget_old(now);
+        self.flush(now);
+    }
+
+    /// When [`Queue::tick`] has something to do. Earlier ticks do no harm.
+    pub(in crate::core) fn deadline(&self) -> Option<Time> {
+        let agenda = self.agenda.first().map(|(due, _)| due.time());
+        let retention = self.retention.deadline(&self.config, self.kept_bytes());
+        [agenda, retention, self.disk.deadline()].into_iter().flatten().min()
+    }
+
+    /// The next effect. Call until `None` after each input.
+    pub(in crate::core) fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// How many jobs there are of each status.
+    pub(in crate::core) fn counts(&self) -> JobCounts {
+        let count = |status| self.table.tally(status).jobs;
+        JobCounts {
+            delayed: count(JobStatus::Delayed),
+            queued: count(JobStatus::Queued),
+            running: count(JobStatus::Running),
+            ok: count(JobStatus::Ok),
+            nok: count(JobStatus::Nok),
+            cancelled: count(JobStatus::Cancelled),
+            buried: count(JobStatus::Buried),
+        }
+    }
+
+    /// Jobs that wait for a worker. Those that wait for their time are not among them: no worker would help.
+    pub(in crate::core) fn pending(&self) -> u64 {
+        self.table.tally(JobStatus::Queued).jobs
+    }
+
+    /// Jobs that run.
+    pub(in crate::core) fn running(&self) -> u64 {
+        self.table.tally(JobStatus::Running).jobs
+    }
+
+    /// How long the QUEUED job that has waited longest has waited, since it could have been started.
+    pub(in crate::core) fn oldest_queued(&self, now: Time) -> Option<Duration> {
+        self.lanes.oldest().map(|since| Moment::at(now).since(since))
+    }
+
+    /// Bytes of all jobs and kept results: for each job 200, and the lengths of its service, method, `PARAMS`, `KEY`,
+    /// `RESULT`, reason and the name of the worker that finished it.
+    pub(in crate::core) fn bytes(&self) -> u64 {
+        self.table.bytes()
+    }
+
+    fn is_durable(&self) -> bool {
+        self.config.durability != Durability::Memory
+    }
+
+    fn kept_bytes(&self) -> u64 {
+        let ended = [JobStatus::Ok, JobStatus::Nok, JobStatus::Cancelled, JobStatus::Buried];
+        ended.iter().map(|status| self.table.tally(*status).bytes).sum()
+    }
+
+    /// A new job is durable: it waits.
+    fn accept(&mut self, number: JobNumber, now: Time) {
+        let accepted = self.table.change(number, |job| {
+            job.state = if job.since > Moment::at(now) { State::Delayed } else { State::Queued };
+        });
+        if accepted.is_some() {
+            self.admit(number);
+            self.effects.push_back(Effect::Accepted(number));
+        }
+    }
+
+    /// Puts a job that does not run into the index of its state.
+    fn admit(&mut self, number: JobNumber) {
+        let Some(job) = self.table.get(number) else { return };
+        match &job.state {
+            State::Queued => self.lanes.insert(&job.service, job.priority, job.since, number),
+            State::Delayed => {
+                self.agenda.insert((job.since, number));
+            }
+            State::Ended(end) => self.retention.insert(end.status == JobStatus::Buried, job.since, number),
+            State::Accepting | State::Running(_) => {}
+        }
+    }
+
+    /// Takes a job out of the index of its state. The run that it had, if it ran. The caller gives it another state.
+    fn withdraw(&mut self, number: JobNumber) -> Option<(u32, Run)> {
+        let job = self.table.get(number)?;
+        match &job.state {
+            State::Queued => self.lanes.remove(&job.service, job.priority, job.since, number),
+            State::Delayed => {
+                self.agenda.remove(&(job.since, number));
+            }
+            State::Running(run) => {
+                self.agenda.remove(&(run.due, number));
+                return Some((job.attempt, (**run).clone()));
+            }
+            State::Ended(end) => self.retention.remove(end.status == JobStatus::Buried, job.since, number),
+            State::Accepting => {}
+        }
+        None
+    }
+
+    /// A job ends. `unwanted`: why the attempt that runs, if one does, is to be stopped; `None` if its worker knows.
+    fn end(&mut self, number: JobNumber, end: JobEnd, unwanted: Option<&str>, now: Time) {
+        if let (Some((attempt, run)), Some(reason)) = (self.withdraw(number), unwanted) {
+            let (attempt, reason) = (Attempt { job_id: self.id(number), attempt }, reason.to_owned());
+            self.effects.push_back(Effect::Unwanted { attempt, worker: run.worker, reason });
+        }
+        let change = |job: &mut Job| {
+            let was_open = !matches!(job.state, State::Ended(_));
+            job.end(end, Moment::at(now));
+            was_open.then(|| job.service.clone())
+        };
+        if let Some(service) = self.table.change(number, change).flatten() {
+            self.lanes.close(&service);
+        }
+        self.admit(number);
+        self.save(number);
+    }
+
+    /// Attempt `nth` failed: again, after a pause or at once, or buried.
+    fn fail(&mut self, number: JobNumber, nth: u32, failure: Failure<'_>, why: String, now: Time) {
+        let Some(job) = self.table.get(number) else { return };
+        let (limit, last) = (job.limit(), nth >= job.limit());
+        let worker: Option<Box<str>> = match (&job.state, failure) {
+            (State::Running(run), _) => Some(run.worker.as_str().into()),
+            (_, Failure::Reported(worker)) => Some(worker.as_str().into()),
+            _ => None,
+        };
+        let lost = failure == Failure::Lost;
+        let pause = if lost { Duration::ZERO } else { job.pause(self.config.retry_pause, nth) };
+        let next = if last { "it was the last".to_owned() } else { format!("again in {} s", Seconds(pause)) };
+        let text = format!(
+            "attempt {nth} of {limit} at job {} ({}) failed on worker {}: {}; {next}",
+            self.id(number),
+            job.task(),
+            worker.as_deref().unwrap_or("unknown"),
+            quote(&why, MAX_QUOTE),
+        );
+        self.effects.push_back(Effect::Log { level: LogLevel::Info, text });
+        if last {
+            let attempts = if nth == 1 { "1 attempt".to_owned() } else { format!("{nth} attempts") };
+            let reason = Some(clipped(format!("{attempts} failed; the last: {why}")));
+            let end = JobEnd { status: JobStatus::Buried, attempt: nth, worker, result: None, reason };
+            return self.end(number, end, None, now);
+        }
+        self.withdraw(number);
+        self.table.change(number, |job| {
+            job.attempt = nth;
+            job.last = Some(clipped(why));
+            job.resumable = lost;
+            job.state = State::Queued;
+            if !lost {
+                job.since = Moment::at(now).after(pause);
+            }
+            if !pause.is_zero() {
+                job.state = State::Delayed;
+            }
+        });
+        self.admit(number);
+        self.save(number);
+    }
+
+    /// The state of a job must be durable.
+    fn save(&mut self, number: JobNumber) {
+        if !self.is_durable() {
+            return self.settle(number);
+        }
+        if self.disk.illness().is_some() {
+            self.table.change_writes(number, |job| job.owed = true);
+            return self.disk.owe(number, Kind::State);
+        }
+        self.send_state(number);
+    }
+
+    fn send_state(&mut self, number: JobNumber) {
+        let state = self.table.change_writes(number, |job| {
+            job.owed = false;
+            job.writes += 1;
+            job.stored()
+        });
+        if let Some(state) = state {
+            let ticket = self.disk.send(number, Kind::State);
+            self.effects.push_back(Effect::Write { ticket, write: Box::new(JobWrite::State { number, state }) });
+        }
+    }
+
+    fn send_remove(&mut self, number: JobNumber) {
+        let ticket = self.disk.send(number, Kind::Remove);
+        self.effects.push_back(Effect::Write { ticket, write: Box::new(JobWrite::Remove { number }) });
+    }
+
+    /// Writes what is owed, as far as the disk may have it.
+    fn flush(&mut self, now: Time) {
+        for (number, kind) in self.disk.due(now) {
+            match kind {
+                Kind::State => self.send_state(number),
+                _ => self.send_remove(number),
+            }
+        }
+    }
+
+    /// Tells that a job is settled, if it is, and what has become of it.
+    fn settle(&mut self, number: JobNumber) {
+        let Some(job) = self.table.get(number).filter(|job| job.is_settled()) else { return };
+        if job.untold {
+            let (kind, detail) = self.obituary(number, job);
+            self.event(kind, detail);
+            self.table.change_writes(number, |job| job.untold = false);
+        }
+        self.effects.push_back(Effect::Settled(number));
+    }
+
+    fn obituary(&self, number: JobNumber, job: &Job) -> (EventKind, String) {
+        let (id, service, method) = (self.id(number), &job.service, &job.method);
+        let State::Ended(end) = &job.state else {
+            return (EventKind::JobEnded, format!("job {id} ({service}.{method}) goes on"));
+        };
+        let mut detail = format!("job {id} ({service}.{method}) is {}", end.status.as_str());
+        if let Some(worker) = &end.worker {
+            detail.push_str(" by worker ");
+            detail.push_str(worker);
+            detail.push_str(", attempt ");
+            detail.push_str(&end.attempt.to_string());
+        }
+        if let Some(reason) = &end.reason {
+            detail.push_str(": ");
+            detail.push_str(&quote(reason, MAX_QUOTE));
+        }
+        let buried = end.status == JobStatus::Buried;
+        (if buried { EventKind::JobBuried } else { EventKind::JobEnded }, detail)
+    }
+
+    fn event(&mut self, kind: EventKind, detail: String) {
+        self.effects.push_back(Effect::Event { kind, detail });
+    }
+
+    /// Forgets ended jobs that are too old or too many.
+    fn forget_old(&mut self, now: Time) {
+        for _ in 0..TICK_BATCH {
+            let Some((number, why)) = self.retention.due(&self.config, self.kept_bytes(), now) else { return };
+            if self.disk.illness().is_some() || !self.is_settled(number) {
+                // Its end must be told before it is forgotten.
+                return self.retention.rest(now + REST);
+            }
+            self.withdraw(number);
+            let Some(job) = self.drop_job(number) else { return };
+            if job.status() == Some(JobStatus::Buried) {
+                let reason = match why {
+                    Why::Age => "it is too old",
+                    Why::Count => "more jobs are buried than max-jobs",
+                    Why::Bytes => "buried jobs hold more than half of max-bytes",
+                };
+                let text = format!("buried job {} ({}) is forgotten: {reason}", self.id(number), job.task());
+                self.effects.push_back(Effect::Log { level: LogLevel::Warn, text });
+            }
+            if self.is_durable() {
+                self.send_remove(number);
+            }
+        }
+    }
+
+    /// Takes a job out of the table, the names and the keys. It is in no other index.
+    fn drop_job(&mut self, number: JobNumber) -> Option<Box<Job>> {
+        let job = self.table.remove(number)?;
+        self.names.give_back(&job.service);
+        self.names.give_back(&job.method);
+        if let Some(key) = &job.key
+            && self.keys.get(key) == Some(&number)
+        {
+            self.keys.remove(key);
+        }
+        Some(job)
+    }
+
+    /// What always holds. Above a thousand jobs only a part of them is looked at.
+    pub(in crate::core) fn check_invariants(&self) {
+        const WHOLE: u64 = 1000;
+        let counts = self.counts();
+        assert_eq!(self.lanes.len(), counts.queued, "what is QUEUED waits in a lane");
+        assert_eq!(self.agenda.len() as u64, counts.delayed + counts.running, "each has its time");
+        assert_eq!(self.retention.len(), self.table.len() - self.table.open(), "what has ended is kept");
+        let jobs: Box<dyn Iterator<Item = (JobNumber, &Job)>> = if self.table.len() <= WHOLE {
+            self.table.check_invariants();
+            self.lanes.check_invariants();
+            self.disk.check_invariants();
+            assert_eq!(self.lanes.opened(), self.table.open(), "lanes count what is open");
+            assert_eq!(self.names.uses(), 2 * self.table.len(), "each job bears two names");
+            Box::new(self.table.some(2 * WHOLE as usize))
+        } else {
+            Box::new(self.table.some(256))
+        };
+        for (number, job) in jobs {
+            self.check_job(number, job);
+        }
+    }
+
+    fn check_job(&self, number: JobNumber, job: &Job) {
+        match &job.state {
+            State::Accepting => assert!(job.writes == 1 && !job.owed && job.attempt == 0, "{number:?}"),
+            State::Delayed => assert!(self.agenda.contains(&(job.since, number)), "{number:?}"),
+            State::Queued => {
+                assert!(self.lanes.contains(&job.service, job.priority, job.since, number), "{number:?}");
+            }
+            State::Running(run) => {
+                assert!(self.agenda.contains(&(run.due, number)), "{number:?}");
+                assert!(job.attempt >= 1 && job.attempt <= job.limit(), "{number:?}");
+            }
+            State::Ended(end) => {
+                let buried = end.status == JobStatus::Buried;
+                assert!(end.status.is_ended() && self.retention.contains(buried, job.since, number), "{number:?}");
+            }
+        }
+        assert_eq!(job.owed, self.disk.owes_state(number), "{number:?}");
+        assert!(job.writes as usize <= self.disk.in_flight(), "{number:?}");
+        assert!(job.key.as_ref().is_none_or(|key| self.keys.contains_key(key)), "{number:?}");
+        assert!(!job.untold || !job.is_settled(), "what has ended and is settled is told: {number:?}");
+        assert!(number < self.next, "{number:?}");
+    }
+}
+
+fn refusal(task: JobTask, code: ErrorCode, detail: impl Into<String>) -> ErrorAnswer {
+    ErrorAnswer::new(task.as_str(), code, detail)
+}
+
+fn unstored(reason: &str) -> String {
+    format!("the disk refuses to write: {}; nothing was accepted", quote(reason, MAX_QUOTE))
+}
+
+fn wrong_state(task: JobTask, job: &Job, expected: &str) -> ErrorAnswer {
+    let status = job.status().map_or("being accepted", JobStatus::as_str);
+    refusal(task, ErrorCode::WrongState, format!("the job is {status}; expected {expected}"))
+}
+
+/// A number as [`Queue::id`] writes it, without signs and leading zeros, so that a job has one id.
+fn decimal(text: &str) -> Option<u64> {
+    let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
+    canonical.then(|| text.parse().ok()).flatten()
+}
