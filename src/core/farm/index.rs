@@ -178,6 +178,12 @@ impl Index {
         }
     }
 
+    /// How many variants of a service there are: what a pick looks at.
+    #[cfg(test)]
+    pub(super) fn kinds(&self, service: &ServiceName) -> usize {
+        self.services.get(service).map_or(0, |service| service.variants.len())
+    }
+
     /// Panics if the index contradicts itself.
     pub(super) fn check_invariants(&self) {
         assert_eq!(self.variants.len(), self.entries.len());
