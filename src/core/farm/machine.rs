@@ -1,0 +1,699 @@
+//! The farm itself: its tables, and what native and foreign workers have in common.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::ops::Bound;
+use std::time::Duration;
+
+use super::index::{Index, by_name};
+use super::quarantine::{Conduct, Successes};
+use super::worker::{Filed, Foreign, Kind, Native, Running, Stage, Worker};
+use super::{Census, Effect, FORGET_AFTER, MAX_CANDIDATES, MAX_LEFT_BEHIND, MAX_WORKERS, Order, WorkerKey};
+use crate::core::links::Reply;
+use crate::core::{LinkId, LogLevel, Outcome};
+use crate::time::{Seconds, Time};
+use crate::wire::{
+    Address, Attempt, Body, EventKind, INSTANCES_PAGE, Instance, JobId, JobOrder, JobOutput, Json, MAX_QUOTE, Place,
+    ServerId, ServiceName, ServiceOffer, StatusAck, WORKERS_PAGE, WorkerAlive, WorkerStatus, WorkerView, quote,
+};
+
+/// The workers of a master.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::core) struct Farm {
+    pub(super) server_id: ServerId,
+    pub(super) name: String,
+    pub(super) timeout: Duration,
+    pub(super) failover: Vec<Address>,
+    pub(super) workers: BTreeMap<WorkerKey, Worker>,
+    by_id: BTreeMap<ServerId, WorkerKey>,
+    by_link: BTreeMap<LinkId, WorkerKey>,
+    pub(super) index: Index,
+    /// Foreign workers that asked in this input and are not answered yet.
+    pub(super) asking: BTreeSet<WorkerKey>,
+    /// Who does each call.
+    pub(super) calls: BTreeMap<JobId, WorkerKey>,
+    /// Attempts that were told as ended and are not recorded yet, with those who wait to be acknowledged.
+    pub(super) ended: BTreeMap<Attempt, Vec<Ack>>,
+    /// On which links they wait.
+    ack_links: BTreeMap<LinkId, BTreeSet<Attempt>>,
+    successes: Successes,
+    timers: BTreeSet<(Time, WorkerKey)>,
+    /// Foreign workers without link and job by host, the longest silent first.
+    left_behind: BTreeMap<IpAddr, BTreeSet<(Time, WorkerKey)>>,
+    effects: VecDeque<Effect>,
+    next_key: u64,
+    /// Counts assignments and calls.
+    pub(super) given: u64,
+    changed: bool,
+    /// The latest `now` that was passed in.
+    pub(super) now: Time,
+}
+
+/// Who waits for an attempt to be recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Ack {
+    reply: Reply,
+    worker: Option<ServerId>,
+    /// Whether it is told the attempt.
+    native: bool,
+}
+
+impl Farm {
+    /// An empty farm. `timeout`: silence after which a native worker is lost. `failover`: what workers are told to try when this
+    /// master is gone, at most 16 are told.
+    pub(in crate::core) fn new(
+        server_id: ServerId,
+        name: String,
+        timeout: Duration,
+        mut failover: Vec<Address>,
+    ) -> Farm {
+        failover.truncate(16);
+        Farm {
+            server_id,
+            name,
+            timeout,
+            failover,
+            workers: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            by_link: BTreeMap::new(),
+            index: Index::default(),
+            asking: BTreeSet::new(),
+            calls: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            ack_links: BTreeMap::new(),
+            successes: Successes::default(),
+            timers: BTreeSet::new(),
+            left_behind: BTreeMap::new(),
+            effects: VecDeque::new(),
+            next_key: 0,
+            given: 0,
+            changed: false,
+            now: Time::ZERO,
+        }
+    }
+
+    /// A worker asks for work. `host`: from where.
+    pub(in crate::core) fn alive(&mut self, reply: Reply, host: IpAddr, alive: WorkerAlive, now: Time) {
+        self.advance(now);
+        let WorkerAlive { worker, owner, native } = alive;
+        match native {
+            Some(native) => self.native_alive(reply, host, worker, owner, *native),
+            None => self.foreign_alive(reply, host, worker, owner),
+        }
+    }
+
+    /// A worker has said TASK REQUEST. `host`: from where.
+    pub(in crate::core) fn request(&mut self, reply: Reply, host: IpAddr, worker: Option<ServerId>, now: Time) {
+        self.advance(now);
+        self.foreign_request(reply, host, worker);
+    }
+
+    /// A worker has finished something.
+    pub(in crate::core) fn status(&mut self, reply: Reply, status: WorkerStatus, now: Time) {
+        self.advance(now);
+        let here = self.by_link.get(&reply.link);
+        let key = status.worker.as_ref().map_or(here, |id| self.by_id.get(id)).copied();
+        if let Some(key) = key {
+            self.note_word(key);
+            if self.workers.get(&key).is_some_and(|worker| worker.foreign().is_some() && !worker.running.is_empty()) {
+                return self.foreign_status(key, reply, status);
+            }
+        }
+        let id = key.and_then(|key| self.workers.get(&key)).map(|worker| worker.id.clone()).or(status.worker.clone());
+        match (id, status.attempt.clone()) {
+            (Some(id), Some(attempt)) => self.native_status(key, id, attempt, reply, status),
+            (None, Some(attempt)) => {
+                // Acknowledged, it would be forgotten by who made it; so it is not.
+                let text = format!("somebody who does not say who it is has finished {}: ignored", told(&attempt));
+                self.log(LogLevel::Warn, text);
+                self.effects.push_back(Effect::Unanswered { reply });
+            }
+            (id, None) => {
+                let who = id.as_ref().map_or("a worker without WORKER_UUID", ServerId::as_str);
+                let text = format!("{who} has finished a job, but it has none here: acknowledged and ignored");
+                self.log(LogLevel::Info, text);
+                let ack = StatusAck { worker: id, attempt: None };
+                self.effects.push_back(Effect::Answer { reply, body: Body::StatusAck(Box::new(ack)) });
+            }
+        }
+    }
+
+    /// A native worker has passed on what a job of its printed.
+    pub(in crate::core) fn printed(&mut self, link: LinkId, output: JobOutput, now: Time) {
+        self.advance(now);
+        let Some(key) = self.by_link.get(&link).copied() else { return };
+        self.note_word(key);
+        let attempt = Attempt { job_id: output.job_id.clone(), attempt: output.attempt };
+        let its = self.workers.get(&key).is_some_and(|worker| {
+            worker.running.contains_key(&attempt)
+                || worker.native().is_some_and(|native| native.calls.contains(&attempt.job_id))
+        });
+        if its {
+            self.effects.push_back(Effect::Printed(output));
+        }
+    }
+
+    /// A worker has answered KEEPALIVE.
+    pub(in crate::core) fn pong(&mut self, link: LinkId, worker: Option<ServerId>, now: Time) {
+        self.advance(now);
+        let here = self.by_link.get(&link);
+        let key = worker.as_ref().map_or(here, |id| self.by_id.get(id));
+        if let Some(key) = key.copied() {
+            self.note_word(key);
+        }
+    }
+
+    /// A native worker has given a sign of life on any link.
+    pub(in crate::core) fn heard(&mut self, worker: &ServerId, now: Time) {
+        self.advance(now);
+        if let Some(key) = self.by_id.get(worker).copied() {
+            self.note_word(key);
+        }
+    }
+
+    /// A worker has said goodbye.
+    pub(in crate::core) fn left(&mut self, worker: &ServerId, now: Time) {
+        self.advance(now);
+        if let Some(key) = self.by_id.get(worker).copied() {
+            self.remove(key, Some(EventKind::WorkerLeft), "it left");
+        }
+    }
+
+    /// A connection is gone.
+    pub(in crate::core) fn closed(&mut self, link: LinkId, now: Time) {
+        self.advance(now);
+        self.give_back(link);
+        if let Some(key) = self.by_link.get(&link).copied() {
+            self.unlink(key, false);
+            self.settle(key);
+        }
+    }
+
+    /// This process did not run for `lost`: that is nobody's silence.
+    pub(in crate::core) fn excuse(&mut self, lost: Duration, now: Time) {
+        self.advance(now);
+        let keys: Vec<WorkerKey> = self.workers.keys().copied().collect();
+        for key in keys {
+            if let Some(worker) = self.workers.get_mut(&key) {
+                worker.seen = (worker.seen + lost).min(now);
+                if let Some(Foreign { stage: Stage::Quiet { since }, .. }) = worker.foreign_mut() {
+                    *since = (*since + lost).min(now);
+                }
+            }
+            self.settle(key);
+        }
+    }
+
+    /// Does what is due.
+    pub(in crate::core) fn tick(&mut self, now: Time) {
+        self.advance(now);
+        while let Some((due, key)) = self.timers.first().copied().filter(|(due, _)| *due <= self.now) {
+            self.timers.remove(&(due, key));
+            let Some(worker) = self.workers.get_mut(&key) else { continue };
+            worker.filed.due = None;
+            worker.conduct.lift(self.now);
+            let silent = self.now.since(worker.seen);
+            let reason = format!("no word for {} s", Seconds(silent));
+            if worker.native().is_some() && silent >= self.timeout {
+                if let Some(link) = worker.link {
+                    self.close(link);
+                }
+                self.remove(key, Some(EventKind::WorkerLost), &reason);
+            } else if worker.is_left_behind() && silent >= self.timeout * FORGET_AFTER {
+                self.remove(key, Some(EventKind::WorkerLost), &reason);
+            } else {
+                self.settle(key);
+            }
+        }
+    }
+
+    /// When [`Farm::tick`] has something to do.
+    pub(in crate::core) fn deadline(&self) -> Option<Time> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    /// The input is worked off: whoever asked for work and got none is told so.
+    pub(in crate::core) fn end_of_input(&mut self, now: Time) {
+        self.advance(now);
+        while let Some(key) = self.asking.first().copied() {
+            self.decline(key);
+            self.settle(key);
+        }
+    }
+
+    /// A worker with room that offers this: the one with the fewest attempts, of these the one that was given one least
+    /// recently.
+    pub(in crate::core) fn pick(&self, service: &ServiceName, method: &ServiceName) -> Option<WorkerKey> {
+        self.index.pick(service, method)
+    }
+
+    /// Gives an attempt to a worker that was picked since the last input.
+    pub(in crate::core) fn assign(&mut self, worker: WorkerKey, order: Order, now: Time) {
+        self.advance(now);
+        self.given += 1;
+        let given = self.given;
+        let Some(picked) = self.workers.get_mut(&worker) else {
+            debug_assert!(false, "a worker that is gone was not picked");
+            return;
+        };
+        if !picked.has_room(now) || picked.running.contains_key(&order.attempt) {
+            let (attempt, worker) = (order.attempt, picked.id.clone());
+            let reason = "it had no room for it".to_owned();
+            self.effects.push_back(Effect::Lost { attempt, worker, reason });
+            return;
+        }
+        picked.given = given;
+        let running = Running { order: Some(order.clone()), begun: now, unwanted: false };
+        picked.running.insert(order.attempt.clone(), running);
+        match picked.kind {
+            Kind::Native(_) => self.native_order(worker, order),
+            Kind::Foreign(_) => self.foreign_order(worker, &order),
+        }
+        self.settle(worker);
+    }
+
+    /// The end of this attempt is durable, or nobody needs it: who reported it may forget it.
+    pub(in crate::core) fn recorded(&mut self, attempt: &Attempt) {
+        let Some(acks) = self.ended.remove(attempt) else { return };
+        for Ack { reply, worker, native } in acks {
+            if let Some(attempts) = self.ack_links.get_mut(&reply.link) {
+                attempts.remove(attempt);
+                if attempts.is_empty() {
+                    self.ack_links.remove(&reply.link);
+                }
+            }
+            let key = worker.as_ref().and_then(|id| self.by_id.get(id)).copied();
+            let ack = StatusAck { worker, attempt: native.then(|| attempt.clone()) };
+            self.effects.push_back(Effect::Answer { reply, body: Body::StatusAck(Box::new(ack)) });
+            if let Some(key) = key.filter(|_| !native) {
+                self.foreign_acknowledged(key);
+                self.settle(key);
+            }
+        }
+    }
+
+    /// Nobody waits for this attempt any more: it was cancelled, is overdue, or another one was first.
+    pub(in crate::core) fn unwanted(&mut self, worker: &ServerId, attempt: &Attempt, reason: String, now: Time) {
+        self.advance(now);
+        let Some(key) = self.by_id.get(worker).copied() else { return };
+        let Some(worker) = self.workers.get_mut(&key) else { return };
+        let Some(running) = worker.running.get_mut(attempt).filter(|running| !running.unwanted) else { return };
+        if matches!(worker.kind, Kind::Foreign(_)) {
+            running.unwanted = true;
+            worker.failed += 1;
+        } else {
+            worker.running.remove(attempt);
+            worker.failed += 1;
+            self.native_stop(key, attempt.clone(), reason);
+        }
+        self.settle(key);
+    }
+
+    /// Native workers with a link that offer this, the one with the fewest calls first.
+    pub(in crate::core) fn call_candidates(
+        &self,
+        service: &ServiceName,
+        method: &ServiceName,
+    ) -> Vec<(WorkerKey, ServerId)> {
+        let keys = self.index.callable(service, method, MAX_CANDIDATES);
+        keys.into_iter().filter_map(|key| Some((key, self.workers.get(&key)?.id.clone()))).collect()
+    }
+
+    /// Gives a call to a worker. `false`: it is gone or has too many, and nothing was done.
+    pub(in crate::core) fn call(&mut self, worker: WorkerKey, call: JobOrder, now: Time) -> bool {
+        self.advance(now);
+        let given = self.native_call(worker, call);
+        self.settle(worker);
+        given
+    }
+
+    /// Nobody waits for this call any more.
+    pub(in crate::core) fn call_stop(&mut self, call: &JobId) {
+        let Some(key) = self.calls.remove(call) else { return };
+        if let Some(native) = self.workers.get_mut(&key).and_then(Worker::native_mut) {
+            native.calls.remove(call);
+        }
+        let attempt = Attempt { job_id: call.clone(), attempt: 1 };
+        self.native_stop(key, attempt, "nobody waits for this call any more".to_owned());
+        self.settle(key);
+    }
+
+    /// What can be called at native workers with a link, merged by name, at most [`crate::wire::MAX_SERVICES`].
+    pub(in crate::core) fn offers(&self) -> Vec<ServiceOffer> {
+        self.index.offers()
+    }
+
+    /// The native workers with a link, in the order of their ids, at most [`INSTANCES_PAGE`].
+    pub(in crate::core) fn instances(&self) -> Vec<Instance> {
+        let linked = self.by_id.values().filter_map(|key| self.workers.get(key)).filter(|w| w.filed.standing.linked);
+        linked
+            .take(INSTANCES_PAGE)
+            .map(|worker| Instance {
+                server_id: worker.id.clone(),
+                name: worker.name.clone(),
+                place: Place::Worker,
+                services: worker.services.clone(),
+            })
+            .collect()
+    }
+
+    /// The workers after this one, in the order of their ids, at most [`WORKERS_PAGE`], and whether there are more.
+    pub(in crate::core) fn view(&self, after: Option<&ServerId>, now: Time) -> (Vec<WorkerView>, bool) {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = self.by_id.range::<ServerId, _>((from, Bound::Unbounded));
+        let page = rest.by_ref().take(WORKERS_PAGE);
+        let views = page.filter_map(|(_, key)| Some(self.workers.get(key)?.view(self.timeout, now))).collect();
+        (views, rest.next().is_some())
+    }
+
+    /// How many workers there are for a service.
+    pub(in crate::core) fn census(&self, service: &ServiceName) -> Census {
+        self.index.census(service)
+    }
+
+    /// Workers with a link, or away and not lost.
+    pub(in crate::core) fn workers(&self) -> u64 {
+        self.workers.len() as u64
+    }
+
+    /// Whether some worker may have got room since this was asked last.
+    pub(in crate::core) fn changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The next thing to do, until `None`.
+    pub(in crate::core) fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    pub(super) fn advance(&mut self, now: Time) {
+        self.now = self.now.max(now);
+    }
+
+    pub(super) fn effect(&mut self, effect: Effect) {
+        self.effects.push_back(effect);
+    }
+
+    pub(super) fn log(&mut self, level: LogLevel, text: String) {
+        self.effects.push_back(Effect::Log { level, text });
+    }
+
+    pub(super) fn key_of(&self, id: &ServerId) -> Option<WorkerKey> {
+        self.by_id.get(id).copied()
+    }
+
+    pub(super) fn key_on(&self, link: LinkId) -> Option<WorkerKey> {
+        self.by_link.get(&link).copied()
+    }
+
+    fn note_word(&mut self, key: WorkerKey) {
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.seen = self.now;
+        }
+        self.settle(key);
+    }
+
+    /// A new worker, without a link. `None`: the farm is full.
+    pub(super) fn join(
+        &mut self,
+        id: ServerId,
+        name: String,
+        owner: Option<String>,
+        host: IpAddr,
+        kind: Kind,
+    ) -> Option<WorkerKey> {
+        if self.workers.len() >= MAX_WORKERS {
+            // Names that nobody holds a connection for make room for somebody who is here.
+            let crowd = self.left_behind.values().max_by_key(|crowd| crowd.len());
+            let longest_silent = crowd.and_then(|crowd| crowd.first()).map(|(_, key)| *key);
+            self.remove(longest_silent?, None, "the farm is full");
+        }
+        let key = WorkerKey(self.next_key);
+        self.next_key += 1;
+        let worker = Worker {
+            key,
+            id: id.clone(),
+            name,
+            owner,
+            host,
+            link: None,
+            services: Vec::new(),
+            variants: Vec::new(),
+            seen: self.now,
+            done: 0,
+            failed: 0,
+            given: 0,
+            running: BTreeMap::new(),
+            conduct: Conduct::default(),
+            kind,
+            filed: Filed::default(),
+        };
+        self.by_id.insert(id, key);
+        self.workers.insert(key, worker);
+        Some(key)
+    }
+
+    /// A worker offers this from now on.
+    pub(super) fn offer(&mut self, key: WorkerKey, services: Vec<ServiceOffer>) {
+        let services = by_name(services);
+        let Some(worker) = self.workers.get_mut(&key).filter(|worker| worker.services != services) else { return };
+        let entered = self.index.enter(&services);
+        self.index.place(&worker.variants, &worker.filed.standing, &Default::default());
+        self.index.leave(&worker.variants);
+        // Filed as nobody: settling it puts it where it belongs, and tells of its room.
+        worker.filed.standing = Default::default();
+        worker.variants = entered;
+        worker.services = services;
+    }
+
+    /// From now on this worker is reached on this link. Whoever was reached on it before is not any more.
+    pub(super) fn relink(&mut self, key: WorkerKey, link: LinkId) {
+        if self.by_link.get(&link) == Some(&key) {
+            return;
+        }
+        if let Some(before) = self.by_link.get(&link).copied() {
+            self.unlink(before, true);
+            self.settle(before);
+        }
+        self.unlink(key, true);
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.link = Some(link);
+            self.by_link.insert(link, key);
+        }
+    }
+
+    /// This worker is not reached on its link any more. `stands`: the link itself is still there.
+    pub(super) fn unlink(&mut self, key: WorkerKey, stands: bool) {
+        let Some(worker) = self.workers.get_mut(&key) else { return };
+        let Some(link) = worker.link.take() else { return };
+        self.by_link.remove(&link);
+        match worker.kind {
+            Kind::Native(_) => self.native_unlinked(key),
+            Kind::Foreign(_) => self.foreign_unlinked(key, stands),
+        }
+    }
+
+    /// Closes a link that nobody shall use any more.
+    pub(super) fn close(&mut self, link: LinkId) {
+        self.give_back(link);
+        if let Some(key) = self.by_link.get(&link).copied() {
+            self.unlink(key, false);
+            self.settle(key);
+        }
+        self.effects.push_back(Effect::Close { link });
+    }
+
+    /// Gives back the replies of a link that is gone.
+    fn give_back(&mut self, link: LinkId) {
+        for attempt in self.ack_links.remove(&link).unwrap_or_default() {
+            // The attempt itself stays: it is not recorded yet.
+            let Some(acks) = self.ended.get_mut(&attempt) else { continue };
+            for ack in acks.extract_if(.., |ack| ack.reply.link == link) {
+                self.effects.push_back(Effect::Unanswered { reply: ack.reply });
+            }
+        }
+    }
+
+    /// An attempt has ended, as `worker` says. It is told once, however often and by whomever it is said until it is recorded.
+    pub(super) fn end(&mut self, attempt: Attempt, worker: ServerId, native: bool, outcome: Outcome, reply: Reply) {
+        self.ack_links.entry(reply.link).or_default().insert(attempt.clone());
+        let ack = Ack { reply, worker: Some(worker.clone()), native };
+        let first = !self.ended.contains_key(&attempt);
+        self.ended.entry(attempt.clone()).or_default().push(ack);
+        if first {
+            self.effects.push_back(Effect::Ended { attempt, worker, outcome });
+        }
+    }
+
+    /// Counts how an attempt of a worker ended, and puts it into quarantine where that is due.
+    pub(super) fn judge(&mut self, key: WorkerKey, running: &Running, outcome: &Outcome) {
+        let now = self.now;
+        let Some(worker) = self.workers.get_mut(&key) else { return };
+        let service = running.order.as_ref().map(|order| &order.service);
+        match outcome {
+            Outcome::Ok(_) => {
+                worker.done += u64::from(!running.unwanted);
+                if let Some(service) = service {
+                    worker.conduct.succeeded(service);
+                    self.successes.note(service, key, now);
+                }
+            }
+            Outcome::Failed { retry, .. } => {
+                worker.failed += u64::from(!running.unwanted);
+                let Some(service) = service.filter(|_| *retry) else { return };
+                let proved = self.successes.by_another(service, key, now);
+                let begun = worker.conduct.failed(service, now.since(running.begun), proved, now);
+                let Some(quarantine) = begun else { return };
+                let (detail, worker) = (quarantine.reason.clone(), worker.id.clone());
+                self.effects.push_back(Effect::Event { kind: EventKind::WorkerQuarantined, worker, detail });
+            }
+        }
+    }
+
+    /// Forgets a worker. What it ran is lost.
+    pub(super) fn remove(&mut self, key: WorkerKey, event: Option<EventKind>, reason: &str) {
+        self.unlink(key, true);
+        let Some(worker) = self.workers.remove(&key) else { return };
+        self.by_id.remove(&worker.id);
+        self.asking.remove(&key);
+        self.index.place(&worker.variants, &worker.filed.standing, &Default::default());
+        self.index.leave(&worker.variants);
+        self.refile(key, &worker.filed, &Filed::default());
+        if let Some(kind) = event {
+            let had = match worker.running.len() {
+                0 => String::new(),
+                1 => "; it had 1 job".to_owned(),
+                n => format!("; it had {n} jobs"),
+            };
+            let borrowed = worker.owner.as_ref().map_or(String::new(), |o| format!("; borrowed from {}", quote(o, 64)));
+            let detail = format!("{}: {reason}{had}{borrowed}", worker.name);
+            self.effects.push_back(Effect::Event { kind, worker: worker.id.clone(), detail });
+        }
+        for (attempt, _) in worker.running.into_iter().filter(|(_, running)| !running.unwanted) {
+            let (worker, reason) = (worker.id.clone(), format!("worker {}: {reason}", worker.id));
+            self.effects.push_back(Effect::Lost { attempt, worker, reason });
+        }
+    }
+
+    /// Puts a worker that may have changed where it belongs in all tables.
+    pub(super) fn settle(&mut self, key: WorkerKey) {
+        let Some(worker) = self.workers.get_mut(&key) else { return };
+        let filed = Filed {
+            standing: worker.standing(self.now),
+            due: worker.due(self.timeout, self.now),
+            left_behind: worker.is_left_behind().then_some((worker.host, worker.seen)),
+        };
+        if worker.filed == filed {
+            return;
+        }
+        let old = std::mem::replace(&mut worker.filed, filed.clone());
+        if old.standing != filed.standing {
+            self.index.place(&worker.variants, &old.standing, &filed.standing);
+            self.changed |= filed.standing.idle.is_some() && old.standing.idle.is_none();
+        }
+        self.refile(key, &old, &filed);
+        let Some((host, _)) = filed.left_behind else { return };
+        let crowd = self.left_behind.get(&host).filter(|crowd| crowd.len() > MAX_LEFT_BEHIND);
+        if let Some((_, longest_silent)) = crowd.and_then(BTreeSet::first).copied() {
+            self.remove(longest_silent, None, "too many names from its host");
+        }
+    }
+
+    fn refile(&mut self, key: WorkerKey, old: &Filed, new: &Filed) {
+        if old.due != new.due {
+            if let Some(due) = old.due {
+                self.timers.remove(&(due, key));
+            }
+            self.timers.extend(new.due.map(|due| (due, key)));
+        }
+        if old.left_behind != new.left_behind {
+            if let Some((host, seen)) = old.left_behind
+                && let Some(crowd) = self.left_behind.get_mut(&host)
+            {
+                crowd.remove(&(seen, key));
+                if crowd.is_empty() {
+                    self.left_behind.remove(&host);
+                }
+            }
+            if let Some((host, seen)) = new.left_behind {
+                self.left_behind.entry(host).or_default().insert((seen, key));
+            }
+        }
+    }
+
+    /// Panics if the farm contradicts itself.
+    pub(in crate::core) fn check_invariants(&self) {
+        self.index.check_invariants();
+        assert!(self.workers.len() <= MAX_WORKERS);
+        assert_eq!(self.by_id.len(), self.workers.len());
+        assert_eq!(self.by_link.len(), self.workers.values().filter(|worker| worker.link.is_some()).count());
+        let mut calls = 0;
+        for (key, worker) in &self.workers {
+            assert_eq!(self.by_id.get(&worker.id), Some(key));
+            assert!(worker.link.is_none_or(|link| self.by_link.get(&link) == Some(key)), "{worker:?}");
+            // What is overdue stands where it stood until the next tick.
+            if worker.filed.due.is_none_or(|due| due > self.now) {
+                assert_eq!(worker.filed.standing, worker.standing(self.now), "filed where it was: {worker:?}");
+                assert_eq!(worker.filed.due, worker.due(self.timeout, self.now), "{worker:?}");
+            }
+            assert!(worker.filed.due.is_none_or(|due| self.timers.contains(&(due, *key))));
+            assert!(worker.variants.len() == worker.services.len());
+            match &worker.kind {
+                Kind::Native(native) => {
+                    assert!(worker.running.values().all(|running| !running.unwanted), "its slot is freed at once");
+                    assert!(native.calls.iter().all(|call| self.calls.get(call) == Some(key)));
+                    assert!(worker.link.is_some() || (native.calls.is_empty() && native.welcome.is_none()));
+                    calls += native.calls.len();
+                }
+                Kind::Foreign(foreign) => {
+                    let working = matches!(foreign.stage, Stage::Working { .. });
+                    assert_eq!(worker.running.len(), usize::from(working), "one job while it works: {worker:?}");
+                    let asking = matches!(&foreign.stage, Stage::Asking { reply, .. } if worker.link == Some(reply.link));
+                    assert_eq!(self.asking.contains(key), asking);
+                    assert!(asking || !matches!(foreign.stage, Stage::Asking { .. }));
+                }
+            }
+        }
+        assert_eq!(self.calls.len(), calls);
+        assert!(self.asking.iter().all(|key| self.workers.contains_key(key)));
+        assert_eq!(self.timers.len(), self.workers.values().filter(|worker| worker.filed.due.is_some()).count());
+        let crowds: usize = self.left_behind.values().map(BTreeSet::len).sum();
+        assert_eq!(crowds, self.workers.values().filter(|worker| worker.is_left_behind()).count());
+        for (attempt, acks) in &self.ended {
+            let linked = |ack: &Ack| self.ack_links.get(&ack.reply.link).is_some_and(|all| all.contains(attempt));
+            assert!(acks.iter().all(linked), "a closed link would not give it back");
+        }
+    }
+}
+
+/// The outcome that a status tells. `nothing`: the result of an OK without one.
+pub(super) fn outcome(status: WorkerStatus, nothing: &str, retry: bool) -> Outcome {
+    if status.ok {
+        return Outcome::Ok(status.result.unwrap_or_else(|| Json::trusted(nothing)));
+    }
+    let detail = status.detail.unwrap_or_else(|| "the worker answered NOK".to_owned());
+    Outcome::Failed { detail, result: status.result, retry }
+}
+
+/// An attempt, as people read it.
+pub(super) fn told(attempt: &Attempt) -> String {
+    format!("job {}, attempt {}", attempt.job_id, attempt.attempt)
+}
+
+/// What a worker says of a failure, for a line of the log.
+pub(super) fn ending(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Ok(_) => "OK".to_owned(),
+        Outcome::Failed { detail, .. } => format!("NOK, {}", quote(detail, MAX_QUOTE)),
+    }
+}
+
+/// A foreign worker that has not been answered anything yet.
+pub(super) fn stranger(now: Time) -> Kind {
+    Kind::Foreign(Foreign { stage: Stage::Quiet { since: now }, requests: false, waits: false })
+}
+
+/// A native worker that has nothing yet.
+pub(super) fn native(slots: u32) -> Kind {
+    Kind::Native(Native { slots, calls: BTreeSet::new(), called: 0, welcome: None })
+}
