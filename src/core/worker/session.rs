@@ -1,0 +1,520 @@
+//! What is said on the session link: with a native master, that pushes jobs, or a foreign one, that is asked for one
+//! task at a time. The first answer to ALIVE tells which it is.
+//!
+//! ```text
+//!             ACCEPTED, silence                welcome
+//!   Electing ───────────────────> Asked ───────────────────> Native: JOB, STOP ─>  <─ STATUS; ALIVE again as refresh
+//!                 QUERY           │ ^ │ ACK
+//!        ┌────────────────────────┤ │ └────> Requested (TASK REQUEST) ──┐ silence
+//!        v              NO_TASK,  │ │   interval is over               │ NO_TASK
+//!     Working          KEEPALIVE  └─────────> Resting <─────────────────┘
+//!        │ done   ACK, silence: ALIVE │  ^
+//!        └─────> Reported ────────────┘  │ NO_TASK      A pushed QUERY is taken in every state but Working.
+//! ```
+//!
+//! To a foreign master, two lines are never sent without an answer or five seconds of silence between them, except
+//! PONG: several keep only the first line of what one read returned.
+
+use std::time::Duration;
+
+use super::Effect;
+use super::jobs::{Taken, Task};
+use super::phases::{Line, Owner, Place, Source, Worker};
+use crate::core::{LinkId, LogLevel};
+use crate::time::Time;
+use crate::wire::{
+    Attempt, Body, ErrorAnswer, ErrorCode, EventKind, JobOrder, Json, MAX_METHODS, MAX_NAME_BYTES, MAX_QUOTE,
+    MAX_SERVICES, Message, NativeWorker, RequestId, ServiceOffer, WorkerAlive, WorkerWelcome, quote,
+};
+
+/// How long an answer is waited for (course-protocol.md, section 3: every wait for an answer is 5 s).
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
+
+/// Intervals after which a native master is told again what this worker holds.
+const REFRESH: u32 = 10;
+
+/// Bytes that `SERVICES` may take in an ALIVE, so that the line stays below its limit beside the held attempts.
+const MAX_SERVICES_BYTES: usize = 16 * 1024;
+
+/// What a session waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Stage {
+    /// Nothing was said yet. Never lasts.
+    Fresh,
+    /// The election was told; its acceptance.
+    Electing { until: Time },
+    /// ALIVE was said; its answer.
+    Asked { until: Time },
+    /// Orders of a native master. At `refresh` it is told again what is held; `asked`: when its answer to that is late.
+    Native { refresh: Time, asked: Option<Time> },
+    /// TASK REQUEST was said; its answer. `first`: it was the first line on this link.
+    Requested { until: Time, first: bool },
+    /// There was no task; ALIVE is said again then.
+    Resting { until: Time },
+    /// The end of the task that runs here.
+    Working,
+    /// STATUS was said; its ACK.
+    Reported { until: Time },
+    /// The master answers heartbeats and not ALIVE: it may be one that only pushes.
+    Listening,
+}
+
+impl Stage {
+    /// When something is due.
+    pub(super) fn deadline(&self) -> Time {
+        match self {
+            Stage::Fresh | Stage::Working | Stage::Listening => Time::FAR,
+            Stage::Native { refresh, asked } => asked.unwrap_or(Time::FAR).min(*refresh),
+            Stage::Electing { until }
+            | Stage::Asked { until }
+            | Stage::Requested { until, .. }
+            | Stage::Resting { until }
+            | Stage::Reported { until } => *until,
+        }
+    }
+}
+
+/// What a foreign master can say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Said {
+    Query(Json),
+    NoTask,
+    Ack,
+    KeepAlive,
+    Refused,
+}
+
+impl Worker {
+    /// A message came. `false`: it is none of a session's, or not on the session link; nothing was changed.
+    pub(in crate::core) fn message(&mut self, link: LinkId, id: Option<RequestId>, body: Body, now: Time) -> bool {
+        if !self.is_up(link) {
+            return false;
+        }
+        let native = self.native_link().is_some();
+        match body {
+            Body::WorkerWelcome(welcome) => {
+                self.heard(now);
+                self.welcomed(link, *welcome, now);
+            }
+            Body::Job(order) => {
+                self.heard(now);
+                self.order(link, *order);
+            }
+            Body::JobStop(stop) => {
+                self.heard(now);
+                if native && let Some(run) = self.jobs.stop(&stop.attempt, link) {
+                    let Attempt { job_id, attempt } = stop.attempt;
+                    let reason = quote(&stop.reason, MAX_QUOTE);
+                    self.log(LogLevel::Info, format!("{job_id}, attempt {attempt}, is stopped: {reason}"));
+                    self.effect(Effect::StopRun { run });
+                }
+            }
+            Body::StatusAck(ack) => {
+                self.heard(now);
+                if native {
+                    self.jobs.acknowledged(&ack);
+                } else {
+                    self.foreign(link, Said::Ack, now);
+                }
+            }
+            Body::Query { user } => {
+                self.heard(now);
+                self.foreign(link, Said::Query(user), now);
+            }
+            Body::NoTask => {
+                self.heard(now);
+                self.foreign(link, Said::NoTask, now);
+            }
+            Body::KeepAlive => {
+                self.heard(now);
+                let pong = Body::Pong { worker: Some(self.me.clone()) };
+                self.effect(Effect::Send { link, message: Message { id, body: pong } });
+                self.foreign(link, Said::KeepAlive, now);
+            }
+            Body::ElectionAccepted { master } => {
+                self.heard(now);
+                if let Some(Stage::Electing { .. }) = self.stage() {
+                    let text = format!("{} accepted its election", quote(&master, MAX_NAME_BYTES));
+                    self.log(LogLevel::Info, text);
+                    self.begin_cycle(link, now);
+                }
+            }
+            Body::Error(error) => {
+                self.heard(now);
+                self.error(link, &error, now);
+            }
+            _ => return false,
+        }
+        self.tick(now);
+        true
+    }
+
+    /// The link stands: the election is told, or the cycle begins.
+    pub(super) fn open_session(&mut self, link: LinkId, now: Time) {
+        let election =
+            self.tie().and_then(|tie| tie.elected.clone().filter(|_| std::mem::take(&mut tie.tell_election)));
+        let Some(selected) = election else { return self.begin_cycle(link, now) };
+        self.send(link, Body::ElectionAck { worker: self.me.clone(), selected });
+        self.turn(Stage::Electing { until: now + ANSWER });
+    }
+
+    /// The first line of the cycle on a link: STATUS of a task that is done, else ALIVE.
+    fn begin_cycle(&mut self, link: LinkId, now: Time) {
+        let here = self.is_foreign_owner();
+        let Some(tie) = self.tie() else { return };
+        let (ask_task, address) = (std::mem::take(&mut tie.ask_task), tie.address.clone());
+        if !std::mem::replace(&mut tie.watched, true) {
+            self.effect(Effect::Watch(address));
+        }
+        match self.jobs.task() {
+            Some(Task::Done(_)) if here => self.report(link, now),
+            Some(Task::Running(_)) if here => self.turn(Stage::Working),
+            _ if ask_task => self.request(link, true, now),
+            _ => self.say_alive(link, now),
+        }
+    }
+
+    /// ALIVE, to a master of which nothing is known on this link, or which is foreign.
+    fn say_alive(&mut self, link: LinkId, now: Time) {
+        let foreign = self.is_foreign_owner() && self.tie().is_some_and(|tie| tie.joined);
+        let alive = self.alive(!foreign);
+        self.send(link, alive);
+        self.turn(Stage::Asked { until: now + ANSWER });
+    }
+
+    /// TASK REQUEST. `first`: the first line on this link.
+    fn request(&mut self, link: LinkId, first: bool, now: Time) {
+        self.send(link, Body::TaskRequest { worker: Some(self.me.clone()) });
+        self.turn(Stage::Requested { until: now + ANSWER, first });
+    }
+
+    /// STATUS of the task that is done.
+    fn report(&mut self, link: LinkId, now: Time) {
+        let Some(Task::Done(status)) = self.jobs.task() else { return };
+        let status = status.clone();
+        self.send(link, Body::WorkerStatus(status));
+        self.turn(Stage::Reported { until: now + ANSWER });
+    }
+
+    /// Tells a native master again what is held and offered.
+    pub(super) fn refresh(&mut self, now: Time) {
+        let Some(link) = self.native_link() else { return };
+        let alive = self.alive(true);
+        self.send(link, alive);
+        let late = match self.stage() {
+            Some(Stage::Native { asked: Some(late), .. }) => *late,
+            _ => now + ANSWER,
+        };
+        self.turn(Stage::Native { refresh: now + self.interval * REFRESH, asked: Some(late) });
+    }
+
+    fn alive(&self, native: bool) -> Body {
+        let native = native.then(|| {
+            Box::new(NativeWorker {
+                name: self.name.clone(),
+                slots: if self.draining.is_some() { 0 } else { self.slots },
+                services: fitting(&self.services),
+                jobs: self.jobs.attempts(),
+            })
+        });
+        Body::WorkerAlive(Box::new(WorkerAlive { worker: self.me.clone(), owner: None, native }))
+    }
+
+    /// Does what is due of the session.
+    pub(super) fn session_tick(&mut self, now: Time) {
+        let Some((link, stage)) = self.session() else { return };
+        match stage {
+            Stage::Fresh | Stage::Working | Stage::Listening => {}
+            Stage::Electing { .. } => self.begin_cycle(link, now),
+            Stage::Asked { .. } if self.may_only_push() => {
+                self.join_foreign();
+                self.turn(Stage::Listening);
+            }
+            Stage::Asked { .. } => self.give_up("did not answer ALIVE within 5 s", now),
+            Stage::Native { asked: Some(late), .. } if late <= now => {
+                self.give_up("did not answer ALIVE within 5 s", now);
+            }
+            Stage::Native { .. } => self.refresh(now),
+            Stage::Requested { .. } => self.rest(now),
+            Stage::Resting { .. } => self.say_alive(link, now),
+            Stage::Reported { .. } => {
+                self.jobs.task_reported();
+                self.ask_again(link, now);
+            }
+        }
+    }
+
+    /// The link of a master that had taken this worker is gone.
+    pub(super) fn session_closed(&mut self, stage: Stage, reason: &str, now: Time) {
+        match stage {
+            Stage::Resting { until } => self.set_due(until),
+            // Nothing is to be said before the task is done.
+            Stage::Working => self.set_due(Time::FAR),
+            // Many close instead of ACK. A STATUS that is said twice is counted twice by them, so it is not.
+            Stage::Reported { .. } => {
+                self.jobs.task_reported();
+                self.set_due(now);
+            }
+            Stage::Requested { first: true, .. } => self.set_due(now + self.interval),
+            Stage::Requested { first: false, .. } => {
+                self.set_due(now);
+                if let Some(tie) = self.tie() {
+                    tie.ask_task = true;
+                }
+            }
+            Stage::Fresh | Stage::Electing { .. } | Stage::Asked { .. } | Stage::Native { .. } | Stage::Listening => {
+                self.redial_later(now);
+                self.explain(format!("the link to its master dropped: {reason}"));
+            }
+        }
+    }
+
+    /// The task of a foreign master is done: it is reported, on a new link where the old one is gone.
+    pub(super) fn task_done(&mut self, now: Time) {
+        if !self.is_foreign_owner() {
+            return;
+        }
+        if let Some((link, Stage::Working)) = self.session() {
+            self.report(link, now);
+        } else if self.tie().is_some_and(|tie| tie.joined && tie.away.is_none() && tie.link().is_none()) {
+            self.set_due(now);
+        }
+    }
+
+    /// A native master has taken this worker, or confirms it.
+    fn welcomed(&mut self, link: LinkId, welcome: WorkerWelcome, now: Time) {
+        let known = self.native_link().is_some();
+        let name = quote(&welcome.name, MAX_NAME_BYTES);
+        self.join(Owner::Native(welcome.server_id), &name, Some(&welcome.failover));
+        for attempt in &welcome.drop {
+            if let Some(run) = self.jobs.drop_attempt(attempt) {
+                self.effect(Effect::StopRun { run });
+            }
+        }
+        let refresh = match self.stage() {
+            Some(Stage::Native { refresh, .. }) => *refresh,
+            _ => now + self.interval * REFRESH,
+        };
+        self.turn(Stage::Native { refresh, asked: None });
+        if !known {
+            // What was said on links that are gone may be lost.
+            for status in self.jobs.results() {
+                self.send(link, Body::WorkerStatus(status));
+            }
+        }
+    }
+
+    fn order(&mut self, link: LinkId, order: JobOrder) {
+        let Attempt { job_id, attempt } = order.attempt.clone();
+        if self.native_link().is_none() {
+            let text = format!("{job_id}, attempt {attempt}, came before the welcome and is not taken");
+            return self.log(LogLevel::Warn, text);
+        }
+        let closed = self.draining.is_some().then_some("the worker drains");
+        match self.jobs.take(order, link, closed) {
+            Taken::Start(run) => self.effect(Effect::Start(run)),
+            Taken::Say(status) => self.send(link, Body::WorkerStatus(status)),
+            Taken::Known => self.log(LogLevel::Debug, format!("{job_id}, attempt {attempt}, runs already")),
+        }
+    }
+
+    /// A foreign master said something.
+    fn foreign(&mut self, link: LinkId, said: Said, now: Time) {
+        let Some((_, stage)) = self.session() else { return };
+        if let Stage::Native { .. } = stage {
+            if let Said::Query(_) | Said::NoTask = said {
+                self.log(LogLevel::Debug, "a native master said QUERY or NO_TASK; it is ignored".to_owned());
+            }
+            return;
+        }
+        if let Stage::Electing { .. } = stage {
+            match said {
+                Said::Query(_) => {}
+                // Still no answer to the election.
+                Said::KeepAlive => return,
+                // Whatever it was, it was the answer.
+                Said::NoTask | Said::Ack | Said::Refused => return self.begin_cycle(link, now),
+            }
+        }
+        self.join_foreign();
+        match (stage, said) {
+            (_, Said::Query(_)) if matches!(self.jobs.task(), Some(Task::Running(_))) => {
+                self.log(LogLevel::Info, "QUERY while a task runs is ignored".to_owned());
+                self.turn(Stage::Working);
+            }
+            (_, Said::Query(_)) if self.draining.is_some() => {
+                self.log(LogLevel::Info, "QUERY while draining is ignored".to_owned());
+            }
+            (stage, Said::Query(user)) => {
+                if let (Some(Task::Done(_)), false) = (self.jobs.task(), matches!(stage, Stage::Reported { .. })) {
+                    return self.report(link, now);
+                }
+                let run = self.jobs.take_task(&user);
+                self.effect(Effect::Start(Box::new(run)));
+                self.turn(Stage::Working);
+            }
+            (Stage::Reported { .. }, Said::Ack | Said::Refused) => {
+                self.jobs.task_reported();
+                self.ask_again(link, now);
+            }
+            (Stage::Reported { .. }, Said::NoTask) => {
+                self.jobs.task_reported();
+                self.rest(now);
+            }
+            (Stage::Asked { .. }, Said::Ack) => self.request(link, false, now),
+            (Stage::Asked { .. } | Stage::Requested { .. } | Stage::Listening, Said::NoTask | Said::KeepAlive) => {
+                self.rest(now);
+            }
+            (Stage::Requested { .. }, Said::Refused) => self.rest(now),
+            // Late or unasked for.
+            _ => {}
+        }
+    }
+
+    /// The master answered with an error.
+    fn error(&mut self, link: LinkId, error: &ErrorAnswer, now: Time) {
+        let (code, detail) = (quote(error.code.as_str(), 40), quote(&error.detail, MAX_QUOTE));
+        match self.session() {
+            Some((_, Stage::Asked { .. })) => {
+                let joined = self.tie().is_some_and(|tie| tie.joined);
+                if joined && error.retry {
+                    self.effect(Effect::Close { link });
+                    self.redial_later(now);
+                    self.explain(format!("its master answered ALIVE with {code}: {detail}"));
+                } else {
+                    self.give_up(&format!("answered ALIVE with {code}: {detail}"), now);
+                }
+            }
+            Some((_, Stage::Native { .. })) if error.code == ErrorCode::NotAMaster => {
+                self.give_up(&format!("is a master no longer: {detail}"), now);
+            }
+            _ => {
+                self.log(LogLevel::Warn, format!("the master answered with {code}: {detail}"));
+                self.foreign(link, Said::Refused, now);
+            }
+        }
+    }
+
+    /// The next ALIVE after a task: at once. While draining there is none.
+    fn ask_again(&mut self, link: LinkId, now: Time) {
+        if self.draining.is_none() {
+            self.say_alive(link, now);
+        }
+    }
+
+    fn rest(&mut self, now: Time) {
+        let until = now + self.rng.shortened(self.interval);
+        self.turn(Stage::Resting { until });
+    }
+
+    /// Whether a master that did not answer ALIVE may be one that only pushes: it answers heartbeats, and has given a
+    /// task before or is the only one there is.
+    fn may_only_push(&mut self) -> bool {
+        let single = matches!(&self.source, Source::List(masters) if masters.is_single());
+        let (foreign, native) = (self.is_foreign_owner(), matches!(self.owner, Some(Owner::Native(_))));
+        self.tie().is_some_and(|tie| tie.beats == Some(true) && ((tie.joined && foreign) || (single && !native)))
+    }
+
+    fn join_foreign(&mut self) {
+        if let Some(address) = self.tie().map(|tie| tie.address.clone()) {
+            let name = address.to_string();
+            self.join(Owner::Foreign(address), &name, None);
+        }
+    }
+
+    /// The master has taken this worker. If another one owns what runs, that is stopped: never the work of two.
+    fn join(&mut self, owner: Owner, name: &str, failover: Option<&[crate::wire::Address]>) {
+        if self.owner.as_ref() != Some(&owner) {
+            self.stop_all();
+            self.owner = Some(owner.clone());
+        }
+        let Some(tie) = self.tie() else { return };
+        tie.away = None;
+        let (news, address) = (!std::mem::replace(&mut tie.joined, true), tie.address.clone());
+        if let Source::List(masters) = &mut self.source {
+            masters.joined(&address, failover);
+        }
+        if news {
+            let (server_id, form) = match owner {
+                Owner::Native(id) => (Some(id), "native"),
+                Owner::Foreign(_) => (None, "foreign"),
+            };
+            let detail = format!("works for {name}, a {form} master at {address}");
+            self.log(LogLevel::Info, detail.clone());
+            self.explain(format!("it {detail}"));
+            self.effect(Effect::Event { kind: EventKind::WorkerJoined, server_id, address: Some(address), detail });
+        }
+    }
+
+    fn heard(&mut self, now: Time) {
+        let Some(tie) = self.tie() else { return };
+        tie.contact = now;
+        if let Line::Up { stage: Stage::Native { asked, .. }, .. } = &mut tie.line {
+            *asked = None;
+        }
+    }
+
+    /// Whether the master of the tie, by its address, is the foreign owner of what is held.
+    fn is_foreign_owner(&self) -> bool {
+        let Place::Tied(tie) = &self.place else { return false };
+        matches!(&self.owner, Some(Owner::Foreign(address)) if *address == tie.address)
+    }
+
+    /// The session link, if a native master speaks on it.
+    pub(super) fn native_link(&self) -> Option<LinkId> {
+        match &self.place {
+            Place::Tied(tie) => match tie.line {
+                Line::Up { link, stage: Stage::Native { .. }, .. } => Some(link),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn is_up(&self, link: LinkId) -> bool {
+        matches!(&self.place, Place::Tied(tie) if matches!(tie.line, Line::Up { link: one, .. } if one == link))
+    }
+
+    fn session(&self) -> Option<(LinkId, Stage)> {
+        match &self.place {
+            Place::Tied(tie) => match &tie.line {
+                Line::Up { link, stage, .. } => Some((*link, stage.clone())),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn stage(&self) -> Option<&Stage> {
+        match &self.place {
+            Place::Tied(tie) => match &tie.line {
+                Line::Up { stage, .. } => Some(stage),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn turn(&mut self, next: Stage) {
+        if let Some(Line::Up { stage, .. }) = self.tie().map(|tie| &mut tie.line) {
+            *stage = next;
+        }
+    }
+}
+
+/// The services that a line has room for.
+fn fitting(services: &[ServiceOffer]) -> Vec<ServiceOffer> {
+    let bytes = |offer: &ServiceOffer| {
+        let names = offer.methods.iter().chain(&offer.idempotent).map(|name| name.as_str().len() + 3);
+        offer.name.as_str().len() + 48 + names.sum::<usize>()
+    };
+    let mut room = MAX_SERVICES_BYTES;
+    let fits = |offer: &&ServiceOffer| match room.checked_sub(bytes(offer)) {
+        Some(rest) if offer.methods.len() <= MAX_METHODS => {
+            room = rest;
+            true
+        }
+        _ => false,
+    };
+    services.iter().filter(fits).take(MAX_SERVICES).cloned().collect()
+}
