@@ -44,7 +44,7 @@ use crate::wire::{Json, MAX_JSON_BYTES, ServiceOffer, Stream};
 #[cfg(doc)]
 use crate::core::Run;
 
-pub use builtin::builtins;
+pub use builtin::{Primes, Query, Sleep, System, builtins};
 pub use context::Context;
 pub use executor::Executor;
 pub use program::manifest_help;

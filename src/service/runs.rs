@@ -97,12 +97,6 @@ impl Runs {
         self.report.finished(run, outcome);
     }
 
-    /// How many have not ended.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.state().runs.len()
-    }
-
     /// Somebody wants a run to stop.
     pub(super) fn stop(&self, run: RunId) {
         self.tell_to_stop(run, Why::Stopped, STOP_GRACE);

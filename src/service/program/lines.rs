@@ -184,7 +184,8 @@ mod tests {
             prop_assert_eq!(found.len(), expected.len(), "{:?} of {:?}", found, expected);
             for ((text, is_cut), expected) in found.iter().zip(expected) {
                 prop_assert_eq!(*is_cut, expected.len() > most);
-                prop_assert!(if *is_cut { expected.starts_with(text.as_str()) } else { text == expected });
+                let is_right = if *is_cut { expected.starts_with(text.as_str()) } else { text == expected };
+                prop_assert!(is_right, "{:?} of {:?}", text, expected);
             }
         }
     }

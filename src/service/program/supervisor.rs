@@ -52,6 +52,9 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// Longest time of one health check.
 const HEALTH: Duration = Duration::from_secs(5);
 
+/// And of the first one of a process: it may still be starting.
+const STARTING: Duration = Duration::from_secs(30);
+
 /// What is known about a program without asking its thread.
 #[derive(Clone, Debug, PartialEq)]
 pub(in super::super) struct Facts {
@@ -188,7 +191,7 @@ enum Phase {
         /// When it gets KILL.
         kill_at: Option<Instant>,
     },
-    /// Its first process has ended and the rest was killed; its outputs are read until then.
+    /// Its first process has ended or was killed, and so was the rest; its outputs are read until then.
     Over { until: Instant, ending: Option<(String, Next)> },
 }
 
@@ -276,15 +279,12 @@ impl Keeper {
             Phase::Serving => self.serve(now),
             Phase::Ending { ask_at, kill_at, .. } => {
                 let is_due = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
-                let how = if is_due(kill_at) {
-                    Some(How::Kill)
-                } else if is_due(ask_at) {
-                    Some(How::Ask)
-                } else {
-                    None
-                };
-                if let (Some(how), Some(process)) = (how, &self.process) {
-                    process.signal(how);
+                let (kills, asks) = (is_due(kill_at), is_due(ask_at));
+                if let Some(process) = self.process.as_ref().filter(|_| kills || asks) {
+                    process.signal(if kills { How::Kill } else { How::Ask });
+                }
+                if kills {
+                    self.last_words(now);
                 }
             }
             Phase::Over { until, .. } => {
@@ -407,7 +407,8 @@ impl Keeper {
 
     /// How long a health check may take.
     fn patience(&self) -> Duration {
-        self.interval.min(HEALTH)
+        let is_starting = self.process.as_ref().is_some_and(|process| !process.has_answered);
+        if is_starting { STARTING } else { self.interval.min(HEALTH) }
     }
 
     fn check_health(&mut self, now: Instant) {
@@ -528,13 +529,19 @@ impl Keeper {
                 if let Some(process) = &self.process {
                     process.signal(How::Kill);
                 }
-                let until = Instant::now() + LAST_WORDS;
-                let before = mem::replace(&mut self.phase, Phase::Over { until, ending: None });
-                if let Phase::Ending { reason, next, .. } = before {
-                    self.phase = Phase::Over { until, ending: Some((reason, next)) };
-                }
+                self.last_words(Instant::now());
             }
         }
+    }
+
+    /// The tree was killed: what it wrote is read, then it is over.
+    fn last_words(&mut self, now: Instant) {
+        let ending = match mem::replace(&mut self.phase, Phase::Serving) {
+            Phase::Serving => None,
+            Phase::Ending { reason, next, .. } => Some((reason, next)),
+            Phase::Over { ending, .. } => ending,
+        };
+        self.phase = Phase::Over { until: now + LAST_WORDS, ending };
     }
 
     /// A line of its standard output: an answer, or anything.
