@@ -132,6 +132,16 @@ impl Index {
         first.map(|(_, _, worker)| *worker)
     }
 
+    /// The best worker for any method of a service, if no worker that is there has this one.
+    pub(super) fn pick_any(&self, service: &ServiceName, method: &ServiceName) -> Option<WorkerKey> {
+        if self.entries_of(service, method).any(|entry| entry.alive > 0) {
+            return None;
+        }
+        let variants = self.services.get(service).into_iter().flat_map(|service| &service.variants);
+        let first = variants.filter_map(|variant| self.entries.get(variant)?.idle.first()).min();
+        first.map(|(_, _, worker)| *worker)
+    }
+
     /// The best `most` workers for a call of this, best first.
     pub(super) fn callable(&self, service: &ServiceName, method: &ServiceName, most: usize) -> Vec<WorkerKey> {
         let firsts = self.entries_of(service, method).flat_map(|entry| entry.callable.iter().take(most));

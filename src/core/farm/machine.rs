@@ -26,7 +26,7 @@ pub(in crate::core) struct Farm {
     pub(super) failover: Vec<Address>,
     pub(super) workers: BTreeMap<WorkerKey, Worker>,
     by_id: BTreeMap<ServerId, WorkerKey>,
-    by_link: BTreeMap<LinkId, WorkerKey>,
+    pub(super) by_link: BTreeMap<LinkId, WorkerKey>,
     pub(super) index: Index,
     /// Foreign workers that asked in this input and are not answered yet.
     pub(super) asking: BTreeSet<WorkerKey>,
@@ -40,7 +40,7 @@ pub(in crate::core) struct Farm {
     timers: BTreeSet<(Time, WorkerKey)>,
     /// Foreign workers without link and job by host, the longest silent first.
     left_behind: BTreeMap<IpAddr, BTreeSet<(Time, WorkerKey)>>,
-    effects: VecDeque<Effect>,
+    pub(super) effects: VecDeque<Effect>,
     next_key: u64,
     /// Counts assignments and calls.
     pub(super) given: u64,

@@ -19,6 +19,7 @@
 
 mod foreign;
 mod index;
+mod looks;
 mod machine;
 mod native;
 mod quarantine;

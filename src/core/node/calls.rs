@@ -80,7 +80,8 @@ impl Node {
             let server_id = self.identity.server_id.clone();
             found.push(Candidate { server_id, at: Place::Here, idempotent });
         }
-        for (worker, server_id, idempotent) in self.farm.call_candidates(&call.service, &call.method) {
+        for (worker, server_id) in self.farm.call_candidates(&call.service, &call.method) {
+            let idempotent = self.farm.is_idempotent(worker, &call.service, &call.method);
             found.push(Candidate { server_id, at: Place::Worker(worker), idempotent });
         }
         if call.hops < MAX_HOPS {

@@ -17,9 +17,12 @@ impl Node {
             return self.unanswered(&reply);
         }
         self.links.touch(reply.link);
+        let Some(host) = self.links.get(reply.link).map(|link| link.remote.ip()) else {
+            return self.unanswered(&reply);
+        };
         match body {
-            Body::WorkerAlive(alive) => self.farm.alive(reply, *alive, now),
-            Body::TaskRequest { worker } => self.farm.request(reply, worker, now),
+            Body::WorkerAlive(alive) => self.farm.alive(reply, host, *alive, now),
+            Body::TaskRequest { worker } => self.farm.request(reply, host, worker, now),
             Body::WorkerStatus(status) => self.farm.status(reply, *status, now),
             Body::ElectionAck { worker, selected } => {
                 let text = format!("worker {worker} has elected `{selected}`, and asks this master");
@@ -68,7 +71,8 @@ impl Node {
                     self.give_out = true;
                 }
                 Effect::Claim { worker, attempt } => {
-                    let kept = self.queue.claim(&attempt, self.farm.id_of(worker), now);
+                    let id = self.farm.id_of(worker).cloned();
+                    let kept = id.is_some_and(|id| self.queue.claim(&attempt, &id, now));
                     self.farm.claimed(worker, &attempt, kept);
                 }
                 Effect::CallEnded { call, worker, outcome } => {

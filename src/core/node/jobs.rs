@@ -21,7 +21,7 @@ impl Node {
     /// The error for who asks a worker for what masters do; `None` at a master.
     pub(super) fn not_a_master(&self, task: &str) -> Option<ErrorAnswer> {
         let worker = self.worker.as_ref()?;
-        let detail = match worker.master() {
+        let detail = match worker.state().master {
             Some(master) => format!("this node is a worker and keeps no jobs; ask its master at {master}"),
             None => "this node is a worker and keeps no jobs; it has no master now".to_owned(),
         };
@@ -304,8 +304,9 @@ impl Node {
             return;
         }
         while let Some((number, worker)) = self.next_assignment() {
-            let Some(order) = self.queue.start(number, self.farm.id_of(worker), now) else { break };
-            let queue::Order { attempt, service, method, params, timeout } = order;
+            let Some(id) = self.farm.id_of(worker) else { break };
+            let Some(order) = self.queue.start(number, id, now) else { break };
+            let queue::Order { attempt, service, method, params, timeout, output: _ } = order;
             let output = self.waiters.of(number).any(|waiter| waiter.output);
             let order = farm::Order { attempt, service, method, params, timeout, output };
             self.farm.assign(worker, order, now);
@@ -313,9 +314,10 @@ impl Node {
     }
 
     fn next_assignment(&self) -> Option<(JobNumber, WorkerKey)> {
-        // By service alone: a method that no worker has is refused by the first that gets it, instead of blocking
-        // those behind it.
-        self.queue.waiting().find_map(|(service, number)| self.farm.pick(service).map(|worker| (number, worker)))
+        self.queue.waiting().find_map(|(service, number)| {
+            let worker = self.farm.pick_for(service, self.queue.method_of(number)?)?;
+            Some((number, worker))
+        })
     }
 
     /// A job has printed something: those who watch it see it.

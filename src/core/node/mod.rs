@@ -26,7 +26,7 @@ use crate::wire::{
     quote,
 };
 
-use waiters::{Until, Waiters};
+use waiters::Waiters;
 
 /// An input that comes this much after the armed deadline shows that the process did not run (suspended, stopped,
 /// or a machine far beyond its limits). Below it, it was merely busy. Never longer than an interval.
@@ -150,13 +150,13 @@ impl Node {
                 }
             }
             Input::LinkRefused { link, reason } => match &mut self.worker {
-                Some(worker) if worker.is_session(link) => worker.refused(link, reason, now),
+                Some(worker) if worker.is_session(link) => worker.refused(link, &reason, now),
                 _ => self.registry.refused(link, reason, now),
             },
             Input::LinkClosed { link, reason } => {
                 self.forget_link(link, &reason, now);
                 match &mut self.worker {
-                    Some(worker) if worker.is_session(link) => worker.closed(link, reason, now),
+                    Some(worker) if worker.is_session(link) => worker.closed(link, &reason, now),
                     _ => self.registry.closed(link, reason, now),
                 }
             }

@@ -96,7 +96,7 @@ impl Node {
                 Effect::Datagram { to, datagram } => self.outputs.push_back(Output::Datagram { to, datagram }),
                 Effect::Watch(address) => self.registry.watch(&address, now),
                 Effect::Unwatch(address) => self.registry.unwatch(&address),
-                Effect::Event { kind, detail, address } => self.event(kind, None, address, detail),
+                Effect::Event { kind, server_id, address, detail } => self.event(kind, server_id, address, detail),
                 Effect::Log { level, text } => self.log(level, text),
                 Effect::Drained => self.stop_now(),
             }

@@ -57,6 +57,11 @@ fn key(priority: usize, since: Moment) -> Moment {
 }
 
 impl Lanes {
+    /// How many jobs of a service wait.
+    pub(super) fn ready_of(&self, service: &ServiceName) -> usize {
+        self.lanes.get(service).map_or(0, |lane| lane.waiting.iter().map(BTreeSet::len).sum())
+    }
+
     /// Whether there is room for an open job of this service.
     pub(super) fn has_room(&self, service: &ServiceName) -> bool {
         self.lanes.len() < MAX_LANES || self.lanes.contains_key(service)

@@ -51,12 +51,12 @@ pub(in crate::core) struct Queue {
     pub(super) table: Table,
     pub(super) names: Names,
     keys: BTreeMap<Arc<str>, JobNumber>,
-    lanes: Lanes,
+    pub(super) lanes: Lanes,
     /// DELAYED jobs by their time, RUNNING ones by when their time is up.
     agenda: BTreeSet<(Moment, JobNumber)>,
     retention: Retention,
-    disk: Disk,
-    effects: VecDeque<Effect>,
+    pub(super) disk: Disk,
+    pub(super) effects: VecDeque<Effect>,
 }
 
 impl Queue {

@@ -23,6 +23,7 @@ mod disk;
 mod job;
 mod lanes;
 mod list;
+mod looks;
 mod machine;
 #[cfg(test)]
 mod model;

@@ -1,0 +1,32 @@
+//! What the node asks about jobs while it decides whom to tell what.
+
+use super::machine::Queue;
+use crate::core::JobNumber;
+use crate::wire::{JobStatus, ServiceName};
+
+impl Queue {
+    /// Whether a job is OK, NOK, CANCELLED or BURIED; also if it is unknown.
+    pub(in crate::core) fn is_ended(&self, number: JobNumber) -> bool {
+        self.table.get(number).is_none_or(|job| job.status().is_some_and(JobStatus::is_ended))
+    }
+
+    /// Who does a job.
+    pub(in crate::core) fn service_of(&self, number: JobNumber) -> Option<&ServiceName> {
+        self.table.get(number).map(|job| &*job.service)
+    }
+
+    /// How many jobs of a service wait for a worker.
+    pub(in crate::core) fn ready_of(&self, service: &ServiceName) -> usize {
+        self.lanes.ready_of(service)
+    }
+
+    /// Whether something is under way to the disk.
+    pub(in crate::core) fn is_writing(&self) -> bool {
+        self.disk.in_flight() > 0
+    }
+
+    /// Whether something is to be done.
+    pub(in crate::core) fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
+    }
+}
