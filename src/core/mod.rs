@@ -412,13 +412,15 @@ pub enum Output {
         /// Which connection.
         link: LinkId,
     },
-    /// Whether answers of this link are waited for. While they are, the edge hands everything on instead of answering
-    /// by itself, so that answers keep their order. Never said of the links that this node opened.
+    /// So many answers of this link are waited for, said on each change. While there are any, the edge hands everything
+    /// on instead of answering by itself, so that answers keep their order, and the connection stays open though the
+    /// other side may have said its end. Above a bound the shell does not read the link. Never said of the links that
+    /// this node opened.
     Waits {
         /// Which connection.
         link: LinkId,
-        /// Whether.
-        waits: bool,
+        /// Requests whose answers are not sent yet, with `ID` and without.
+        unanswered: u32,
     },
     /// Make this durable, in the order of the tickets, then tell [`Input::Written`] or [`Input::WriteFailed`]. Never said where
     /// [`QueueConfig::durability`] is memory.

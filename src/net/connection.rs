@@ -6,7 +6,7 @@ use crate::core::LinkId;
 use crate::time::Time;
 use crate::wire::{Address, Dialect, Edge};
 
-use super::limits::{IDLE_DEADLINE, LINGER, WRITE_DEADLINE};
+use super::limits::{IDLE_DEADLINE, LINGER, UNANSWERED, UNANSWERED_AGAIN, WRITE_DEADLINE};
 use super::outbox::Outbox;
 
 /// One connection. Idle ones are counted in ten thousands, so what most of them do not need is boxed.
@@ -32,6 +32,8 @@ pub(super) struct Connection {
     pub(super) outbound: Option<Box<Outbound>>,
     /// Input thrown away while lingering, in bytes.
     pub(super) discarded: u32,
+    /// Requests that the core will answer later.
+    pub(super) unanswered: u32,
     /// How far its life has come.
     pub(super) phase: Phase,
     /// The core knows of it.
@@ -42,6 +44,8 @@ pub(super) struct Connection {
     pub(super) waits: bool,
     /// Not read because too much output waits.
     pub(super) paused: bool,
+    /// Not read because too many requests are unanswered.
+    pub(super) full: bool,
     /// An `EVENTS` stream runs on it.
     pub(super) streams: bool,
     /// Will be looked after at the end of the turn.
@@ -87,11 +91,13 @@ impl Connection {
             held: None,
             outbound: None,
             discarded: 0,
+            unanswered: 0,
             phase: Phase::Open,
             told: false,
             ended: false,
             waits: false,
             paused: false,
+            full: false,
             streams: false,
             dirty: false,
             again: false,
@@ -105,6 +111,7 @@ impl Connection {
             self.moved = now;
             self.held = None;
             self.paused = false;
+            self.full = false;
             self.told = false;
         }
     }
@@ -120,7 +127,7 @@ impl Connection {
 
     /// When its edge wants to be woken. While it is not read its silence is ours, not the other side's.
     pub(super) fn edge_deadline(&self) -> Time {
-        if self.paused || self.held.is_some() { Time::FAR } else { self.edge.deadline().unwrap_or(Time::FAR) }
+        if self.blocked() || self.held.is_some() { Time::FAR } else { self.edge.deadline().unwrap_or(Time::FAR) }
     }
 
     /// When the output that waits must have moved.
@@ -128,9 +135,24 @@ impl Connection {
         if self.out.pending() > 0 { self.moved + WRITE_DEADLINE } else { Time::FAR }
     }
 
-    /// When silence ends it. Links that this node opened are the core's to close, and who listens to a stream has
-    /// nothing to say.
+    /// When silence ends it. Links that this node opened are the core's to close, and who listens to a stream or waits
+    /// for an answer has nothing to say.
     pub(super) fn idle_deadline(&self) -> Time {
-        if self.streams || self.link.is_outbound() { Time::FAR } else { self.active + IDLE_DEADLINE }
+        let listens = self.streams || self.unanswered > 0;
+        if listens || self.link.is_outbound() { Time::FAR } else { self.active + IDLE_DEADLINE }
+    }
+
+    /// Whether it is not read for now, since answers do not keep up with its requests.
+    pub(super) fn blocked(&self) -> bool {
+        self.paused || self.full
+    }
+
+    /// So many of its requests are unanswered. Returns whether it may be read again because of that.
+    pub(super) fn set_unanswered(&mut self, unanswered: u32) -> bool {
+        self.unanswered = unanswered;
+        self.edge.set_waiting(unanswered > 0);
+        let was_full = self.full;
+        self.full = if was_full { unanswered > UNANSWERED_AGAIN } else { unanswered > UNANSWERED };
+        was_full && !self.full
     }
 }

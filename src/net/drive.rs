@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::{Input, LinkId, LogLevel, Output};
+use crate::core::{Input, JobWrite, LinkId, LogLevel, Outcome, Output, Run, Ticket};
 use crate::wire::{Address, Body, Message};
 
 use super::connection::Phase;
@@ -47,12 +47,19 @@ impl Reactor {
                     };
                     log::log!(target: super::LOG, level, "{text}");
                 }
-                // TEMPORARY, helper NET.
-                Output::Waits { .. }
-                | Output::Write { .. }
-                | Output::Start(_)
-                | Output::StopRun { .. }
-                | Output::Datagram { .. } => {}
+                Output::Waits { link, unanswered } => self.waits(link, unanswered),
+                Output::Write { ticket, write } => self.write(ticket, write),
+                Output::Start(run) => self.start(*run),
+                Output::StopRun { run } => {
+                    if let Some(services) = &self.services {
+                        services.stop(run);
+                    }
+                }
+                Output::Datagram { to, datagram } => {
+                    if let Some(udp) = &mut self.udp {
+                        udp.send(to, &datagram);
+                    }
+                }
                 Output::Stopped => self.node_stopped(),
             }
         }
@@ -84,6 +91,54 @@ impl Reactor {
         connection.active = self.now;
         connection.edge.render(message, connection.out.buffer(&mut self.pool));
         self.mark(slot);
+    }
+
+    fn waits(&mut self, link: LinkId, unanswered: u32) {
+        let Some(slot) = self.connections.find(link) else { return };
+        let Some(connection) = self.connections.get(slot).filter(|connection| connection.phase == Phase::Open) else {
+            return;
+        };
+        // Whoever has ended or was silent meanwhile is looked at again.
+        let done = connection.unanswered > 0 && unanswered == 0;
+        if connection.set_unanswered(unanswered) {
+            self.mark_again(slot);
+        }
+        if done {
+            self.mark(slot);
+        }
+    }
+
+    fn write(&mut self, ticket: Ticket, write: Box<JobWrite>) {
+        match &mut self.jobs {
+            Some(jobs) => {
+                jobs.push(ticket, write);
+                self.pushed = true;
+            }
+            None => {
+                let reason = "this node was started without a store of jobs".to_owned();
+                self.later.push(Input::WriteFailed { from: ticket, through: ticket, reason });
+            }
+        }
+    }
+
+    fn start(&mut self, run: Run) {
+        match &self.services {
+            Some(services) => services.run(run),
+            None => {
+                let detail = "this node was started without services".to_owned();
+                let outcome = Outcome::Failed { detail, result: None, retry: true };
+                self.later.push(Input::Finished { run: run.run, outcome });
+            }
+        }
+    }
+
+    /// Lets what the core wrote in this turn become durable, together.
+    pub(super) fn flush_jobs(&mut self) {
+        if std::mem::take(&mut self.pushed)
+            && let Some(jobs) = &mut self.jobs
+        {
+            jobs.flush();
+        }
     }
 
     fn open(&mut self, link: LinkId, address: Address, within: Duration) {

@@ -146,7 +146,7 @@ impl Reactor {
                 if pending > OUTPUT_LIMIT {
                     return self.close(slot, "took its stream too slowly");
                 }
-                let listens = connection.streams && connection.outbound.is_none();
+                let listens = (connection.streams || connection.unanswered > 0) && connection.outbound.is_none();
                 if connection.ended && !listens && (flushed.all || connection.outbound.is_some()) {
                     return self.close(slot, "closed by the other side");
                 }

@@ -96,8 +96,25 @@ pub(super) const ADDRESSES_PER_NAME: usize = 8;
 /// Threads that look up names. A dead name server holds one for up to half a minute; four let other names through.
 pub(super) const RESOLVER_THREADS: usize = 4;
 
-/// Notes from other threads that wait for the loop. One measurement a second and one answer a name are never as many.
-pub(super) const NOTES: usize = 256;
+/// Notes from other threads that may wait before a measurement of the machine is left out. Ends of runs may be as many
+/// for a moment; a loop that is further behind has no use for measurements.
+pub(super) const NOTES: usize = 64 * 1024;
+
+/// Notes from other threads that are told to the core in one turn, so that runs that end as soon as they begin do not
+/// keep sockets waiting. As many as a turn reads of short questions.
+pub(super) const NOTES_PER_TURN: usize = 4096;
+
+/// Pieces of what runs print that may wait for the loop, before their printers wait. Their connection is written to
+/// between two turns, and this many of 10 KiB, all of characters that JSON escapes with six, stay below
+/// [`OUTPUT_LIMIT`]: a reader that keeps up is not cut.
+pub(super) const PRINTED_PIECES: usize = 16;
+
+/// Unanswered requests of one connection above which it is not read: who wants more at once opens more connections.
+/// Sixteen times what a pipelining client of the benchmarks has in flight, and 64 MiB of the longest lines.
+pub(super) const UNANSWERED: u32 = 1024;
+
+/// Unanswered requests at which it is read again. Half of [`UNANSWERED`], so that it does not flap.
+pub(super) const UNANSWERED_AGAIN: u32 = UNANSWERED / 2;
 
 /// Time between two measurements of the machine.
 pub(super) const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -105,6 +122,35 @@ pub(super) const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Time from the first request to stop until the loop ends at the latest. Promised is a second, of which the
 /// process needs some to end.
 pub(super) const STOP_DEADLINE: Duration = Duration::from_millis(800);
+
+/// What a worker that stops has beyond its grace, from the first request until the loop ends at the latest: the core
+/// has its last word at the end of the grace, and that is written as fast as any (see [`STOP_DEADLINE`]).
+pub(super) const STOP_AFTER_GRACE: Duration = Duration::from_secs(1);
+
+/// How long services have to end by themselves once the loop has ended gracefully. What they worked on is over by
+/// then; a program that reads the end of its input needs far less.
+pub(super) const SERVICES_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Longest datagram of discovery, in bytes. Those of the classroom are below 200, and an Ethernet frame carries 1,472.
+pub(super) const DATAGRAM_BYTES: usize = 2 * 1024;
+
+/// Datagrams read in one turn. A flood of them does not starve connections; what the socket's buffer cannot hold
+/// meanwhile is lost, as datagrams may be.
+pub(super) const DATAGRAMS_PER_TURN: usize = 64;
+
+/// Requests for discovery that one sender is answered in a second. A machine that starts twelve workers at once, each
+/// heard on five ways; a forged sender gets some 10 KB a second through this node, and no more.
+pub(super) const DISCOVERIES_PER_SECOND: u32 = 64;
+
+/// Senders that are answered in a second. Several classrooms at once; whoever forges thousands gets no memory for them.
+pub(super) const DISCOVERY_SOURCES: usize = 1024;
+
+/// Warnings in a second about bad replies of one sender. One says what is wrong.
+pub(super) const REJECTS_LOGGED_PER_SECOND: u32 = 1;
+
+/// Addresses of this machine out of each of which masters are asked for. A laptop with containers has fewer; each costs
+/// one datagram a round.
+pub(super) const DISCOVERY_INTERFACES: usize = 16;
 
 /// The first registry is shown after one interval, at most after this.
 pub(super) const FIRST_REGISTRY: Duration = Duration::from_secs(1);

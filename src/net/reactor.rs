@@ -1,6 +1,7 @@
 //! The loop: wait, read, fire timers, write.
 
 use std::io::{self, ErrorKind, Read};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::{Events, Poll};
@@ -13,9 +14,11 @@ use super::clock::Clock;
 use super::connection::Phase;
 use super::connections::Connections;
 use super::dialer::{Context, Dialer};
+use super::durable::{Jobs, StoreNote};
+use super::execution::Services;
 use super::limits::{
-    CATCH_UP_ROUNDS, CONNECTIONS, EVENTS_PER_TURN, FIRST_REGISTRY, READ_BUFFER, READS_PER_TURN, RESERVED_DESCRIPTORS,
-    STOP_DEADLINE,
+    CATCH_UP_ROUNDS, CONNECTIONS, EVENTS_PER_TURN, FIRST_REGISTRY, NOTES_PER_TURN, READ_BUFFER, READS_PER_TURN,
+    RESERVED_DESCRIPTORS, SERVICES_DEADLINE, STOP_AFTER_GRACE, STOP_DEADLINE,
 };
 use super::listener::{Acceptor, Listener};
 use super::mailbox::{Mailbox, Note, Stopper};
@@ -24,6 +27,7 @@ use super::resolver::Resolver;
 use super::sampler::Sampler;
 use super::timers::{Timers, Who};
 use super::tokens::{self, Source};
+use super::udp::Udp;
 use super::{RunError, Settings, Stop, Watcher, os};
 
 /// A node and everything around it.
@@ -70,6 +74,13 @@ pub(super) struct Reactor {
     pub(super) dialer: Dialer,
     pub(super) dialects: DialectMemory,
     writer: Option<crate::store::Writer>,
+    pub(super) jobs: Option<Box<dyn Jobs>>,
+    /// Writes were pushed in this turn.
+    pub(super) pushed: bool,
+    pub(super) services: Option<Box<dyn Services>>,
+    pub(super) udp: Option<Udp>,
+    /// Datagrams may wait to be received.
+    udp_more: bool,
     _sampler: Sampler,
     signals: Option<os::Signals>,
 
@@ -78,6 +89,11 @@ pub(super) struct Reactor {
     registry_at: Time,
     registry_due: bool,
     stopping: Stopping,
+    /// From the first request to stop until the loop ends at the latest.
+    stop_within: Duration,
+    /// Peers and clients are still served after the first request to stop, until the node has stopped: a worker's state
+    /// is asked for while it goes on with what it runs.
+    serves_to_the_end: bool,
 }
 
 /// How far stopping has come.
@@ -96,11 +112,12 @@ enum Stopping {
 impl Reactor {
     /// A node that is about to run. It listens already, answers once it runs.
     pub(super) fn new(listener: Listener, settings: Settings) -> Result<Reactor, RunError> {
-        let Settings { mut config, identity, seed, dialects, writer } = settings;
+        let Settings { mut config, identity, seed, dialects, writer, jobs, services, discovery } = settings;
         config.bind = listener.local_addr();
         let interval = config.interval;
         // Two for each peer: a link of our own, and its successor while it is dialled.
         let reserved = RESERVED_DESCRIPTORS + 2 * config.peers.len();
+        let grace = config.worker.as_ref().map(|worker| worker.grace);
         let room = os::raise_descriptor_limit().saturating_sub(reserved).clamp(1, CONNECTIONS);
 
         let mut clock = Clock::default();
@@ -117,7 +134,11 @@ impl Reactor {
         let mailbox = Mailbox::new(poll.registry(), tokens::WAKER)?;
         let sampler = Sampler::start(mailbox.post.clone())?;
         let dialer = Dialer::new(Resolver::new(mailbox.post.clone()));
+        let udp = discovery.map(|discovery| Udp::new(discovery, listener.local_addr(), poll.registry())).transpose()?;
         let acceptor = Acceptor::new(listener, poll.registry())?;
+        let post = mailbox.post.clone();
+        let jobs = jobs.map(|jobs| jobs.start(Box::new(move |note| post.send(Note::Stored(note))))).transpose()?;
+        let services = services.map(|services| services.start(Arc::new(mailbox.post.clone()))).transpose()?;
         let mut timers = Timers::default();
         let registry_at = now + interval.min(FIRST_REGISTRY);
         timers.arm(registry_at, Who::Registry);
@@ -146,12 +167,19 @@ impl Reactor {
             dialer,
             dialects,
             writer,
+            jobs,
+            pushed: false,
+            services,
+            udp,
+            udp_more: false,
             _sampler: sampler,
             signals: None,
             interval,
             registry_at,
             registry_due: false,
             stopping: Stopping::No,
+            stop_within: grace.map_or(STOP_DEADLINE, |grace| grace + STOP_AFTER_GRACE),
+            serves_to_the_end: grace.is_some(),
         })
     }
 
@@ -167,22 +195,40 @@ impl Reactor {
         self.mailbox.post.stopper()
     }
 
-    /// Runs until the node has stopped.
+    /// Runs until the node has stopped, and ends what runs on other threads.
     pub(super) fn run(mut self, watcher: &mut dyn Watcher) -> Result<Stop, RunError> {
+        let ended = self.turn(watcher);
+        let Reactor { mailbox, services, jobs, writer, .. } = self;
+        // First of all: from here on nobody waits for the loop to take something.
+        drop(mailbox);
+        if let Some(services) = services {
+            let grace = if matches!(ended, Ok(Stop::Graceful)) { SERVICES_DEADLINE } else { Duration::ZERO };
+            services.finish(grace);
+        }
+        drop((jobs, writer));
+        ended
+    }
+
+    /// Turn after turn, until the node has stopped.
+    fn turn(&mut self, watcher: &mut dyn Watcher) -> Result<Stop, RunError> {
+        self.mailbox.belongs_here();
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut buffer = vec![0; READ_BUFFER];
         loop {
             let timeout = self.timeout();
             self.take_events(&mut events, timeout, &mut buffer)?;
             self.read_on(&mut buffer);
+            self.read_mailbox();
             if self.something_due() {
                 self.catch_up(&mut events, &mut buffer)?;
+                self.read_mailbox();
                 self.fire_timers();
                 if self.node_deadline() <= self.now {
                     self.tell(Input::Tick);
                 }
             }
             self.settle_all();
+            self.flush_jobs();
             self.show(watcher);
             if let Some(stop) = self.ended(&mut buffer) {
                 return Ok(stop);
@@ -192,7 +238,10 @@ impl Reactor {
 
     /// How long this turn may wait. `None` is until an event, of which the alarm is one.
     fn timeout(&mut self) -> Option<Duration> {
-        if !self.again.is_empty() || !self.dirty.is_empty() || !self.later.is_empty() || self.accept_more {
+        if !self.again.is_empty() || !self.dirty.is_empty() || !self.later.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        if self.accept_more || self.udp_more || !self.mailbox.may_sleep() {
             return Some(Duration::ZERO);
         }
         let next = self.node_deadline().min(self.timers.next().unwrap_or(Time::FAR));
@@ -228,6 +277,7 @@ impl Reactor {
             Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
             Err(error) => return Err(error.into()),
         }
+        self.mailbox.wakes_up();
         self.now = self.clock.now();
         let mut count = 0;
         for event in &*events {
@@ -242,7 +292,9 @@ impl Reactor {
                 }
                 Source::Listener => self.accept_more = true,
                 Source::Alarm => self.alarm.rang(),
-                Source::Waker => self.read_mailbox(),
+                Source::Discovery => self.udp_more = true,
+                // What the mailbox holds is read in every turn.
+                Source::Waker => {}
                 Source::Signals => {
                     if let Some(may_force) = self.signals.as_mut().and_then(os::Signals::pending) {
                         self.stop(may_force);
@@ -252,6 +304,9 @@ impl Reactor {
         }
         if self.accept_more {
             self.accept();
+        }
+        if self.udp_more {
+            self.receive_datagrams();
         }
         Ok(count)
     }
@@ -271,8 +326,16 @@ impl Reactor {
         for _ in 0..self.mailbox.take_stops() {
             self.stop(true);
         }
-        while let Some(note) = self.mailbox.take() {
+        for _ in 0..NOTES_PER_TURN {
+            let Some(note) = self.mailbox.take() else { break };
             match note {
+                Note::Finished(run, outcome) => self.tell(Input::Finished { run, outcome }),
+                Note::Printed { run, stream, data, .. } => self.tell(Input::Printed { run, stream, data }),
+                Note::Stored(StoreNote::Written { through }) => self.tell(Input::Written { through }),
+                Note::Stored(StoreNote::Failed { from, through, reason }) => {
+                    self.tell(Input::WriteFailed { from, through, reason });
+                }
+                Note::Offers(offers) => self.tell(Input::Offers(offers)),
                 Note::Sample(sample) => self.tell(Input::LoadSample(sample)),
                 Note::Resolved { name, found } => {
                     let mut context =
@@ -282,6 +345,15 @@ impl Reactor {
                     }
                 }
             }
+        }
+    }
+
+    fn receive_datagrams(&mut self) {
+        let Some(udp) = &mut self.udp else { return };
+        let mut datagrams = Vec::new();
+        self.udp_more = udp.receive(self.now, &mut datagrams);
+        for (from, datagram) in datagrams {
+            self.tell(Input::Datagram { from, datagram });
         }
     }
 
@@ -331,11 +403,13 @@ impl Reactor {
     /// Somebody asks to stop. The first time gently; the second time at once, if this one may hurry.
     fn stop(&mut self, may_force: bool) {
         if self.stopping == Stopping::No {
-            let end = self.now + STOP_DEADLINE;
+            let end = self.now + self.stop_within;
             self.stopping = Stopping::Told(end);
             self.timers.arm(end, Who::Stop);
-            // From here on connections are refused by the operating system, and peers see it.
-            self.acceptor = None;
+            if !self.serves_to_the_end {
+                // From here on connections are refused by the operating system, and peers see it.
+                self.acceptor = None;
+            }
             self.tell(Input::Command(Command::Stop));
         } else if may_force {
             self.stopping = Stopping::Forced;
@@ -345,14 +419,12 @@ impl Reactor {
     /// The node has stopped: every connection ends once its output is written.
     pub(super) fn node_stopped(&mut self) {
         let end = match self.stopping {
-            Stopping::Told(end) => end,
+            // A worker may have its whole grace left.
+            Stopping::Told(end) => end.min(self.now + STOP_DEADLINE),
             Stopping::Flushing(_) | Stopping::Forced => return,
-            Stopping::No => {
-                let end = self.now + STOP_DEADLINE;
-                self.timers.arm(end, Who::Stop);
-                end
-            }
+            Stopping::No => self.now + STOP_DEADLINE,
         };
+        self.timers.arm(end, Who::Stop);
         self.acceptor = None;
         self.stopping = Stopping::Flushing(end);
         let slots: Vec<usize> = self.connections.iter().map(|(slot, _)| slot).collect();
@@ -381,7 +453,7 @@ impl Reactor {
                 }
             }
             Stopping::Told(_) | Stopping::Flushing(_) => {
-                log::warn!(target: super::LOG, "stopped after {STOP_DEADLINE:?} with output unwritten");
+                log::warn!(target: super::LOG, "stopped with output unwritten, which was not taken in time");
             }
         }
         // Unread input would turn the end of the connection into a reset, which may overtake the answers.

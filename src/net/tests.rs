@@ -44,7 +44,16 @@ fn settings(id: &str, peers: &[SocketAddr], timeout: Duration) -> Settings {
         ..Config::default()
     };
     let identity = Identity { server_id: ServerId::new(id).unwrap(), name: id.to_owned() };
-    Settings { config, identity, seed: 7, dialects: DialectMemory::default(), writer: None }
+    Settings {
+        config,
+        identity,
+        seed: 7,
+        dialects: DialectMemory::default(),
+        writer: None,
+        jobs: None,
+        services: None,
+        discovery: None,
+    }
 }
 
 fn node(id: &str, peers: &[SocketAddr]) -> (Running, Receiver<Shown>) {
