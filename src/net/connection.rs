@@ -6,7 +6,9 @@ use crate::core::LinkId;
 use crate::time::Time;
 use crate::wire::{Address, Dialect, Edge};
 
-use super::limits::{IDLE_DEADLINE, LINGER, UNANSWERED, UNANSWERED_AGAIN, WRITE_DEADLINE};
+use super::limits::{
+    ASKED_LIMIT, HIGH_WATER, IDLE_DEADLINE, LINGER, OUTPUT_LIMIT, UNANSWERED, UNANSWERED_AGAIN, WRITE_DEADLINE,
+};
 use super::outbox::Outbox;
 
 /// One connection. Idle ones are counted in ten thousands, so what most of them do not need is boxed.
@@ -46,6 +48,8 @@ pub(super) struct Connection {
     pub(super) paused: bool,
     /// Not read because too many requests are unanswered.
     pub(super) full: bool,
+    /// Output that waits has what a job printed in it.
+    pub(super) prints: bool,
     /// An `EVENTS` stream runs on it.
     pub(super) streams: bool,
     /// Will be looked after at the end of the turn.
@@ -98,6 +102,7 @@ impl Connection {
             waits: false,
             paused: false,
             full: false,
+            prints: false,
             streams: false,
             dirty: false,
             again: false,
@@ -140,6 +145,19 @@ impl Connection {
     pub(super) fn idle_deadline(&self) -> Time {
         let listens = self.streams || self.unanswered > 0;
         if listens || self.link.is_outbound() { Time::FAR } else { self.active + IDLE_DEADLINE }
+    }
+
+    /// Output above which it is cut. Who asked for something may take it at leisure; a stream goes on by itself, and its
+    /// reader must keep up. What this node itself streams on a link of its own is held back instead.
+    pub(super) fn output_limit(&self) -> usize {
+        let stream = (self.streams || self.prints) && self.outbound.is_none();
+        if stream { OUTPUT_LIMIT } else { ASKED_LIMIT }
+    }
+
+    /// Output above which it is not read: who does not take answers asks no more. On a link of this node's own it is
+    /// read on, since the other side may be waiting for just that before it takes more.
+    pub(super) fn read_limit(&self) -> usize {
+        if self.outbound.is_none() { HIGH_WATER } else { usize::MAX }
     }
 
     /// Whether it is not read for now, since answers do not keep up with its requests.

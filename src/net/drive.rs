@@ -14,6 +14,8 @@ impl Reactor {
     /// Gives the node one input and carries out everything that it wants.
     pub(super) fn tell(&mut self, input: Input) {
         self.tell_heartbeats();
+        #[cfg(test)]
+        self.heard.push(input.clone());
         self.node.handle(input, self.now);
         self.carry_out();
     }
@@ -34,36 +36,41 @@ impl Reactor {
         while let Some(output) = self.node.poll_output() {
             count += 1;
             debug_assert!(count < OUTPUTS_PER_INPUT, "the core talks to itself: {output:?}");
-            match output {
-                Output::Send { link, message } => self.send(link, &message),
-                Output::Open { link, address, within } => self.open(link, address, within),
-                Output::Close { link } => self.close_for_core(link),
-                Output::Event(event) => self.happened.push(event),
-                Output::Log { level, text } => {
-                    let level = match level {
-                        LogLevel::Warn => log::Level::Warn,
-                        LogLevel::Info => log::Level::Info,
-                        LogLevel::Debug => log::Level::Debug,
-                    };
-                    log::log!(target: super::LOG, level, "{text}");
-                }
-                Output::Waits { link, unanswered } => self.waits(link, unanswered),
-                Output::Write { ticket, write } => self.write(ticket, write),
-                Output::Start(run) => self.start(*run),
-                Output::StopRun { run } => {
-                    if let Some(services) = &self.services {
-                        services.stop(run);
-                    }
-                }
-                Output::Datagram { to, datagram } => {
-                    if let Some(udp) = &mut self.udp {
-                        udp.send(to, &datagram);
-                    }
-                }
-                Output::Stopped => self.node_stopped(),
-            }
+            self.perform(output);
         }
         self.node_changed();
+    }
+
+    /// Carries out one output.
+    pub(super) fn perform(&mut self, output: Output) {
+        match output {
+            Output::Send { link, message } => self.send(link, &message),
+            Output::Open { link, address, within } => self.open(link, address, within),
+            Output::Close { link } => self.close_for_core(link),
+            Output::Event(event) => self.happened.push(event),
+            Output::Log { level, text } => {
+                let level = match level {
+                    LogLevel::Warn => log::Level::Warn,
+                    LogLevel::Info => log::Level::Info,
+                    LogLevel::Debug => log::Level::Debug,
+                };
+                log::log!(target: super::LOG, level, "{text}");
+            }
+            Output::Waits { link, unanswered } => self.waits(link, unanswered),
+            Output::Write { ticket, write } => self.write(ticket, write),
+            Output::Start(run) => self.start(*run),
+            Output::StopRun { run } => {
+                if let Some(services) = &self.services {
+                    services.stop(run);
+                }
+            }
+            Output::Datagram { to, datagram } => {
+                if let Some(udp) = &mut self.udp {
+                    udp.send(to, &datagram);
+                }
+            }
+            Output::Stopped => self.node_stopped(),
+        }
     }
 
     /// What happened while outputs were carried out. What comes of it in turn waits for the next turn.
@@ -81,6 +88,10 @@ impl Reactor {
         }
         match &message.body {
             Body::EventsAnswer { .. } => connection.streams = true,
+            Body::JobOutput(_) if !connection.prints => {
+                connection.prints = true;
+                self.printing.push(slot);
+            }
             Body::Heartbeat(_) => {
                 if let Some(outbound) = &mut connection.outbound {
                     outbound.asked = true;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::wire::{MAX_LINE_BYTES, MAX_SLOTS};
+
 /// Bytes read from a socket at once, in one buffer that all connections share. As long as the longest line, so that
 /// most lines are seen whole; the fixed-answer yardstick gains nothing from more.
 pub(super) const READ_BUFFER: usize = 64 * 1024;
@@ -41,9 +43,12 @@ pub(super) const HIGH_WATER: usize = 256 * 1024;
 /// Output at which a connection is read again. Half of [`HIGH_WATER`], so that it does not flap.
 pub(super) const LOW_WATER: usize = HIGH_WATER / 2;
 
-/// Output above which a connection is cut. Answers cannot reach it, since questions stop at [`HIGH_WATER`]: only a
-/// stream whose reader is too slow does.
+/// Output above which a connection is cut on which a stream runs: events, or what jobs print. Its reader is too slow.
 pub(super) const OUTPUT_LIMIT: usize = 1024 * 1024;
+
+/// Output above which any connection is cut. What was asked for does not reach it: the most is a worker with as many
+/// slots as are allowed that takes its orders, each of the longest line; answers are bounded by [`UNANSWERED`].
+pub(super) const ASKED_LIMIT: usize = (MAX_SLOTS as usize + UNANSWERED as usize) * MAX_LINE_BYTES;
 
 /// An output buffer larger than this is given back to the allocator once it is empty.
 pub(super) const KEPT_BUFFER: usize = 64 * 1024;
@@ -71,6 +76,12 @@ pub(super) const LINGERING_REFUSALS: usize = 16;
 /// Descriptors that accepted connections never get: standard streams, poll, files and refusals. Links to
 /// configured peers are reserved on top.
 pub(super) const RESERVED_DESCRIPTORS: usize = 64;
+
+/// Descriptors that are kept for services beside those of runs: programs that stay, their pipes, the directory.
+pub(super) const DESCRIPTORS_FOR_SERVICES: usize = 256;
+
+/// Descriptors of one run of a program: three pipes, and one to wait for its end.
+pub(super) const DESCRIPTORS_PER_RUN: usize = 4;
 
 /// Accepted connections whatever the limit of descriptors. Slots are numbered in 20 bits, and outbound links need
 /// some of them.
@@ -104,14 +115,13 @@ pub(super) const NOTES: usize = 64 * 1024;
 /// keep sockets waiting. As many as a turn reads of short questions.
 pub(super) const NOTES_PER_TURN: usize = 4096;
 
-/// Pieces of what runs print that may wait for the loop, before their printers wait. Their connection is written to
-/// between two turns, and this many of 10 KiB, all of characters that JSON escapes with six, stay below
-/// [`OUTPUT_LIMIT`]: a reader that keeps up is not cut.
+/// Pieces of what runs print that may be on their way through the loop, before their printers wait. Of 10 KiB each, all
+/// of characters that JSON escapes with six, they stay below [`OUTPUT_LIMIT`].
 pub(super) const PRINTED_PIECES: usize = 16;
 
 /// Unanswered requests of one connection above which it is not read: who wants more at once opens more connections.
-/// Sixteen times what a pipelining client of the benchmarks has in flight, and 64 MiB of the longest lines.
-pub(super) const UNANSWERED: u32 = 1024;
+/// Four times what a pipelining client of the benchmarks has in flight; 16 MiB of answers, if all are of the longest.
+pub(super) const UNANSWERED: u32 = 256;
 
 /// Unanswered requests at which it is read again. Half of [`UNANSWERED`], so that it does not flap.
 pub(super) const UNANSWERED_AGAIN: u32 = UNANSWERED / 2;

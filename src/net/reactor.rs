@@ -17,8 +17,9 @@ use super::dialer::{Context, Dialer};
 use super::durable::{Jobs, StoreNote};
 use super::execution::Services;
 use super::limits::{
-    CATCH_UP_ROUNDS, CONNECTIONS, EVENTS_PER_TURN, FIRST_REGISTRY, NOTES_PER_TURN, READ_BUFFER, READS_PER_TURN,
-    RESERVED_DESCRIPTORS, SERVICES_DEADLINE, STOP_AFTER_GRACE, STOP_DEADLINE,
+    CATCH_UP_ROUNDS, CONNECTIONS, DESCRIPTORS_FOR_SERVICES, DESCRIPTORS_PER_RUN, EVENTS_PER_TURN, FIRST_REGISTRY,
+    HIGH_WATER, NOTES_PER_TURN, READ_BUFFER, READS_PER_TURN, RESERVED_DESCRIPTORS, SERVICES_DEADLINE, STOP_AFTER_GRACE,
+    STOP_DEADLINE,
 };
 use super::listener::{Acceptor, Listener};
 use super::mailbox::{Mailbox, Note, Stopper};
@@ -56,6 +57,10 @@ pub(super) struct Reactor {
 
     pub(super) connections: Connections,
     pub(super) pool: Pool,
+    /// Slots of connections whose output may have what jobs printed in it.
+    pub(super) printing: Vec<usize>,
+    /// Pieces of what runs print that were taken, and whose printers may not go on yet.
+    printed: usize,
     /// Slots to be looked after at the end of the turn.
     pub(super) dirty: Vec<usize>,
     /// Slots to be read on in the next turn.
@@ -81,6 +86,9 @@ pub(super) struct Reactor {
     pub(super) udp: Option<Udp>,
     /// Datagrams may wait to be received.
     udp_more: bool,
+    /// What the node was told.
+    #[cfg(test)]
+    pub(super) heard: Vec<Input>,
     _sampler: Sampler,
     signals: Option<os::Signals>,
 
@@ -116,7 +124,11 @@ impl Reactor {
         config.bind = listener.local_addr();
         let interval = config.interval;
         // Two for each peer: a link of our own, and its successor while it is dialled.
-        let reserved = RESERVED_DESCRIPTORS + 2 * config.peers.len();
+        let mut reserved = RESERVED_DESCRIPTORS + 2 * config.peers.len();
+        if services.is_some() {
+            let slots = config.worker.as_ref().map_or(0, |worker| worker.slots as usize);
+            reserved += DESCRIPTORS_FOR_SERVICES + DESCRIPTORS_PER_RUN * slots;
+        }
         let grace = config.worker.as_ref().map(|worker| worker.grace);
         let room = os::raise_descriptor_limit().saturating_sub(reserved).clamp(1, CONNECTIONS);
 
@@ -156,6 +168,8 @@ impl Reactor {
             happened: Vec::new(),
             connections: Connections::default(),
             pool: Pool::default(),
+            printing: Vec::new(),
+            printed: 0,
             dirty: Vec::new(),
             again: Vec::new(),
             prepared,
@@ -172,6 +186,8 @@ impl Reactor {
             services,
             udp,
             udp_more: false,
+            #[cfg(test)]
+            heard: Vec::new(),
             _sampler: sampler,
             signals: None,
             interval,
@@ -197,7 +213,7 @@ impl Reactor {
 
     /// Runs until the node has stopped, and ends what runs on other threads.
     pub(super) fn run(mut self, watcher: &mut dyn Watcher) -> Result<Stop, RunError> {
-        let ended = self.turn(watcher);
+        let ended = self.turns(watcher);
         let Reactor { mailbox, services, jobs, writer, .. } = self;
         // First of all: from here on nobody waits for the loop to take something.
         drop(mailbox);
@@ -210,30 +226,41 @@ impl Reactor {
     }
 
     /// Turn after turn, until the node has stopped.
-    fn turn(&mut self, watcher: &mut dyn Watcher) -> Result<Stop, RunError> {
+    fn turns(&mut self, watcher: &mut dyn Watcher) -> Result<Stop, RunError> {
         self.mailbox.belongs_here();
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut buffer = vec![0; READ_BUFFER];
         loop {
-            let timeout = self.timeout();
-            self.take_events(&mut events, timeout, &mut buffer)?;
-            self.read_on(&mut buffer);
-            self.read_mailbox();
-            if self.something_due() {
-                self.catch_up(&mut events, &mut buffer)?;
-                self.read_mailbox();
-                self.fire_timers();
-                if self.node_deadline() <= self.now {
-                    self.tell(Input::Tick);
-                }
-            }
-            self.settle_all();
-            self.flush_jobs();
-            self.show(watcher);
-            if let Some(stop) = self.ended(&mut buffer) {
+            if let Some(stop) = self.turn(watcher, &mut events, &mut buffer)? {
                 return Ok(stop);
             }
         }
+    }
+
+    /// One turn. Returns how the node has stopped, once it has.
+    pub(super) fn turn(
+        &mut self,
+        watcher: &mut dyn Watcher,
+        events: &mut Events,
+        buffer: &mut [u8],
+    ) -> Result<Option<Stop>, RunError> {
+        let timeout = self.timeout();
+        self.take_events(events, timeout, buffer)?;
+        self.read_on(buffer);
+        self.read_mailbox();
+        if self.something_due() {
+            self.catch_up(events, buffer)?;
+            self.read_mailbox();
+            self.fire_timers();
+            if self.node_deadline() <= self.now {
+                self.tell(Input::Tick);
+            }
+        }
+        self.settle_all();
+        self.flush_jobs();
+        self.let_print();
+        self.show(watcher);
+        Ok(self.ended(buffer))
     }
 
     /// How long this turn may wait. `None` is until an event, of which the alarm is one.
@@ -330,7 +357,10 @@ impl Reactor {
             let Some(note) = self.mailbox.take() else { break };
             match note {
                 Note::Finished(run, outcome) => self.tell(Input::Finished { run, outcome }),
-                Note::Printed { run, stream, data, .. } => self.tell(Input::Printed { run, stream, data }),
+                Note::Printed { run, stream, data, permit } => {
+                    self.printed += usize::from(permit);
+                    self.tell(Input::Printed { run, stream, data });
+                }
                 Note::Stored(StoreNote::Written { through }) => self.tell(Input::Written { through }),
                 Note::Stored(StoreNote::Failed { from, through, reason }) => {
                     self.tell(Input::WriteFailed { from, through, reason });
@@ -345,6 +375,19 @@ impl Reactor {
                     }
                 }
             }
+        }
+    }
+
+    /// Lets runs print on, unless a link on which that goes is congested.
+    fn let_print(&mut self) {
+        let (connections, mut congested) = (&mut self.connections, false);
+        self.printing.retain(|slot| {
+            let Some(connection) = connections.get(*slot).filter(|connection| connection.prints) else { return false };
+            congested |= connection.out.pending() > HIGH_WATER;
+            true
+        });
+        if !congested && self.printed > 0 {
+            self.mailbox.give_back(std::mem::take(&mut self.printed));
         }
     }
 

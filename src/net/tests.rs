@@ -386,6 +386,9 @@ fn a_stream_that_is_taken_too_slowly_is_cut_and_not_buffered_for_ever() {
     let connection = reactor.connections.get(slot).unwrap();
     connection.out.buffer(&mut reactor.pool).extend_from_slice(&vec![b' '; 1024 * 1024]);
     reactor.settle(slot);
+    assert!(reactor.connections.get(slot).is_some(), "what was asked for is not cut");
+    reactor.connections.get(slot).unwrap().streams = true;
+    reactor.settle(slot);
     assert!(reactor.connections.get(slot).is_none());
 }
 

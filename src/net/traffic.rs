@@ -154,7 +154,7 @@ impl Reactor {
                 }
             }
         }
-        if connection.out.pending() > HIGH_WATER {
+        if connection.out.pending() > connection.read_limit() {
             connection.paused = true;
             return true;
         }
