@@ -9,7 +9,8 @@
 //!   traffic     bytes of one connection: read, decode, write     life      connections begin and end
 //!   connection, connections, outbox      what is known of them   dialer, resolver, listener, sampler, mailbox
 //!   durable     what the store of jobs is to the loop            execution what the services are to it
-//!   udp         discovery                                        limits    every bound and its reason
+//!   udp         discovery                                        hearing   what others tell, handed on
+//!   stopping    the end                                          limits    every bound and its reason
 //!   os          what differs between systems
 //! ```
 
@@ -29,6 +30,7 @@ mod dialer;
 mod drive;
 mod durable;
 mod execution;
+mod hearing;
 mod life;
 mod limits;
 mod listener;
@@ -38,6 +40,7 @@ mod outbox;
 mod reactor;
 mod resolver;
 mod sampler;
+mod stopping;
 mod timers;
 mod tokens;
 mod traffic;

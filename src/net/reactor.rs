@@ -1,31 +1,30 @@
 //! The loop: wait, read, fire timers, write.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::{Events, Poll};
 
-use crate::core::{Command, Input, Node};
+use crate::core::{Input, Node};
 use crate::time::Time;
 use crate::wire::{Body, DialectMemory, Edge, ErrorAnswer, ErrorCode, Event, Message, Prepared};
 
 use super::clock::Clock;
-use super::connection::Phase;
 use super::connections::Connections;
 use super::dialer::{Context, Dialer};
-use super::durable::{Jobs, StoreNote};
+use super::durable::Jobs;
 use super::execution::Services;
 use super::limits::{
     CATCH_UP_ROUNDS, CONNECTIONS, DESCRIPTORS_FOR_SERVICES, DESCRIPTORS_PER_RUN, EVENTS_PER_TURN, FIRST_REGISTRY,
-    HIGH_WATER, NOTES_PER_TURN, READ_BUFFER, READS_PER_TURN, RESERVED_DESCRIPTORS, SERVICES_DEADLINE, STOP_AFTER_GRACE,
-    STOP_DEADLINE,
+    READ_BUFFER, RESERVED_DESCRIPTORS, SERVICES_DEADLINE, STOP_AFTER_GRACE, STOP_DEADLINE,
 };
 use super::listener::{Acceptor, Listener};
 use super::mailbox::{Mailbox, Note, Stopper};
 use super::outbox::Pool;
 use super::resolver::Resolver;
 use super::sampler::Sampler;
+use super::stopping::Stopping;
 use super::timers::{Timers, Who};
 use super::tokens::{self, Source};
 use super::udp::Udp;
@@ -60,7 +59,7 @@ pub(super) struct Reactor {
     /// Slots of connections whose output may have what jobs printed in it.
     pub(super) printing: Vec<usize>,
     /// Pieces of what runs print that were taken, and whose printers may not go on yet.
-    printed: usize,
+    pub(super) printed: usize,
     /// Slots to be looked after at the end of the turn.
     pub(super) dirty: Vec<usize>,
     /// Slots to be read on in the next turn.
@@ -85,7 +84,7 @@ pub(super) struct Reactor {
     pub(super) services: Option<Box<dyn Services>>,
     pub(super) udp: Option<Udp>,
     /// Datagrams may wait to be received.
-    udp_more: bool,
+    pub(super) udp_more: bool,
     /// What the node was told.
     #[cfg(test)]
     pub(super) heard: Vec<Input>,
@@ -96,25 +95,12 @@ pub(super) struct Reactor {
     /// When the watcher sees the registry next.
     registry_at: Time,
     registry_due: bool,
-    stopping: Stopping,
+    pub(super) stopping: Stopping,
     /// From the first request to stop until the loop ends at the latest.
-    stop_within: Duration,
+    pub(super) stop_within: Duration,
     /// Peers and clients are still served after the first request to stop, until the node has stopped: a worker's state
     /// is asked for while it goes on with what it runs.
-    serves_to_the_end: bool,
-}
-
-/// How far stopping has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stopping {
-    /// Nobody asked.
-    No,
-    /// The node was told and says its goodbyes. Ends at the latest then.
-    Told(Time),
-    /// The node has stopped, and what waits is written. Ends at the latest then.
-    Flushing(Time),
-    /// Asked twice.
-    Forced,
+    pub(super) serves_to_the_end: bool,
 }
 
 impl Reactor {
@@ -349,57 +335,6 @@ impl Reactor {
         Ok(())
     }
 
-    fn read_mailbox(&mut self) {
-        for _ in 0..self.mailbox.take_stops() {
-            self.stop(true);
-        }
-        for _ in 0..NOTES_PER_TURN {
-            let Some(note) = self.mailbox.take() else { break };
-            match note {
-                Note::Finished(run, outcome) => self.tell(Input::Finished { run, outcome }),
-                Note::Printed { run, stream, data, permit } => {
-                    self.printed += usize::from(permit);
-                    self.tell(Input::Printed { run, stream, data });
-                }
-                Note::Stored(StoreNote::Written { through }) => self.tell(Input::Written { through }),
-                Note::Stored(StoreNote::Failed { from, through, reason }) => {
-                    self.tell(Input::WriteFailed { from, through, reason });
-                }
-                Note::Offers(offers) => self.tell(Input::Offers(offers)),
-                Note::Sample(sample) => self.tell(Input::LoadSample(sample)),
-                Note::Resolved { name, found } => {
-                    let mut context =
-                        Context { registry: self.poll.registry(), timers: &mut self.timers, now: self.now };
-                    for dialled in self.dialer.resolved(&name, &found, &mut context) {
-                        self.dialled(Some(dialled));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Lets runs print on, unless a link on which that goes is congested.
-    fn let_print(&mut self) {
-        let (connections, mut congested) = (&mut self.connections, false);
-        self.printing.retain(|slot| {
-            let Some(connection) = connections.get(*slot).filter(|connection| connection.prints) else { return false };
-            congested |= connection.out.pending() > HIGH_WATER;
-            true
-        });
-        if !congested && self.printed > 0 {
-            self.mailbox.give_back(std::mem::take(&mut self.printed));
-        }
-    }
-
-    fn receive_datagrams(&mut self) {
-        let Some(udp) = &mut self.udp else { return };
-        let mut datagrams = Vec::new();
-        self.udp_more = udp.receive(self.now, &mut datagrams);
-        for (from, datagram) in datagrams {
-            self.tell(Input::Datagram { from, datagram });
-        }
-    }
-
     /// Wakes everyone whose time has come.
     pub(super) fn fire_timers(&mut self) {
         while let Some(who) = self.timers.expire(self.now) {
@@ -441,72 +376,5 @@ impl Reactor {
         if let Some(writer) = &self.writer {
             writer.save_dialects(&self.dialects);
         }
-    }
-
-    /// Somebody asks to stop. The first time gently; the second time at once, if this one may hurry.
-    fn stop(&mut self, may_force: bool) {
-        if self.stopping == Stopping::No {
-            let end = self.now + self.stop_within;
-            self.stopping = Stopping::Told(end);
-            self.timers.arm(end, Who::Stop);
-            if !self.serves_to_the_end {
-                // From here on connections are refused by the operating system, and peers see it.
-                self.acceptor = None;
-            }
-            self.tell(Input::Command(Command::Stop));
-        } else if may_force {
-            self.stopping = Stopping::Forced;
-        }
-    }
-
-    /// The node has stopped: every connection ends once its output is written.
-    pub(super) fn node_stopped(&mut self) {
-        let end = match self.stopping {
-            // A worker may have its whole grace left.
-            Stopping::Told(end) => end.min(self.now + STOP_DEADLINE),
-            Stopping::Flushing(_) | Stopping::Forced => return,
-            Stopping::No => self.now + STOP_DEADLINE,
-        };
-        self.timers.arm(end, Who::Stop);
-        self.acceptor = None;
-        self.stopping = Stopping::Flushing(end);
-        let slots: Vec<usize> = self.connections.iter().map(|(slot, _)| slot).collect();
-        for slot in slots {
-            if let Some(connection) = self.connections.get(slot) {
-                connection.finish(self.now);
-            }
-            self.mark(slot);
-        }
-    }
-
-    /// Whether the node has stopped, so that nothing new begins.
-    pub(super) fn is_flushing(&self) -> bool {
-        matches!(self.stopping, Stopping::Flushing(_))
-    }
-
-    /// Whether the loop has come to its end.
-    fn ended(&mut self, buffer: &mut [u8]) -> Option<Stop> {
-        match self.stopping {
-            Stopping::No => return None,
-            Stopping::Forced => return Some(Stop::Forced),
-            Stopping::Told(end) if self.now < end => return None,
-            Stopping::Flushing(end) if self.now < end => {
-                if self.connections.iter().any(|(_, connection)| connection.phase != Phase::Lingering) {
-                    return None;
-                }
-            }
-            Stopping::Told(_) | Stopping::Flushing(_) => {
-                log::warn!(target: super::LOG, "stopped with output unwritten, which was not taken in time");
-            }
-        }
-        // Unread input would turn the end of the connection into a reset, which may overtake the answers.
-        for (_, connection) in self.connections.iter() {
-            for _ in 0..READS_PER_TURN {
-                if !matches!(connection.stream.read(buffer), Ok(count) if count == buffer.len()) {
-                    break;
-                }
-            }
-        }
-        Some(Stop::Graceful)
     }
 }

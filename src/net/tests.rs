@@ -6,6 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+mod work;
+
 use super::connection::{Connection, Phase};
 use super::limits::{IDLE_DEADLINE, LINGER, STOP_DEADLINE, WRITE_DEADLINE};
 use super::*;
