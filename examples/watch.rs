@@ -34,6 +34,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         seed: 1,
         dialects: DialectMemory::default(),
         writer: None,
+        jobs: None,
+        services: None,
+        discovery: None,
     };
     let (events, seen) = channel();
     let node = net::start(Listener::bind(([127, 0, 0, 1], 0).into())?, settings, PassOn(events))?;

@@ -87,7 +87,16 @@ fn run_node(options: &Options) -> Result<Stop, Failure> {
                 dialects.tell(&peer.address, dialect);
             }
         }
-        let settings = Settings { config, identity, seed: seed(), dialects, writer: state.writer };
+        let settings = Settings {
+            config,
+            identity,
+            seed: seed(),
+            dialects,
+            writer: state.writer,
+            jobs: None,
+            services: None,
+            discovery: None,
+        };
         let outcome = net::run(listener, settings, &mut console);
         // Locked until here: the writer, which `net::run` has dropped, wrote into it.
         drop(state.dir);

@@ -41,6 +41,7 @@ use crate::wire::{
     ServiceName, ServiceOffer, Stream, is_valid_name,
 };
 
+pub(crate) use links::MAX_WAITING;
 pub use load::LoadConfig;
 pub use node::Node;
 pub use record::{JobEnd, JobNumber, JobSpec, JobWrite, StoredJob, StoredState};

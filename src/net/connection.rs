@@ -6,7 +6,9 @@ use crate::core::LinkId;
 use crate::time::Time;
 use crate::wire::{Address, Dialect, Edge};
 
-use super::limits::{IDLE_DEADLINE, LINGER, WRITE_DEADLINE};
+use super::limits::{
+    ASKED_LIMIT, HIGH_WATER, IDLE_DEADLINE, LINGER, OUTPUT_LIMIT, WRITE_DEADLINE,
+};
 use super::outbox::Outbox;
 
 /// One connection. Idle ones are counted in ten thousands, so what most of them do not need is boxed.
@@ -32,6 +34,8 @@ pub(super) struct Connection {
     pub(super) outbound: Option<Box<Outbound>>,
     /// Input thrown away while lingering, in bytes.
     pub(super) discarded: u32,
+    /// The core will answer some of its requests later.
+    pub(super) unanswered: bool,
     /// How far its life has come.
     pub(super) phase: Phase,
     /// The core knows of it.
@@ -42,6 +46,10 @@ pub(super) struct Connection {
     pub(super) waits: bool,
     /// Not read because too much output waits.
     pub(super) paused: bool,
+    /// Not read because too many requests are unanswered.
+    pub(super) full: bool,
+    /// Output that waits has what a job printed in it.
+    pub(super) prints: bool,
     /// An `EVENTS` stream runs on it.
     pub(super) streams: bool,
     /// Will be looked after at the end of the turn.
@@ -87,11 +95,14 @@ impl Connection {
             held: None,
             outbound: None,
             discarded: 0,
+            unanswered: false,
             phase: Phase::Open,
             told: false,
             ended: false,
             waits: false,
             paused: false,
+            full: false,
+            prints: false,
             streams: false,
             dirty: false,
             again: false,
@@ -105,6 +116,7 @@ impl Connection {
             self.moved = now;
             self.held = None;
             self.paused = false;
+            self.full = false;
             self.told = false;
         }
     }
@@ -120,7 +132,7 @@ impl Connection {
 
     /// When its edge wants to be woken. While it is not read its silence is ours, not the other side's.
     pub(super) fn edge_deadline(&self) -> Time {
-        if self.paused || self.held.is_some() { Time::FAR } else { self.edge.deadline().unwrap_or(Time::FAR) }
+        if self.blocked() || self.held.is_some() { Time::FAR } else { self.edge.deadline().unwrap_or(Time::FAR) }
     }
 
     /// When the output that waits must have moved.
@@ -128,9 +140,36 @@ impl Connection {
         if self.out.pending() > 0 { self.moved + WRITE_DEADLINE } else { Time::FAR }
     }
 
-    /// When silence ends it. Links that this node opened are the core's to close, and who listens to a stream has
-    /// nothing to say.
+    /// When silence ends it. Links that this node opened are the core's to close, and who listens to a stream or waits
+    /// for an answer has nothing to say.
     pub(super) fn idle_deadline(&self) -> Time {
-        if self.streams || self.link.is_outbound() { Time::FAR } else { self.active + IDLE_DEADLINE }
+        let listens = self.streams || self.unanswered;
+        if listens || self.link.is_outbound() { Time::FAR } else { self.active + IDLE_DEADLINE }
+    }
+
+    /// Output above which it is cut. Who asked for something may take it at leisure; a stream goes on by itself, and its
+    /// reader must keep up. What this node itself streams on a link of its own is held back instead.
+    pub(super) fn output_limit(&self) -> usize {
+        let stream = (self.streams || self.prints) && self.outbound.is_none();
+        if stream { OUTPUT_LIMIT } else { ASKED_LIMIT }
+    }
+
+    /// Output above which it is not read: who does not take answers asks no more. On a link of this node's own it is
+    /// read on, since the other side may be waiting for just that before it takes more.
+    pub(super) fn read_limit(&self) -> usize {
+        if self.outbound.is_none() { HIGH_WATER } else { usize::MAX }
+    }
+
+    /// Whether it is not read for now, since answers do not keep up with its requests.
+    pub(super) fn blocked(&self) -> bool {
+        self.paused || self.full
+    }
+
+    /// Whether some of its requests are answered later, and whether so many that it is not to be read. Returns whether it may be
+    /// read again now.
+    pub(super) fn set_unanswered(&mut self, waits: bool, full: bool) -> bool {
+        self.unanswered = waits;
+        self.edge.set_waiting(waits);
+        std::mem::replace(&mut self.full, full) && !full
     }
 }

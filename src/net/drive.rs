@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::{Input, LinkId, LogLevel, Output};
+use crate::core::{Input, JobWrite, LinkId, LogLevel, Outcome, Output, Run, Ticket};
 use crate::wire::{Address, Body, Message};
 
 use super::connection::Phase;
@@ -14,6 +14,8 @@ impl Reactor {
     /// Gives the node one input and carries out everything that it wants.
     pub(super) fn tell(&mut self, input: Input) {
         self.tell_heartbeats();
+        #[cfg(test)]
+        self.heard.push(input.clone());
         self.node.handle(input, self.now);
         self.carry_out();
     }
@@ -34,29 +36,41 @@ impl Reactor {
         while let Some(output) = self.node.poll_output() {
             count += 1;
             debug_assert!(count < OUTPUTS_PER_INPUT, "the core talks to itself: {output:?}");
-            match output {
-                Output::Send { link, message } => self.send(link, &message),
-                Output::Open { link, address, within } => self.open(link, address, within),
-                Output::Close { link } => self.close_for_core(link),
-                Output::Event(event) => self.happened.push(event),
-                Output::Log { level, text } => {
-                    let level = match level {
-                        LogLevel::Warn => log::Level::Warn,
-                        LogLevel::Info => log::Level::Info,
-                        LogLevel::Debug => log::Level::Debug,
-                    };
-                    log::log!(target: super::LOG, level, "{text}");
-                }
-                // TEMPORARY, helper NET.
-                Output::Waits { .. }
-                | Output::Write { .. }
-                | Output::Start(_)
-                | Output::StopRun { .. }
-                | Output::Datagram { .. } => {}
-                Output::Stopped => self.node_stopped(),
-            }
+            self.perform(output);
         }
         self.node_changed();
+    }
+
+    /// Carries out one output.
+    pub(super) fn perform(&mut self, output: Output) {
+        match output {
+            Output::Send { link, message } => self.send(link, &message),
+            Output::Open { link, address, within } => self.open(link, address, within),
+            Output::Close { link } => self.close_for_core(link),
+            Output::Event(event) => self.happened.push(event),
+            Output::Log { level, text } => {
+                let level = match level {
+                    LogLevel::Warn => log::Level::Warn,
+                    LogLevel::Info => log::Level::Info,
+                    LogLevel::Debug => log::Level::Debug,
+                };
+                log::log!(target: super::LOG, level, "{text}");
+            }
+            Output::Waits { link, waits, full } => self.waits(link, waits, full),
+            Output::Write { ticket, write } => self.write(ticket, write),
+            Output::Start(run) => self.start(*run),
+            Output::StopRun { run } => {
+                if let Some(services) = &self.services {
+                    services.stop(run);
+                }
+            }
+            Output::Datagram { to, datagram } => {
+                if let Some(udp) = &mut self.udp {
+                    udp.send(to, &datagram);
+                }
+            }
+            Output::Stopped => self.node_stopped(),
+        }
     }
 
     /// What happened while outputs were carried out. What comes of it in turn waits for the next turn.
@@ -74,6 +88,10 @@ impl Reactor {
         }
         match &message.body {
             Body::EventsAnswer { .. } => connection.streams = true,
+            Body::JobOutput(_) if !connection.prints => {
+                connection.prints = true;
+                self.printing.push(slot);
+            }
             Body::Heartbeat(_) => {
                 if let Some(outbound) = &mut connection.outbound {
                     outbound.asked = true;
@@ -84,6 +102,54 @@ impl Reactor {
         connection.active = self.now;
         connection.edge.render(message, connection.out.buffer(&mut self.pool));
         self.mark(slot);
+    }
+
+    fn waits(&mut self, link: LinkId, waits: bool, full: bool) {
+        let Some(slot) = self.connections.find(link) else { return };
+        let Some(connection) = self.connections.get(slot).filter(|connection| connection.phase == Phase::Open) else {
+            return;
+        };
+        // Whoever has ended or was silent meanwhile is looked at again.
+        let done = connection.unanswered && !waits;
+        if connection.set_unanswered(waits, full) {
+            self.mark_again(slot);
+        }
+        if done {
+            self.mark(slot);
+        }
+    }
+
+    fn write(&mut self, ticket: Ticket, write: Box<JobWrite>) {
+        match &mut self.jobs {
+            Some(jobs) => {
+                jobs.push(ticket, write);
+                self.pushed = true;
+            }
+            None => {
+                let reason = "this node was started without a store of jobs".to_owned();
+                self.later.push(Input::WriteFailed { from: ticket, through: ticket, reason });
+            }
+        }
+    }
+
+    fn start(&mut self, run: Run) {
+        match &self.services {
+            Some(services) => services.run(run),
+            None => {
+                let detail = "this node was started without services".to_owned();
+                let outcome = Outcome::Failed { detail, result: None, retry: true };
+                self.later.push(Input::Finished { run: run.run, outcome });
+            }
+        }
+    }
+
+    /// Lets what the core wrote in this turn become durable, together.
+    pub(super) fn flush_jobs(&mut self) {
+        if std::mem::take(&mut self.pushed)
+            && let Some(jobs) = &mut self.jobs
+        {
+            jobs.flush();
+        }
     }
 
     fn open(&mut self, link: LinkId, address: Address, within: Duration) {

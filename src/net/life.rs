@@ -13,7 +13,7 @@ use crate::wire::{Decoded, Edge};
 
 use super::connection::{Outbound, Phase};
 use super::dialer::Dialled;
-use super::limits::{ACCEPT_PAUSE, HIGH_WATER, LINGERING_REFUSALS, LOW_WATER, OUTPUT_LIMIT, SETTLE_ROUNDS};
+use super::limits::{ACCEPT_PAUSE, LINGERING_REFUSALS, LOW_WATER, SETTLE_ROUNDS};
 use super::listener::Accepted;
 use super::reactor::Reactor;
 use super::timers::Who;
@@ -143,17 +143,18 @@ impl Reactor {
         match connection.phase {
             Phase::Open => {
                 let pending = connection.out.pending();
-                if pending > OUTPUT_LIMIT {
-                    return self.close(slot, "took its stream too slowly");
+                if pending > connection.output_limit() {
+                    return self.close(slot, "took its output too slowly");
                 }
-                let listens = connection.streams && connection.outbound.is_none();
+                connection.prints &= !flushed.all;
+                let listens = (connection.streams || connection.unanswered) && connection.outbound.is_none();
                 if connection.ended && !listens && (flushed.all || connection.outbound.is_some()) {
                     return self.close(slot, "closed by the other side");
                 }
                 if connection.paused && pending <= LOW_WATER {
                     connection.paused = false;
                     self.mark_again(slot);
-                } else if pending > HIGH_WATER {
+                } else if pending > connection.read_limit() {
                     connection.paused = true;
                 }
             }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::wire::{MAX_LINE_BYTES, MAX_SLOTS};
+
 /// Bytes read from a socket at once, in one buffer that all connections share. As long as the longest line, so that
 /// most lines are seen whole; the fixed-answer yardstick gains nothing from more.
 pub(super) const READ_BUFFER: usize = 64 * 1024;
@@ -41,9 +43,15 @@ pub(super) const HIGH_WATER: usize = 256 * 1024;
 /// Output at which a connection is read again. Half of [`HIGH_WATER`], so that it does not flap.
 pub(super) const LOW_WATER: usize = HIGH_WATER / 2;
 
-/// Output above which a connection is cut. Answers cannot reach it, since questions stop at [`HIGH_WATER`]: only a
-/// stream whose reader is too slow does.
+/// Output above which a connection is cut on which a stream runs: events, or what jobs print. Its reader is too slow.
 pub(super) const OUTPUT_LIMIT: usize = 1024 * 1024;
+
+/// Output above which any connection is cut. What was asked for does not reach it: the most is a worker with as many
+/// slots as are allowed that takes its orders, each of the longest line; answers are bounded by [`UNANSWERED`].
+/// Requests of one connection that the core leaves unanswered at most before it has the connection not read.
+pub(super) const UNANSWERED: usize = crate::core::MAX_WAITING as usize;
+
+pub(super) const ASKED_LIMIT: usize = (MAX_SLOTS as usize + UNANSWERED) * MAX_LINE_BYTES;
 
 /// An output buffer larger than this is given back to the allocator once it is empty.
 pub(super) const KEPT_BUFFER: usize = 64 * 1024;
@@ -72,6 +80,12 @@ pub(super) const LINGERING_REFUSALS: usize = 16;
 /// configured peers are reserved on top.
 pub(super) const RESERVED_DESCRIPTORS: usize = 64;
 
+/// Descriptors that are kept for services beside those of runs: programs that stay, their pipes, the directory.
+pub(super) const DESCRIPTORS_FOR_SERVICES: usize = 256;
+
+/// Descriptors of one run of a program: three pipes, and one to wait for its end.
+pub(super) const DESCRIPTORS_PER_RUN: usize = 4;
+
 /// Accepted connections whatever the limit of descriptors. Slots are numbered in 20 bits, and outbound links need
 /// some of them.
 pub(super) const CONNECTIONS: usize = 1_000_000;
@@ -96,8 +110,17 @@ pub(super) const ADDRESSES_PER_NAME: usize = 8;
 /// Threads that look up names. A dead name server holds one for up to half a minute; four let other names through.
 pub(super) const RESOLVER_THREADS: usize = 4;
 
-/// Notes from other threads that wait for the loop. One measurement a second and one answer a name are never as many.
-pub(super) const NOTES: usize = 256;
+/// Notes from other threads that may wait before a measurement of the machine is left out. Ends of runs may be as many
+/// for a moment; a loop that is further behind has no use for measurements.
+pub(super) const NOTES: usize = 64 * 1024;
+
+/// Notes from other threads that are told to the core in one turn, so that runs that end as soon as they begin do not
+/// keep sockets waiting. As many as a turn reads of short questions.
+pub(super) const NOTES_PER_TURN: usize = 4096;
+
+/// Pieces of what runs print that may be on their way through the loop, before their printers wait. Of 10 KiB each, all
+/// of characters that JSON escapes with six, they stay below [`OUTPUT_LIMIT`].
+pub(super) const PRINTED_PIECES: usize = 16;
 
 /// Time between two measurements of the machine.
 pub(super) const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -105,6 +128,35 @@ pub(super) const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Time from the first request to stop until the loop ends at the latest. Promised is a second, of which the
 /// process needs some to end.
 pub(super) const STOP_DEADLINE: Duration = Duration::from_millis(800);
+
+/// What a worker that stops has beyond its grace, from the first request until the loop ends at the latest: the core
+/// has its last word at the end of the grace, and that is written as fast as any (see [`STOP_DEADLINE`]).
+pub(super) const STOP_AFTER_GRACE: Duration = Duration::from_secs(1);
+
+/// How long services have to end by themselves once the loop has ended gracefully. What they worked on is over by
+/// then; a program that reads the end of its input needs far less.
+pub(super) const SERVICES_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Longest datagram of discovery, in bytes. Those of the classroom are below 200, and an Ethernet frame carries 1,472.
+pub(super) const DATAGRAM_BYTES: usize = 2 * 1024;
+
+/// Datagrams read in one turn. A flood of them does not starve connections; what the socket's buffer cannot hold
+/// meanwhile is lost, as datagrams may be.
+pub(super) const DATAGRAMS_PER_TURN: usize = 64;
+
+/// Requests for discovery that one sender is answered in a second. A machine that starts twelve workers at once, each
+/// heard on five ways; a forged sender gets some 10 KB a second through this node, and no more.
+pub(super) const DISCOVERIES_PER_SECOND: u32 = 64;
+
+/// Senders that are answered in a second. Several classrooms at once; whoever forges thousands gets no memory for them.
+pub(super) const DISCOVERY_SOURCES: usize = 1024;
+
+/// Warnings in a second about bad replies of one sender. One says what is wrong.
+pub(super) const REJECTS_LOGGED_PER_SECOND: u32 = 1;
+
+/// Addresses of this machine out of each of which masters are asked for. A laptop with containers has fewer; each costs
+/// one datagram a round.
+pub(super) const DISCOVERY_INTERFACES: usize = 16;
 
 /// The first registry is shown after one interval, at most after this.
 pub(super) const FIRST_REGISTRY: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 //! The shell: event loop, connections, clock and threads around the core.
 //!
-//! One thread does everything but measuring the machine, looking up names and writing files. It reads sockets, hands
+//! One thread does everything but measuring the machine, looking up names, writing files and running services. It reads sockets, hands
 //! what the edges decode to the core, carries out what the core wants, and writes. Nothing in it blocks.
 //!
 //! ```text
@@ -8,7 +8,10 @@
 //!   reactor     the loop: wait, read, fire timers, write         drive     core's outputs carried out
 //!   traffic     bytes of one connection: read, decode, write     life      connections begin and end
 //!   connection, connections, outbox      what is known of them   dialer, resolver, listener, sampler, mailbox
-//!   limits      every bound and its reason                       os        what differs between systems
+//!   durable     what the store of jobs is to the loop            execution what the services are to it
+//!   udp         discovery                                        hearing   what others tell, handed on
+//!   stopping    the end                                          limits    every bound and its reason
+//!   os          what differs between systems
 //! ```
 
 use std::io;
@@ -24,6 +27,9 @@ mod connection;
 mod connections;
 mod dialer;
 mod drive;
+mod durable;
+mod execution;
+mod hearing;
 mod life;
 mod limits;
 mod listener;
@@ -33,14 +39,19 @@ mod outbox;
 mod reactor;
 mod resolver;
 mod sampler;
+mod stopping;
 mod timers;
 mod tokens;
 mod traffic;
+mod udp;
 
 #[cfg(test)]
 mod tests;
 
+pub use durable::{Jobs, JobsAtRest, StoreNote, TellStored};
+pub use execution::{Report, Services, ServicesAtRest};
 pub use listener::Listener;
+pub use udp::{DISCOVERY_PORT, Discovery};
 
 use reactor::Reactor;
 
@@ -59,6 +70,12 @@ pub struct Settings {
     pub dialects: DialectMemory,
     /// Where news of dialects are stored; `None` with `--ephemeral`.
     pub writer: Option<Writer>,
+    /// Where jobs are stored. `None` where the core is told to keep them in memory.
+    pub jobs: Option<Box<dyn JobsAtRest>>,
+    /// Who runs services here. `None`: none are run.
+    pub services: Option<Box<dyn ServicesAtRest>>,
+    /// A master that answers discovery, or a worker that asks. `None`: neither.
+    pub discovery: Option<Discovery>,
 }
 
 /// Who is shown what the node does. Called on the event loop: must never block.
@@ -95,7 +112,7 @@ pub enum RunError {
 /// How a node that was told to stop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Peers were told goodbye and open answers were written, as far as 800 ms allowed.
+    /// Peers were told goodbye and open answers were written, as far as 800 ms allowed. A worker had its grace before.
     Graceful,
     /// It was told twice, and dropped everything.
     Forced,

@@ -1,29 +1,33 @@
 //! The loop: wait, read, fire timers, write.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::{Events, Poll};
 
-use crate::core::{Command, Input, Node};
+use crate::core::{Input, Node};
 use crate::time::Time;
 use crate::wire::{Body, DialectMemory, Edge, ErrorAnswer, ErrorCode, Event, Message, Prepared};
 
 use super::clock::Clock;
-use super::connection::Phase;
 use super::connections::Connections;
 use super::dialer::{Context, Dialer};
+use super::durable::Jobs;
+use super::execution::Services;
 use super::limits::{
-    CATCH_UP_ROUNDS, CONNECTIONS, EVENTS_PER_TURN, FIRST_REGISTRY, READ_BUFFER, READS_PER_TURN, RESERVED_DESCRIPTORS,
-    STOP_DEADLINE,
+    CATCH_UP_ROUNDS, CONNECTIONS, DESCRIPTORS_FOR_SERVICES, DESCRIPTORS_PER_RUN, EVENTS_PER_TURN, FIRST_REGISTRY,
+    READ_BUFFER, RESERVED_DESCRIPTORS, SERVICES_DEADLINE, STOP_AFTER_GRACE, STOP_DEADLINE,
 };
 use super::listener::{Acceptor, Listener};
 use super::mailbox::{Mailbox, Note, Stopper};
 use super::outbox::Pool;
 use super::resolver::Resolver;
 use super::sampler::Sampler;
+use super::stopping::Stopping;
 use super::timers::{Timers, Who};
 use super::tokens::{self, Source};
+use super::udp::Udp;
 use super::{RunError, Settings, Stop, Watcher, os};
 
 /// A node and everything around it.
@@ -52,6 +56,10 @@ pub(super) struct Reactor {
 
     pub(super) connections: Connections,
     pub(super) pool: Pool,
+    /// Slots of connections whose output may have what jobs printed in it.
+    pub(super) printing: Vec<usize>,
+    /// Pieces of what runs print that were taken, and whose printers may not go on yet.
+    pub(super) printed: usize,
     /// Slots to be looked after at the end of the turn.
     pub(super) dirty: Vec<usize>,
     /// Slots to be read on in the next turn.
@@ -70,6 +78,16 @@ pub(super) struct Reactor {
     pub(super) dialer: Dialer,
     pub(super) dialects: DialectMemory,
     writer: Option<crate::store::Writer>,
+    pub(super) jobs: Option<Box<dyn Jobs>>,
+    /// Writes were pushed in this turn.
+    pub(super) pushed: bool,
+    pub(super) services: Option<Box<dyn Services>>,
+    pub(super) udp: Option<Udp>,
+    /// Datagrams may wait to be received.
+    pub(super) udp_more: bool,
+    /// What the node was told.
+    #[cfg(test)]
+    pub(super) heard: Vec<Input>,
     _sampler: Sampler,
     signals: Option<os::Signals>,
 
@@ -77,30 +95,27 @@ pub(super) struct Reactor {
     /// When the watcher sees the registry next.
     registry_at: Time,
     registry_due: bool,
-    stopping: Stopping,
-}
-
-/// How far stopping has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stopping {
-    /// Nobody asked.
-    No,
-    /// The node was told and says its goodbyes. Ends at the latest then.
-    Told(Time),
-    /// The node has stopped, and what waits is written. Ends at the latest then.
-    Flushing(Time),
-    /// Asked twice.
-    Forced,
+    pub(super) stopping: Stopping,
+    /// From the first request to stop until the loop ends at the latest.
+    pub(super) stop_within: Duration,
+    /// Peers and clients are still served after the first request to stop, until the node has stopped: a worker's state
+    /// is asked for while it goes on with what it runs.
+    pub(super) serves_to_the_end: bool,
 }
 
 impl Reactor {
     /// A node that is about to run. It listens already, answers once it runs.
     pub(super) fn new(listener: Listener, settings: Settings) -> Result<Reactor, RunError> {
-        let Settings { mut config, identity, seed, dialects, writer } = settings;
+        let Settings { mut config, identity, seed, dialects, writer, jobs, services, discovery } = settings;
         config.bind = listener.local_addr();
         let interval = config.interval;
         // Two for each peer: a link of our own, and its successor while it is dialled.
-        let reserved = RESERVED_DESCRIPTORS + 2 * config.peers.len();
+        let mut reserved = RESERVED_DESCRIPTORS + 2 * config.peers.len();
+        if services.is_some() {
+            let slots = config.worker.as_ref().map_or(0, |worker| worker.slots as usize);
+            reserved += DESCRIPTORS_FOR_SERVICES + DESCRIPTORS_PER_RUN * slots;
+        }
+        let grace = config.worker.as_ref().map(|worker| worker.grace);
         let room = os::raise_descriptor_limit().saturating_sub(reserved).clamp(1, CONNECTIONS);
 
         let mut clock = Clock::default();
@@ -117,7 +132,11 @@ impl Reactor {
         let mailbox = Mailbox::new(poll.registry(), tokens::WAKER)?;
         let sampler = Sampler::start(mailbox.post.clone())?;
         let dialer = Dialer::new(Resolver::new(mailbox.post.clone()));
+        let udp = discovery.map(|discovery| Udp::new(discovery, listener.local_addr(), poll.registry())).transpose()?;
         let acceptor = Acceptor::new(listener, poll.registry())?;
+        let post = mailbox.post.clone();
+        let jobs = jobs.map(|jobs| jobs.start(Box::new(move |note| post.send(Note::Stored(note))))).transpose()?;
+        let services = services.map(|services| services.start(Arc::new(mailbox.post.clone()))).transpose()?;
         let mut timers = Timers::default();
         let registry_at = now + interval.min(FIRST_REGISTRY);
         timers.arm(registry_at, Who::Registry);
@@ -135,6 +154,8 @@ impl Reactor {
             happened: Vec::new(),
             connections: Connections::default(),
             pool: Pool::default(),
+            printing: Vec::new(),
+            printed: 0,
             dirty: Vec::new(),
             again: Vec::new(),
             prepared,
@@ -146,12 +167,21 @@ impl Reactor {
             dialer,
             dialects,
             writer,
+            jobs,
+            pushed: false,
+            services,
+            udp,
+            udp_more: false,
+            #[cfg(test)]
+            heard: Vec::new(),
             _sampler: sampler,
             signals: None,
             interval,
             registry_at,
             registry_due: false,
             stopping: Stopping::No,
+            stop_within: grace.map_or(STOP_DEADLINE, |grace| grace + STOP_AFTER_GRACE),
+            serves_to_the_end: grace.is_some(),
         })
     }
 
@@ -167,32 +197,64 @@ impl Reactor {
         self.mailbox.post.stopper()
     }
 
-    /// Runs until the node has stopped.
+    /// Runs until the node has stopped, and ends what runs on other threads.
     pub(super) fn run(mut self, watcher: &mut dyn Watcher) -> Result<Stop, RunError> {
+        let ended = self.turns(watcher);
+        let Reactor { mailbox, services, jobs, writer, .. } = self;
+        // First of all: from here on nobody waits for the loop to take something.
+        drop(mailbox);
+        if let Some(services) = services {
+            let grace = if matches!(ended, Ok(Stop::Graceful)) { SERVICES_DEADLINE } else { Duration::ZERO };
+            services.finish(grace);
+        }
+        drop((jobs, writer));
+        ended
+    }
+
+    /// Turn after turn, until the node has stopped.
+    fn turns(&mut self, watcher: &mut dyn Watcher) -> Result<Stop, RunError> {
+        self.mailbox.belongs_here();
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut buffer = vec![0; READ_BUFFER];
         loop {
-            let timeout = self.timeout();
-            self.take_events(&mut events, timeout, &mut buffer)?;
-            self.read_on(&mut buffer);
-            if self.something_due() {
-                self.catch_up(&mut events, &mut buffer)?;
-                self.fire_timers();
-                if self.node_deadline() <= self.now {
-                    self.tell(Input::Tick);
-                }
-            }
-            self.settle_all();
-            self.show(watcher);
-            if let Some(stop) = self.ended(&mut buffer) {
+            if let Some(stop) = self.turn(watcher, &mut events, &mut buffer)? {
                 return Ok(stop);
             }
         }
     }
 
+    /// One turn. Returns how the node has stopped, once it has.
+    pub(super) fn turn(
+        &mut self,
+        watcher: &mut dyn Watcher,
+        events: &mut Events,
+        buffer: &mut [u8],
+    ) -> Result<Option<Stop>, RunError> {
+        let timeout = self.timeout();
+        self.take_events(events, timeout, buffer)?;
+        self.read_on(buffer);
+        self.read_mailbox();
+        if self.something_due() {
+            self.catch_up(events, buffer)?;
+            self.read_mailbox();
+            self.fire_timers();
+            if self.node_deadline() <= self.now {
+                self.tell(Input::Tick);
+            }
+        }
+        self.settle_all();
+        self.flush_jobs();
+        self.let_print();
+        self.show(watcher);
+        Ok(self.ended(buffer))
+    }
+
     /// How long this turn may wait. `None` is until an event, of which the alarm is one.
     fn timeout(&mut self) -> Option<Duration> {
-        if !self.again.is_empty() || !self.dirty.is_empty() || !self.later.is_empty() || self.accept_more {
+        if !self.again.is_empty() || !self.dirty.is_empty() || !self.later.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        if self.accept_more || self.udp_more || !self.mailbox.may_sleep() {
             return Some(Duration::ZERO);
         }
         let next = self.node_deadline().min(self.timers.next().unwrap_or(Time::FAR));
@@ -228,6 +290,7 @@ impl Reactor {
             Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
             Err(error) => return Err(error.into()),
         }
+        self.mailbox.wakes_up();
         self.now = self.clock.now();
         let mut count = 0;
         for event in &*events {
@@ -242,7 +305,9 @@ impl Reactor {
                 }
                 Source::Listener => self.accept_more = true,
                 Source::Alarm => self.alarm.rang(),
-                Source::Waker => self.read_mailbox(),
+                Source::Discovery => self.udp_more = true,
+                // What the mailbox holds is read in every turn.
+                Source::Waker => {}
                 Source::Signals => {
                     if let Some(may_force) = self.signals.as_mut().and_then(os::Signals::pending) {
                         self.stop(may_force);
@@ -252,6 +317,9 @@ impl Reactor {
         }
         if self.accept_more {
             self.accept();
+        }
+        if self.udp_more {
+            self.receive_datagrams();
         }
         Ok(count)
     }
@@ -265,24 +333,6 @@ impl Reactor {
             }
         }
         Ok(())
-    }
-
-    fn read_mailbox(&mut self) {
-        for _ in 0..self.mailbox.take_stops() {
-            self.stop(true);
-        }
-        while let Some(note) = self.mailbox.take() {
-            match note {
-                Note::Sample(sample) => self.tell(Input::LoadSample(sample)),
-                Note::Resolved { name, found } => {
-                    let mut context =
-                        Context { registry: self.poll.registry(), timers: &mut self.timers, now: self.now };
-                    for dialled in self.dialer.resolved(&name, &found, &mut context) {
-                        self.dialled(Some(dialled));
-                    }
-                }
-            }
-        }
     }
 
     /// Wakes everyone whose time has come.
@@ -326,72 +376,5 @@ impl Reactor {
         if let Some(writer) = &self.writer {
             writer.save_dialects(&self.dialects);
         }
-    }
-
-    /// Somebody asks to stop. The first time gently; the second time at once, if this one may hurry.
-    fn stop(&mut self, may_force: bool) {
-        if self.stopping == Stopping::No {
-            let end = self.now + STOP_DEADLINE;
-            self.stopping = Stopping::Told(end);
-            self.timers.arm(end, Who::Stop);
-            // From here on connections are refused by the operating system, and peers see it.
-            self.acceptor = None;
-            self.tell(Input::Command(Command::Stop));
-        } else if may_force {
-            self.stopping = Stopping::Forced;
-        }
-    }
-
-    /// The node has stopped: every connection ends once its output is written.
-    pub(super) fn node_stopped(&mut self) {
-        let end = match self.stopping {
-            Stopping::Told(end) => end,
-            Stopping::Flushing(_) | Stopping::Forced => return,
-            Stopping::No => {
-                let end = self.now + STOP_DEADLINE;
-                self.timers.arm(end, Who::Stop);
-                end
-            }
-        };
-        self.acceptor = None;
-        self.stopping = Stopping::Flushing(end);
-        let slots: Vec<usize> = self.connections.iter().map(|(slot, _)| slot).collect();
-        for slot in slots {
-            if let Some(connection) = self.connections.get(slot) {
-                connection.finish(self.now);
-            }
-            self.mark(slot);
-        }
-    }
-
-    /// Whether the node has stopped, so that nothing new begins.
-    pub(super) fn is_flushing(&self) -> bool {
-        matches!(self.stopping, Stopping::Flushing(_))
-    }
-
-    /// Whether the loop has come to its end.
-    fn ended(&mut self, buffer: &mut [u8]) -> Option<Stop> {
-        match self.stopping {
-            Stopping::No => return None,
-            Stopping::Forced => return Some(Stop::Forced),
-            Stopping::Told(end) if self.now < end => return None,
-            Stopping::Flushing(end) if self.now < end => {
-                if self.connections.iter().any(|(_, connection)| connection.phase != Phase::Lingering) {
-                    return None;
-                }
-            }
-            Stopping::Told(_) | Stopping::Flushing(_) => {
-                log::warn!(target: super::LOG, "stopped after {STOP_DEADLINE:?} with output unwritten");
-            }
-        }
-        // Unread input would turn the end of the connection into a reset, which may overtake the answers.
-        for (_, connection) in self.connections.iter() {
-            for _ in 0..READS_PER_TURN {
-                if !matches!(connection.stream.read(buffer), Ok(count) if count == buffer.len()) {
-                    break;
-                }
-            }
-        }
-        Some(Stop::Graceful)
     }
 }

@@ -6,6 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+mod work;
+
 use super::connection::{Connection, Phase};
 use super::limits::{IDLE_DEADLINE, LINGER, STOP_DEADLINE, WRITE_DEADLINE};
 use super::*;
@@ -44,7 +46,16 @@ fn settings(id: &str, peers: &[SocketAddr], timeout: Duration) -> Settings {
         ..Config::default()
     };
     let identity = Identity { server_id: ServerId::new(id).unwrap(), name: id.to_owned() };
-    Settings { config, identity, seed: 7, dialects: DialectMemory::default(), writer: None }
+    Settings {
+        config,
+        identity,
+        seed: 7,
+        dialects: DialectMemory::default(),
+        writer: None,
+        jobs: None,
+        services: None,
+        discovery: None,
+    }
 }
 
 fn node(id: &str, peers: &[SocketAddr]) -> (Running, Receiver<Shown>) {
@@ -376,6 +387,9 @@ fn a_stream_that_is_taken_too_slowly_is_cut_and_not_buffered_for_ever() {
     reactor.stuff(slot);
     let connection = reactor.connections.get(slot).unwrap();
     connection.out.buffer(&mut reactor.pool).extend_from_slice(&vec![b' '; 1024 * 1024]);
+    reactor.settle(slot);
+    assert!(reactor.connections.get(slot).is_some(), "what was asked for is not cut");
+    reactor.connections.get(slot).unwrap().streams = true;
     reactor.settle(slot);
     assert!(reactor.connections.get(slot).is_none());
 }

@@ -10,8 +10,11 @@ pub(super) const LISTENER: Token = Token(1);
 pub(super) const SIGNALS: Token = Token(2);
 /// The time that the loop waits for.
 pub(super) const ALARM: Token = Token(3);
+/// The socket of discovery.
+pub(super) const DISCOVERY: Token = Token(4);
 
-const FIRST: usize = 4;
+/// Even, so that connections have even tokens and attempts odd ones.
+const FIRST: usize = 6;
 
 /// What a token stands for. Slots are used again, so an event that was on its way may meet the next one in its
 /// slot: every event is only a hint to look.
@@ -25,6 +28,8 @@ pub(super) enum Source {
     Signals,
     /// [`ALARM`].
     Alarm,
+    /// [`DISCOVERY`].
+    Discovery,
     /// The connection in this slot.
     Connection(usize),
     /// The attempt in this slot of the dialer.
@@ -48,6 +53,7 @@ pub(super) const fn source(token: Token) -> Source {
         1 => Source::Listener,
         2 => Source::Signals,
         3 => Source::Alarm,
+        4 => Source::Discovery,
         number if number % 2 == 0 => Source::Connection((number - FIRST) / 2),
         number => Source::Dial((number - FIRST) / 2),
     }
@@ -63,6 +69,7 @@ mod tests {
         assert_eq!(source(LISTENER), Source::Listener);
         assert_eq!(source(SIGNALS), Source::Signals);
         assert_eq!(source(ALARM), Source::Alarm);
+        assert_eq!(source(DISCOVERY), Source::Discovery);
         for slot in [0, 1, 2, 77, 1_000_000] {
             assert_eq!(source(connection(slot)), Source::Connection(slot));
             assert_eq!(source(dial(slot)), Source::Dial(slot));

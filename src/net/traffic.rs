@@ -20,6 +20,10 @@ impl Reactor {
         if connection.ended && (event.is_error() || event.is_write_closed()) {
             return self.close(slot, "broken");
         }
+        // Not read, so that reading cannot find it.
+        if connection.full && event.is_error() {
+            return self.close(slot, "broken while its answers were waited for");
+        }
         // It is settled below; outputs of the core need not mark it.
         connection.dirty = true;
         let to_end = event.is_read_closed() || event.is_error();
@@ -33,7 +37,7 @@ impl Reactor {
     pub(super) fn read_on(&mut self, buffer: &mut [u8]) {
         for slot in std::mem::take(&mut self.again) {
             let Some(connection) = self.connections.get(slot) else { continue };
-            if !std::mem::take(&mut connection.again) || connection.paused {
+            if !std::mem::take(&mut connection.again) || connection.blocked() {
                 continue;
             }
             connection.dirty = true;
@@ -53,7 +57,7 @@ impl Reactor {
         for _ in 0..READS_PER_TURN {
             let Some(connection) = self.connections.get(slot) else { return };
             let readable = match connection.phase {
-                Phase::Open => !connection.paused && !connection.ended && connection.held.is_none(),
+                Phase::Open => !connection.blocked() && !connection.ended && connection.held.is_none(),
                 Phase::Finishing => false,
                 Phase::Lingering => true,
             };
@@ -128,10 +132,13 @@ impl Reactor {
         self.look_at_edge(slot);
     }
 
-    /// Whether a connection must wait before more of its input is answered: because its output does not flow, or
-    /// because it has had its share of this turn. Whatever makes it wait also makes it go on.
+    /// Whether a connection must wait before more of its input is answered: because too many answers are waited for,
+    /// because its output does not flow, or because it has had its share of this turn. Whatever makes it wait also makes it go on.
     fn choked(&mut self, slot: usize, spent: &mut usize) -> bool {
         let Some(connection) = self.connections.get(slot) else { return true };
+        if connection.full {
+            return true;
+        }
         if connection.out.pending() <= HIGH_WATER {
             return false;
         }
@@ -147,7 +154,7 @@ impl Reactor {
                 }
             }
         }
-        if connection.out.pending() > HIGH_WATER {
+        if connection.out.pending() > connection.read_limit() {
             connection.paused = true;
             return true;
         }
@@ -172,6 +179,9 @@ impl Reactor {
                 self.tell(Input::Message { link, message });
             }
             Decoded::Refused(message) => {
+                if !self.introduce(slot) {
+                    return;
+                }
                 let Some(link) = self.connections.get(slot).map(|connection| connection.link) else { return };
                 self.tell(Input::Refused { link, message: *message });
             }

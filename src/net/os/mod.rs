@@ -9,6 +9,7 @@
 //! | `SHORT_READ_DRAINS` | whether a read that does not fill the buffer has emptied the socket |
 //! | `ACCEPTED_INHERIT` | whether accepted sockets have the options of their listener |
 //! | `REUSE_ADDRESS` | whether that option means what it means on Unix |
+//! | `share_port` | lets other programs of this machine listen to the same datagrams |
 //! | `Signals` | requests to stop that come from outside |
 //! | `Alarm` | wakes the poll at a time |
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::time::Instant;
 
 use mio::{Registry, Token};
-use socket2::TcpKeepalive;
+use socket2::{Socket, TcpKeepalive};
 
 use crate::time::{Time, micros};
 
@@ -26,6 +26,11 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// Time since the first call, and a microsecond.
 pub(in super::super) fn now() -> Time {
     Time::from_micros(1 + micros(START.elapsed()))
+}
+
+/// Lets a port of datagrams be shared: here this option is the only one, and for groups it does just that.
+pub(in super::super) fn share_port(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_address(true)
 }
 
 /// There is no such limit to raise.

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use socket2::TcpKeepalive;
+use socket2::{Socket, TcpKeepalive};
 
 use crate::time::Time;
 
@@ -34,6 +34,15 @@ pub(in super::super) fn now() -> Time {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
     Time::from_micros(seconds.saturating_mul(1_000_000).saturating_add(nanos / 1_000))
+}
+
+/// Lets a port of datagrams be shared. The BSDs want the second option for groups, Linux for sharing with programs
+/// that set only that one.
+pub(in super::super) fn share_port(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_address(true)?;
+    #[cfg(not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin")))]
+    socket.set_reuse_port(true)?;
+    Ok(())
 }
 
 /// Raises the soft limit of open files to the hard one. Returns the limit that holds afterwards.

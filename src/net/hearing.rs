@@ -1,0 +1,63 @@
+//! What other threads and machines tell, handed on to the core.
+
+use crate::core::Input;
+
+use super::dialer::Context;
+use super::durable::StoreNote;
+use super::limits::{HIGH_WATER, NOTES_PER_TURN};
+use super::mailbox::Note;
+use super::reactor::Reactor;
+
+impl Reactor {
+    /// Hands on what waits in the mailbox, within bounds.
+    pub(super) fn read_mailbox(&mut self) {
+        for _ in 0..self.mailbox.take_stops() {
+            self.stop(true);
+        }
+        for _ in 0..NOTES_PER_TURN {
+            let Some(note) = self.mailbox.take() else { break };
+            match note {
+                Note::Finished(run, outcome) => self.tell(Input::Finished { run, outcome }),
+                Note::Printed { run, stream, data, permit } => {
+                    self.printed += usize::from(permit);
+                    self.tell(Input::Printed { run, stream, data });
+                }
+                Note::Stored(StoreNote::Written { through }) => self.tell(Input::Written { through }),
+                Note::Stored(StoreNote::Failed { from, through, reason }) => {
+                    self.tell(Input::WriteFailed { from, through, reason });
+                }
+                Note::Offers(offers) => self.tell(Input::Offers(offers)),
+                Note::Sample(sample) => self.tell(Input::LoadSample(sample)),
+                Note::Resolved { name, found } => {
+                    let mut context =
+                        Context { registry: self.poll.registry(), timers: &mut self.timers, now: self.now };
+                    for dialled in self.dialer.resolved(&name, &found, &mut context) {
+                        self.dialled(Some(dialled));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets runs print on, unless a link on which that goes is congested.
+    pub(super) fn let_print(&mut self) {
+        let (connections, mut congested) = (&mut self.connections, false);
+        self.printing.retain(|slot| {
+            let Some(connection) = connections.get(*slot).filter(|connection| connection.prints) else { return false };
+            congested |= connection.out.pending() > HIGH_WATER;
+            true
+        });
+        if !congested && self.printed > 0 {
+            self.mailbox.give_back(std::mem::take(&mut self.printed));
+        }
+    }
+
+    pub(super) fn receive_datagrams(&mut self) {
+        let Some(udp) = &mut self.udp else { return };
+        let mut datagrams = Vec::new();
+        self.udp_more = udp.receive(self.now, &mut datagrams);
+        for (from, datagram) in datagrams {
+            self.tell(Input::Datagram { from, datagram });
+        }
+    }
+}
