@@ -49,7 +49,7 @@ mod udp;
 mod tests;
 
 pub use durable::{Jobs, JobsAtRest, StoreNote, TellStored};
-pub use execution::{Report, Services, ServicesAtRest};
+pub use execution::{Services, ServicesAtRest};
 pub use listener::Listener;
 pub use udp::{DISCOVERY_PORT, Discovery};
 
