@@ -2,6 +2,14 @@
 //!
 //! ```text
 //!   node                 run           options, config_file, values;  console, screen, view, table
+//!   node worker          worker        run
+//!   node submit          submit        work, ask, waiting, conclude;  batch, batch_file, pipeline
+//!   node result          result        work, ask, waiting, conclude
+//!   node cancel, bury    cancel        work, ask, conclude
+//!   node kick            kick          work, ask, jobs
+//!   node jobs            jobs          work, ask, table
+//!   node workers         workers       work, ask, table
+//!   node call            call          work, ask, table
 //!   node send            send          client, pretty
 //!   node status          status        client, table
 //!   node simulate        simulate      values
@@ -9,23 +17,38 @@
 //!   node man             man           help
 //! ```
 
+mod ask;
+mod batch;
+mod batch_file;
+mod call;
+mod cancel;
 mod client;
 mod completions;
+mod conclude;
 mod config_file;
 mod console;
 pub mod exit;
 mod help;
+mod jobs;
+mod kick;
 mod man;
 mod options;
+mod pipeline;
 mod pretty;
+mod result;
 mod run;
 mod screen;
 mod send;
 mod simulate;
 mod status;
+mod submit;
 mod table;
 mod values;
 mod view;
+mod waiting;
+mod work;
+mod worker;
+mod workers;
 
 use std::env;
 use std::ffi::OsString;
@@ -49,6 +72,24 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a worker: it does the jobs of a master
+    Worker(Box<worker::WorkerArgs>),
+    /// Submit a job, or a file of them
+    Submit(submit::SubmitArgs),
+    /// Show what became of a job
+    Result(result::ResultArgs),
+    /// Cancel a job
+    Cancel(cancel::ChangeArgs),
+    /// Put a waiting job aside until it is kicked
+    Bury(cancel::ChangeArgs),
+    /// Queue buried jobs again
+    Kick(kick::KickArgs),
+    /// Show the queue of a master
+    Jobs(jobs::JobsArgs),
+    /// Show the workers of a master
+    Workers(workers::WorkersArgs),
+    /// Call a service and print its result, or list who offers what
+    Call(call::CallArgs),
     /// Send lines to a node and print its answers
     Send(send::SendArgs),
     /// Show one node and its registry
@@ -75,6 +116,15 @@ pub fn main() -> ExitCode {
     };
     match cli.command {
         None => run::run(cli.run),
+        Some(Command::Worker(args)) => worker::run(*args),
+        Some(Command::Submit(args)) => submit::run(&args),
+        Some(Command::Result(args)) => result::run(&args),
+        Some(Command::Cancel(args)) => cancel::cancel(&args),
+        Some(Command::Bury(args)) => cancel::bury(&args),
+        Some(Command::Kick(args)) => kick::run(&args),
+        Some(Command::Jobs(args)) => jobs::run(&args),
+        Some(Command::Workers(args)) => workers::run(&args),
+        Some(Command::Call(args)) => call::run(&args),
         Some(Command::Send(args)) => send::run(&args),
         Some(Command::Status(args)) => status::run(&args),
         Some(Command::Simulate(args)) => simulate::run(&args),
@@ -124,7 +174,7 @@ mod tests {
             assert_eq!(option.get_env().unwrap().to_str().unwrap(), format!("NODE_{name}"));
             count += 1;
         }
-        assert_eq!(count, 20);
+        assert_eq!(count, 31);
     }
 
     #[test]
