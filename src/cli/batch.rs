@@ -1,5 +1,6 @@
 //! `node submit --file`: a file of jobs over one connection, with a progress bar and a sum at the end.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, IsTerminal, Write};
 use std::path::Path;
@@ -7,7 +8,8 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::style::TemplateError;
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::ask::{AskError, refusal};
 use super::batch_file::{self, Jobs};
@@ -105,8 +107,15 @@ fn progress(total: usize) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:30} {human_pos}/{human_len}  {per_sec:.0}  {eta} left");
-    ProgressBar::new(total as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    ProgressBar::new(total as u64).with_style(style().unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn style() -> Result<ProgressStyle, TemplateError> {
+    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+        // Where it cannot be drawn there is nothing to be told.
+        let _ = write!(out, "{:.0}/s", state.per_sec());
+    };
+    Ok(ProgressStyle::with_template("{bar:30} {human_pos}/{human_len}  {rate}  {eta} left")?.with_key("rate", rate))
 }
 
 /// A connection over which jobs of a file go, each known by its place.
@@ -413,6 +422,11 @@ mod tests {
         let (outcome, jobs, pipe, pauses) = drive(10, &[Act::Refuse], GIVE_UP);
         outcome.unwrap();
         assert_eq!((jobs.refused.len(), pipe.has.len(), pauses), (10, 0, 0));
+    }
+
+    #[test]
+    fn the_progress_bar_has_a_template_that_is_one() {
+        style().unwrap();
     }
 
     #[test]

@@ -47,7 +47,7 @@ const EXAMPLES: &str = "\
 Examples:
   node call 127.0.0.1:9101                           who offers what
   node call 127.0.0.1:9101 system.info
-  node call 127.0.0.1:9101 primes.count '{\"TO\":1000}' --timeout 5
+  node call 127.0.0.1:9101 primes.count '{\"n\":1000}' --timeout 5
 
 A call is never repeated by this command: it may have been done although its
 answer was lost. A busy node's redirect is followed, at most three times.";

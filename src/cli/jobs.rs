@@ -99,11 +99,14 @@ pub(super) fn page(talk: &mut dyn Talk, query: JobsQuery) -> Result<(Reply, Jobs
     }
 }
 
+/// What is done with a page: the node that sent it, its line, and what it says.
+pub(super) type TakePage<'a, E> = &'a mut dyn FnMut(&mut dyn Talk, &Reply, &JobsAnswer) -> Result<(), E>;
+
 /// Every page of a listing, one after another.
 pub(super) fn each_page<E: From<AskError>>(
     talk: &mut dyn Talk,
     query: JobsQuery,
-    take: &mut dyn FnMut(&mut dyn Talk, &Reply, &JobsAnswer) -> Result<(), E>,
+    take: TakePage<'_, E>,
 ) -> Result<(), E> {
     let mut after: Option<JobId> = None;
     loop {

@@ -136,15 +136,33 @@ pub fn main() -> ExitCode {
 /// The definitions of the command line, under one of its names.
 fn command(name: ProgramName) -> clap::Command {
     let after = help::after(name);
-    Cli::command().name(name.as_str()).bin_name(name.as_str()).long_about(help::long_about()).after_long_help(after)
+    let mut command = Cli::command()
+        .name(name.as_str())
+        .bin_name(name.as_str())
+        .long_about(help::long_about())
+        .after_long_help(after);
+    for subcommand in command.get_subcommands_mut() {
+        if let Some(examples) = subcommand.get_after_long_help().map(ToString::to_string) {
+            *subcommand = subcommand.clone().after_long_help(help::under(name, &examples));
+        }
+    }
+    command
 }
 
-fn parse(name: ProgramName, args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    // An empty variable is how many tools pass on one that is not set.
-    let definitions = command(name).mut_args(|arg| match arg.get_env().map(env::var_os) {
+/// These definitions without the variables that are set and empty: that is how many tools pass on one that is not set.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let mut command = command.mut_args(|arg| match arg.get_env().map(env::var_os) {
         Some(Some(value)) if value.is_empty() => arg.env(None::<&'static str>),
         _ => arg,
     });
+    for subcommand in command.get_subcommands_mut() {
+        *subcommand = without_empty_variables(subcommand.clone());
+    }
+    command
+}
+
+fn parse(name: ProgramName, args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let definitions = without_empty_variables(command(name));
     let mut definitions_for_errors = definitions.clone();
     let mut matches = definitions.try_get_matches_from(args)?;
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut definitions_for_errors))
@@ -188,6 +206,46 @@ mod tests {
     fn options_of_a_node_are_refused_before_a_subcommand() {
         assert!(parsed("node --port 1 status 127.0.0.1:1").is_err());
         assert!(matches!(parsed("node status 127.0.0.1:1").unwrap().command, Some(Command::Status(_))));
+        assert!(matches!(parsed("node worker --port 1").unwrap().command, Some(Command::Worker(_))));
+    }
+
+    #[test]
+    fn every_request_about_jobs_and_services_has_its_subcommand() {
+        for line in [
+            "node submit --to a:1 sleep.run {}",
+            "node submit --wait=5 --follow shell.run -- ls -l",
+            "node submit --file - --skip-bad",
+            "node result a-1-1 --wait --output",
+            "node result --key k --json",
+            "node cancel a-1-1",
+            "node bury --key k",
+            "node kick --all",
+            "node jobs --status buried --service sleep --list",
+            "node workers --json",
+            "node call a:1",
+            "node call a:1 primes.count {} --timeout 1",
+            "node worker --master a:1 --slots 2 --allow-exec",
+        ] {
+            parsed(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        for line in ["node submit", "node result", "node cancel", "node kick", "node kick a-1-1 --all", "node call"] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn examples_of_subcommands_stand_under_the_name_that_was_called() {
+        for name in [ProgramName::Node, ProgramName::Mutirao] {
+            let mut command = command(name);
+            for subcommand in ["submit", "call", "worker"] {
+                let help = command.find_subcommand_mut(subcommand).unwrap().render_long_help().to_string();
+                assert!(help.contains(&format!("  {} {subcommand} ", name.as_str())), "{help}");
+                let other = if name == ProgramName::Node { "mutirao" } else { "node" };
+                assert!(!help.contains(&format!("  {other} {subcommand} ")), "{help}");
+                let examples = help.split_once("Examples:").unwrap().1;
+                assert!(examples.lines().all(|line| line.chars().count() <= 80 + 3), "{examples}");
+            }
+        }
     }
 
     #[test]

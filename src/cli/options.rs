@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::values::{self, Advertise, BindHost, Bytes, Discovery, Durable, Label, Peer, Peers, Percent, Span};
 use super::worker::WorkerOptions;
 use crate::core::{Config, LoadConfig, QueueConfig, WorkerConfig};
-use crate::wire::{Address, Permille, Role};
+use crate::wire::{Address, Durability, Permille, Role};
 
 /// Shortest and longest `--interval`.
 const INTERVAL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(3600));
@@ -404,19 +404,29 @@ impl Options {
         check(hold <= MAX_HOLD, || format!("--hold {}: expected at most 1 h", Span(hold)))?;
         let cpu_threshold = args.cpu_threshold.map_or(Permille::new(700), |percent| percent.0);
 
-        let queue = queue(&args)?;
-
         let (fresh, ephemeral) = (args.fresh == Some(true), args.ephemeral == Some(true));
         check(!(fresh && ephemeral), || {
             "--fresh discards what is stored and --ephemeral leaves it alone; expected one of them".to_owned()
         })?;
-        let state = match (ephemeral, args.data_dir) {
+        let state = match (ephemeral, args.data_dir.clone()) {
             (true, _) => StatePlace::Memory,
             (false, Some(dir)) => StatePlace::Under(dir),
             // Nobody could find the state of a port that is another one at each start.
             (false, None) if bind.port() == 0 && !is_worker => StatePlace::Memory,
             (false, None) => StatePlace::Default,
         };
+
+        let mut queue = queue(&args)?;
+        if state == StatePlace::Memory {
+            check(args.durability.is_none_or(|durable| durable.0 == Durability::Memory), || {
+                format!(
+                    "--durability {} needs a disk, and with --ephemeral, or --port 0 without --data-dir, nothing is \
+                     kept on one; expected --durability memory, or a place for the state",
+                    queue.durability.as_str()
+                )
+            })?;
+            queue.durability = Durability::Memory;
+        }
 
         Ok(Options {
             bind,
@@ -578,6 +588,8 @@ mod tests {
             ("--release 0", "--release 0: expected"),
             ("--hold 2h", "--hold 7200 s: expected at most 1 h"),
             ("--fresh --ephemeral", "expected one of them"),
+            ("--ephemeral --durability os", "--durability os needs a disk"),
+            ("--port 0 --durability fsync", "--durability fsync needs a disk"),
             ("--max-jobs 0", "--max-jobs is 0; expected 1 to"),
             ("--max-bytes 1K", "--max-bytes is 1024; expected 65536 to"),
             ("--attempts 101", "--attempts is 101; expected 1 to 100"),
@@ -601,7 +613,7 @@ mod tests {
         let options = resolve(line).unwrap();
         let queue = options.config(options.bind).queue;
         let expected = QueueConfig {
-            durability: crate::wire::Durability::Os,
+            durability: Durability::Os,
             max_jobs: 5,
             max_bytes: 2 << 30,
             attempts: 7,
@@ -665,6 +677,15 @@ mod tests {
         assert_eq!(resolve("--port 0").unwrap().state, StatePlace::Memory);
         assert_eq!(resolve("--port 0 --data-dir d").unwrap().state, StatePlace::Under("d".into()));
         assert_eq!(resolve("--ephemeral --data-dir d").unwrap().state, StatePlace::Memory);
+    }
+
+    #[test]
+    fn jobs_are_as_durable_as_the_state_that_holds_them() {
+        let durability = |line: &str| resolve(line).unwrap().queue.durability;
+        assert_eq!(durability(""), Durability::Fsync);
+        assert_eq!(durability("--port 0 --data-dir d"), Durability::Fsync);
+        assert_eq!(durability("--port 0"), Durability::Memory);
+        assert_eq!(durability("--ephemeral --durability memory"), Durability::Memory);
     }
 
     #[test]

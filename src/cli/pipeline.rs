@@ -115,7 +115,7 @@ impl Pipeline {
         match fate {
             Fate::Accepted { known } => {
                 self.accepted += 1;
-                self.known += usize::from(known && !self.unsure.contains(&job));
+                self.known += usize::from(known && !self.unsure.remove(&job));
                 self.window = (self.window + 1).min(WINDOW);
                 self.pause = PAUSES.0;
             }
@@ -125,7 +125,6 @@ impl Pipeline {
             }
             Fate::Refused(why) => self.refused.push((job, why)),
         }
-        self.unsure.remove(&job);
     }
 
     /// The connection is gone, or could not be made: what was in flight may or may not have arrived.

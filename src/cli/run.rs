@@ -115,7 +115,7 @@ struct State {
 fn open_state(options: &Options, listener: &Listener) -> Result<State, Failure> {
     let base = match &options.state {
         StatePlace::Memory => {
-            log::info!("state: none is kept");
+            log::info!("state: none is kept, and no jobs");
             let server_id = StateDir::ephemeral_identity();
             return Ok(State { dir: None, server_id, dialects: DialectMemory::default(), writer: None });
         }

@@ -45,7 +45,7 @@ pub(super) struct SubmitArgs {
     pub(super) file: Option<PathBuf>,
 
     /// Leave bad lines of the file out, and submit the others
-    #[arg(long, requires = "file")]
+    #[arg(long, conflicts_with = "target")]
     pub(super) skip_bad: bool,
 
     /// 0 to 9, higher first; each step is worth ten seconds of waiting [default: 4]
@@ -84,8 +84,8 @@ pub(super) struct SubmitArgs {
 
 const EXAMPLES: &str = "\
 Examples:
-  node submit sleep.run '{\"MS\":500}'
-  node submit --wait primes.count '{\"TO\":100000}'
+  node submit sleep.run '{\"ms\":500}'
+  node submit --wait primes.count '{\"n\":100000}'
   node submit --wait shell.run -- make -j4     (streams the output; ends with
                                                the command's exit code)
   node submit --key report-7 --attempts 5 reports.build '{\"month\":7}'
@@ -333,7 +333,7 @@ mod tests {
             (&[], "SERVICE.METHOD"),
             (&["--file", "f", "a"], "cannot be used with"),
             (&["--file", "f", "--wait"], "cannot be used with"),
-            (&["--skip-bad", "a"], "--file"),
+            (&["--skip-bad", "a"], "cannot be used with"),
         ] {
             let error = parsed(words).unwrap_err().to_string();
             assert!(error.contains(what), "{words:?}: {error}");

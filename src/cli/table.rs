@@ -34,6 +34,9 @@ pub(super) struct PeerRow {
 pub(super) const TITLES: [&str; 10] =
     ["NAME/ID", "ADDRESS", "ROLE", "STATUS", "SEEN", "RTT", "CPU", "PENDING", "SCORE", "LEARNT"];
 
+/// The colour of a cell.
+type Colouring = fn(&str) -> Color;
+
 /// The columns of a table.
 pub(super) struct Columns {
     /// Their titles.
@@ -43,7 +46,7 @@ pub(super) struct Columns {
     /// Indexes in the order in which a narrow terminal loses them.
     pub(super) dispensable: &'static [usize],
     /// The one that is coloured, and how.
-    pub(super) coloured: Option<(usize, fn(&str) -> Color)>,
+    pub(super) coloured: Option<(usize, Colouring)>,
 }
 
 /// The columns of a table of peers.

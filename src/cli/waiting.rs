@@ -9,6 +9,9 @@ use crate::wire::{Body, ErrorCode, JobAnswer, JobOutput, JobRef, MAX_WAIT, Messa
 /// How long a node that was lost may stay away. A master that is started again is back in seconds.
 const AWAY: Duration = Duration::from_secs(60);
 
+/// A connection that lasted this long had been made well: what is lost after it begins anew to be away.
+const STOOD: Duration = Duration::from_secs(15);
+
 /// First and longest pause before a lost connection is made again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
@@ -46,7 +49,11 @@ impl Waiting<'_> {
         let mut pause = PAUSES.0;
         let mut connected = false;
         loop {
+            let began = Instant::now();
             let outcome = self.ask(talk, &question);
+            if began.elapsed() >= STOOD {
+                (lost_since, pause) = (None, PAUSES.0);
+            }
             let away = match &outcome {
                 // A first connection that cannot be made is a wrong address.
                 Err(error) if error.is_unreachable() => connected,
