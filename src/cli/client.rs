@@ -1,4 +1,7 @@
-//! A small blocking client: one line out, one line back. For people's commands; nodes speak through the event loop.
+//! A small blocking client: lines out, lines back. For people's commands; nodes speak through the event loop.
+//!
+//! It connects when something is to be sent and no connection stands. What may be sent twice is decided by who knows
+//! what the lines mean (`ask`): only [`Client::ask`] ever sends a line again, and it is for questions.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -6,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 use serde::de::IgnoredAny;
+use socket2::{SockRef, TcpKeepalive};
 
 use crate::wire::{Address, Host};
 
@@ -14,6 +18,12 @@ const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// A whole object that is followed by this much silence is an answer: some programs end theirs without a newline.
 const SILENCE_ENDS_ANSWER: Duration = Duration::from_millis(200);
+
+/// Bytes of lines that were read before the buffer is moved up.
+const COMPACT_AT: usize = 64 * 1024;
+
+/// A peer whose machine is gone is noticed after this much silence, while somebody waits for hours for a job to end.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +57,24 @@ pub(super) enum ClientError {
     Broken(Address, io::Error),
 }
 
+impl ClientError {
+    /// Whether a connection that stood was lost, so that it is not known what became of what was sent.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self, ClientError::Closed(_) | ClientError::Broken(..))
+    }
+
+    /// Whether no connection came about, so that nothing was sent.
+    pub(super) fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            ClientError::UnknownHost(..)
+                | ClientError::NobodyListens(_)
+                | ClientError::NoConnection(..)
+                | ClientError::Connect(..)
+        )
+    }
+}
+
 fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())
 }
@@ -62,6 +90,8 @@ pub(super) struct Client {
 struct Link {
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// Where in the buffer the next line begins.
+    start: usize,
     answers: u64,
 }
 
@@ -105,15 +135,35 @@ impl Client {
         }
     }
 
+    /// Whom it asks.
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Whether answers have come on the connection that stands. The peer may have closed it since.
+    pub(super) fn has_answered(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.answers > 0)
+    }
+
+    /// Gives the connection up. The next line goes over a new one.
+    pub(super) fn hang_up(&mut self) {
+        self.link = None;
+    }
+
     /// Sends `line` without waiting for its answer.
     pub(super) fn send(&mut self, line: &str) -> Result<(), ClientError> {
-        let wait = self.wait;
-        let address = self.address.clone();
-        let link = self.link()?;
         let mut bytes = Vec::with_capacity(line.len() + 1);
         bytes.extend_from_slice(line.as_bytes());
         bytes.push(b'\n');
-        let written = link.stream.set_write_timeout(Some(wait)).and_then(|()| link.stream.write_all(&bytes));
+        self.send_bytes(&bytes)
+    }
+
+    /// Sends whole lines, each with its newline, over a new connection if none stands.
+    pub(super) fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        let wait = self.wait;
+        let address = self.address.clone();
+        let link = self.link()?;
+        let written = link.stream.set_write_timeout(Some(wait)).and_then(|()| link.stream.write_all(bytes));
         written.map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::NoAnswer(address, wait),
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => ClientError::Closed(address),
@@ -127,7 +177,8 @@ impl Client {
         let Some(link) = &mut self.link else { return Ok(None) };
         let mut searched = 0;
         loop {
-            if let Some(at) = memchr::memchr(b'\n', &link.buffer[searched..]) {
+            let pending = &link.buffer[link.start..];
+            if let Some(at) = memchr::memchr(b'\n', &pending[searched..]) {
                 let end = searched + at;
                 let line = link.take_line(end);
                 // Blank lines are no answers.
@@ -137,28 +188,28 @@ impl Client {
                 searched = 0;
                 continue;
             }
-            searched = link.buffer.len();
-            if link.buffer.len() > MAX_ANSWER_BYTES {
+            searched = pending.len();
+            if pending.len() > MAX_ANSWER_BYTES {
                 return Err(ClientError::TooLong(address));
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return Err(ClientError::NoAnswer(address, wait));
             }
-            let begun = !link.buffer.is_empty();
+            let begun = !pending.is_empty();
             let pause =
                 if begun { Some(left.map_or(SILENCE_ENDS_ANSWER, |left| left.min(SILENCE_ENDS_ANSWER))) } else { left };
             match link.read(pause) {
                 Ok(0) if begun => {
-                    let end = link.buffer.len();
-                    return text(link.take_line(end), &address).map(Some);
+                    let line = link.take_line(searched);
+                    return text(line, &address).map(Some);
                 }
                 Ok(0) => return Ok(None),
                 Ok(_) => {}
                 Err(error) if is_timeout(&error) => {
-                    if serde_json::from_slice::<IgnoredAny>(&link.buffer).is_ok() {
-                        let end = link.buffer.len();
-                        return text(link.take_line(end), &address).map(Some);
+                    if serde_json::from_slice::<IgnoredAny>(&link.buffer[link.start..]).is_ok() {
+                        let line = link.take_line(searched);
+                        return text(line, &address).map(Some);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -166,6 +217,11 @@ impl Client {
                 Err(error) => return Err(ClientError::Broken(address, error)),
             }
         }
+    }
+
+    /// Whether a whole line has been read already, so that [`Client::next_line`] does not wait.
+    pub(super) fn has_line(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| memchr::memchr(b'\n', &link.buffer[link.start..]).is_some())
     }
 
     fn link(&mut self) -> Result<&mut Link, ClientError> {
@@ -176,7 +232,7 @@ impl Client {
             Some(link) => link,
             None => {
                 let stream = connect(&self.address, self.wait)?;
-                Link { stream, buffer: Vec::new(), answers: 0 }
+                Link { stream, buffer: Vec::new(), start: 0, answers: 0 }
             }
         };
         Ok(self.link.insert(link))
@@ -184,12 +240,14 @@ impl Client {
 }
 
 impl Link {
-    /// The first `end` bytes of the buffer, without the newline that follows or the blanks around them.
+    /// The next `end` bytes of the buffer, without the newline that follows or the blanks around them.
     fn take_line(&mut self, end: usize) -> Vec<u8> {
-        let rest = self.buffer.split_off((end + 1).min(self.buffer.len()));
-        let mut line = std::mem::replace(&mut self.buffer, rest);
-        line.truncate(end);
-        let line = line.trim_ascii().to_vec();
+        let line = self.buffer[self.start..self.start + end].trim_ascii().to_vec();
+        self.start = (self.start + end + 1).min(self.buffer.len());
+        if self.start == self.buffer.len() || self.start > COMPACT_AT {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        }
         self.answers += u64::from(!line.is_empty());
         line
     }
@@ -236,6 +294,8 @@ fn connect(address: &Address, wait: Duration) -> Result<TcpStream, ClientError> 
             Ok(stream) => {
                 // Lines are short and answers are waited for. Where it is refused, it is only slower.
                 let _: io::Result<()> = stream.set_nodelay(true);
+                let probes = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
+                let _: io::Result<()> = SockRef::from(&stream).set_tcp_keepalive(&probes);
                 return Ok(stream);
             }
             Err(error) => failure = Some(error),

@@ -43,7 +43,8 @@ impl ProgramName {
 /// The part of `--help` before the options.
 pub(super) fn long_about() -> &'static str {
     "A node of mutirão: it listens on one TCP port, asks its peers every interval whether they are alive, and keeps a \
-     registry of who answers, how fast, and how busy they are. Anyone can ask it, in lines of JSON.\n\n\
+     registry of who answers, how fast, and how busy they are. Anyone can ask it, in lines of JSON. It takes jobs, \
+     and workers that do them.\n\n\
      Without a subcommand a node is run until Ctrl-C or SIGTERM, which tells the peers goodbye; a second Ctrl-C ends \
      it at once."
 }
@@ -66,6 +67,17 @@ Examples:
     {name} send 127.0.0.1:9101 LOAD
     {name} send --follow 127.0.0.1:9101 EVENTS
     {name} status 127.0.0.1:9101
+
+  A farm: a master, a worker, and jobs for it (a job's one copy lies on the disk
+  of the master that accepted it):
+    {name} --port 9101
+    {name} worker --master 127.0.0.1:9101 --allow-exec
+    {name} submit --wait primes.count '{{\"n\":100000}}'
+    {name} submit --wait shell.run -- uname -a
+    {name} submit --file jobs.ndjson
+    {name} jobs
+    {name} workers
+    {name} call 127.0.0.1:9101 system.info
 
   A peer of an older generation, whose dialect is known beforehand:
     {name} --peer lab-7:9101,dialect=2025-2
@@ -90,8 +102,14 @@ State:
   With --port 0 nothing is kept, save with --data-dir: one id for port 0.
 
 Exit codes:
-{codes}"
+{codes}  Of submit --wait shell.run -- COMMAND it is that of the command.
+"
     )
+}
+
+/// Examples that are written with `node`, under this name.
+pub(super) fn under(name: ProgramName, examples: &str) -> String {
+    examples.replace("  node ", &format!("  {} ", name.as_str()))
 }
 
 /// Writes a generated text to standard output. A reader that has enough of it is no failure.

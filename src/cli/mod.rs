@@ -2,6 +2,14 @@
 //!
 //! ```text
 //!   node                 run           options, config_file, values;  console, screen, view, table
+//!   node worker          worker        run
+//!   node submit          submit        work, ask, waiting, conclude;  batch, batch_file, pipeline
+//!   node result          result        work, ask, waiting, conclude
+//!   node cancel, bury    cancel        work, ask, conclude
+//!   node kick            kick          work, ask, jobs
+//!   node jobs            jobs          work, ask, table
+//!   node workers         workers       work, ask, table
+//!   node call            call          work, ask, table
 //!   node send            send          client, pretty
 //!   node status          status        client, table
 //!   node simulate        simulate      values
@@ -9,23 +17,38 @@
 //!   node man             man           help
 //! ```
 
+mod ask;
+mod batch;
+mod batch_file;
+mod call;
+mod cancel;
 mod client;
 mod completions;
+mod conclude;
 mod config_file;
 mod console;
 pub mod exit;
 mod help;
+mod jobs;
+mod kick;
 mod man;
 mod options;
+mod pipeline;
 mod pretty;
+mod result;
 mod run;
 mod screen;
 mod send;
 mod simulate;
 mod status;
+mod submit;
 mod table;
 mod values;
 mod view;
+mod waiting;
+mod work;
+mod worker;
+mod workers;
 
 use std::env;
 use std::ffi::OsString;
@@ -49,6 +72,24 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a worker: it does the jobs of a master
+    Worker(Box<worker::WorkerArgs>),
+    /// Submit a job, or a file of them
+    Submit(submit::SubmitArgs),
+    /// Show what became of a job
+    Result(result::ResultArgs),
+    /// Cancel a job
+    Cancel(cancel::ChangeArgs),
+    /// Put a waiting job aside until it is kicked
+    Bury(cancel::ChangeArgs),
+    /// Queue buried jobs again
+    Kick(kick::KickArgs),
+    /// Show the queue of a master
+    Jobs(jobs::JobsArgs),
+    /// Show the workers of a master
+    Workers(workers::WorkersArgs),
+    /// Call a service and print its result, or list who offers what
+    Call(call::CallArgs),
     /// Send lines to a node and print its answers
     Send(send::SendArgs),
     /// Show one node and its registry
@@ -75,6 +116,15 @@ pub fn main() -> ExitCode {
     };
     match cli.command {
         None => run::run(cli.run),
+        Some(Command::Worker(args)) => worker::run(*args),
+        Some(Command::Submit(args)) => submit::run(&args),
+        Some(Command::Result(args)) => result::run(&args),
+        Some(Command::Cancel(args)) => cancel::cancel(&args),
+        Some(Command::Bury(args)) => cancel::bury(&args),
+        Some(Command::Kick(args)) => kick::run(&args),
+        Some(Command::Jobs(args)) => jobs::run(&args),
+        Some(Command::Workers(args)) => workers::run(&args),
+        Some(Command::Call(args)) => call::run(&args),
         Some(Command::Send(args)) => send::run(&args),
         Some(Command::Status(args)) => status::run(&args),
         Some(Command::Simulate(args)) => simulate::run(&args),
@@ -86,15 +136,33 @@ pub fn main() -> ExitCode {
 /// The definitions of the command line, under one of its names.
 fn command(name: ProgramName) -> clap::Command {
     let after = help::after(name);
-    Cli::command().name(name.as_str()).bin_name(name.as_str()).long_about(help::long_about()).after_long_help(after)
+    let mut command = Cli::command()
+        .name(name.as_str())
+        .bin_name(name.as_str())
+        .long_about(help::long_about())
+        .after_long_help(after);
+    for subcommand in command.get_subcommands_mut() {
+        if let Some(examples) = subcommand.get_after_long_help().map(ToString::to_string) {
+            *subcommand = subcommand.clone().after_long_help(help::under(name, &examples));
+        }
+    }
+    command
 }
 
-fn parse(name: ProgramName, args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    // An empty variable is how many tools pass on one that is not set.
-    let definitions = command(name).mut_args(|arg| match arg.get_env().map(env::var_os) {
+/// These definitions without the variables that are set and empty: that is how many tools pass on one that is not set.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let mut command = command.mut_args(|arg| match arg.get_env().map(env::var_os) {
         Some(Some(value)) if value.is_empty() => arg.env(None::<&'static str>),
         _ => arg,
     });
+    for subcommand in command.get_subcommands_mut() {
+        *subcommand = without_empty_variables(subcommand.clone());
+    }
+    command
+}
+
+fn parse(name: ProgramName, args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let definitions = without_empty_variables(command(name));
     let mut definitions_for_errors = definitions.clone();
     let mut matches = definitions.try_get_matches_from(args)?;
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut definitions_for_errors))
@@ -124,7 +192,7 @@ mod tests {
             assert_eq!(option.get_env().unwrap().to_str().unwrap(), format!("NODE_{name}"));
             count += 1;
         }
-        assert_eq!(count, 20);
+        assert_eq!(count, 31);
     }
 
     #[test]
@@ -138,6 +206,46 @@ mod tests {
     fn options_of_a_node_are_refused_before_a_subcommand() {
         assert!(parsed("node --port 1 status 127.0.0.1:1").is_err());
         assert!(matches!(parsed("node status 127.0.0.1:1").unwrap().command, Some(Command::Status(_))));
+        assert!(matches!(parsed("node worker --port 1").unwrap().command, Some(Command::Worker(_))));
+    }
+
+    #[test]
+    fn every_request_about_jobs_and_services_has_its_subcommand() {
+        for line in [
+            "node submit --to a:1 sleep.run {}",
+            "node submit --wait=5 --follow shell.run -- ls -l",
+            "node submit --file - --skip-bad",
+            "node result a-1-1 --wait --output",
+            "node result --key k --json",
+            "node cancel a-1-1",
+            "node bury --key k",
+            "node kick --all",
+            "node jobs --status buried --service sleep --list",
+            "node workers --json",
+            "node call a:1",
+            "node call a:1 primes.count {} --timeout 1",
+            "node worker --master a:1 --slots 2 --allow-exec",
+        ] {
+            parsed(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        for line in ["node submit", "node result", "node cancel", "node kick", "node kick a-1-1 --all", "node call"] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn examples_of_subcommands_stand_under_the_name_that_was_called() {
+        for name in [ProgramName::Node, ProgramName::Mutirao] {
+            let mut command = command(name);
+            for subcommand in ["submit", "call", "worker"] {
+                let help = command.find_subcommand_mut(subcommand).unwrap().render_long_help().to_string();
+                assert!(help.contains(&format!("  {} {subcommand} ", name.as_str())), "{help}");
+                let other = if name == ProgramName::Node { "mutirao" } else { "node" };
+                assert!(!help.contains(&format!("  {other} {subcommand} ")), "{help}");
+                let examples = help.split_once("Examples:").unwrap().1;
+                assert!(examples.lines().all(|line| line.chars().count() <= 80 + 3), "{examples}");
+            }
+        }
     }
 
     #[test]

@@ -9,9 +9,10 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-use super::values::{self, Advertise, BindHost, Label, Peer, Peers, Percent, Span};
-use crate::core::{Config, LoadConfig};
-use crate::wire::{Address, Permille, Role};
+use super::values::{self, Advertise, BindHost, Bytes, Discovery, Durable, Label, Peer, Peers, Percent, Span};
+use super::worker::WorkerOptions;
+use crate::core::{Config, LoadConfig, QueueConfig, WorkerConfig};
+use crate::wire::{Address, Durability, Permille, Role};
 
 /// Shortest and longest `--interval`.
 const INTERVAL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(3600));
@@ -130,6 +131,66 @@ pub(super) struct RunArgs {
     )]
     pub(super) cpu_threshold: Option<Percent>,
 
+    /// When a job counts as accepted: fsync, when the disk has it; os, when the operating system has it; memory, at
+    /// once, and a crash loses it [default: fsync]
+    #[arg(long, env = "NODE_DURABILITY", value_name = "WORD", help_heading = "Jobs")]
+    pub(super) durability: Option<Durable>,
+
+    /// Jobs that may wait or run [default: 1000000]
+    #[arg(long, env = "NODE_MAX_JOBS", value_name = "JOBS", allow_negative_numbers = true, help_heading = "Jobs", value_parser = values::parse_jobs)]
+    pub(super) max_jobs: Option<u64>,
+
+    /// Bytes that all jobs and kept results may hold, also as 512M or 2G [default: 1G]
+    #[arg(long, env = "NODE_MAX_BYTES", value_name = "BYTES", allow_negative_numbers = true, help_heading = "Jobs")]
+    pub(super) max_bytes: Option<Bytes>,
+
+    /// How often a job that does not say is tried at most [default: 3]
+    #[arg(long, env = "NODE_ATTEMPTS", value_name = "COUNT", allow_negative_numbers = true, help_heading = "Jobs", value_parser = values::parse_count)]
+    pub(super) attempts: Option<u32>,
+
+    /// How long one attempt at a job that does not say may take [default: 10m]
+    #[arg(
+        long,
+        env = "NODE_JOB_TIMEOUT",
+        value_name = "SECONDS",
+        allow_negative_numbers = true,
+        help_heading = "Jobs"
+    )]
+    pub(super) job_timeout: Option<Span>,
+
+    /// Pause after the first failed attempt; doubled after each, up to 5m [default: 1]
+    #[arg(
+        long,
+        env = "NODE_RETRY_PAUSE",
+        value_name = "SECONDS",
+        allow_negative_numbers = true,
+        help_heading = "Jobs"
+    )]
+    pub(super) retry_pause: Option<Span>,
+
+    /// Ended jobs whose results are kept at most [default: 100000]
+    #[arg(long, env = "NODE_KEEP_RESULTS", value_name = "JOBS", allow_negative_numbers = true, help_heading = "Jobs", value_parser = values::parse_jobs)]
+    pub(super) keep_results: Option<u64>,
+
+    /// How long they are kept at most; buried jobs ten times as long [default: 24h]
+    #[arg(long, env = "NODE_KEEP_FOR", value_name = "SECONDS", allow_negative_numbers = true, help_heading = "Jobs")]
+    pub(super) keep_for: Option<Span>,
+
+    /// Directory of programs that are services of this node, each with a manifest (TOML)
+    #[arg(long, env = "NODE_SERVICES", value_name = "DIR", help_heading = "Services")]
+    pub(super) services: Option<PathBuf>,
+
+    /// Offer shell.run, which runs any command for whoever asks
+    #[arg(long, env = "NODE_ALLOW_EXEC", value_name = "BOOL", help_heading = "Services",
+          num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = BoolishValueParser::new())]
+    pub(super) allow_exec: Option<bool>,
+
+    /// Answer workers that look for a master by UDP, on this port [default without a number: 5000]
+    #[arg(long, env = "NODE_DISCOVERY", value_name = "PORT", allow_negative_numbers = true, help_heading = "Network",
+          num_args = 0..=1, default_missing_value = "true")]
+    pub(super) discovery: Option<Discovery>,
+
     /// How much to log [default: info]
     #[arg(long, env = "NODE_LOG_LEVEL", value_name = "LEVEL", help_heading = "Output")]
     pub(super) log_level: Option<LogLevel>,
@@ -200,6 +261,17 @@ impl RunArgs {
             release,
             hold,
             cpu_threshold,
+            durability,
+            max_jobs,
+            max_bytes,
+            attempts,
+            job_timeout,
+            retry_pause,
+            keep_results,
+            keep_for,
+            services,
+            allow_exec,
+            discovery,
             log_level,
             output,
             config
@@ -255,6 +327,16 @@ pub(super) struct Options {
     pub(super) fresh: bool,
     /// Thresholds.
     pub(super) load: LoadConfig,
+    /// The queue of a master.
+    pub(super) queue: QueueConfig,
+    /// What a worker does; `None` for a master.
+    pub(super) worker: Option<WorkerOptions>,
+    /// Directory of the programs that are services here.
+    pub(super) services: Option<PathBuf>,
+    /// Whether `shell.run` is offered.
+    pub(super) allow_exec: bool,
+    /// UDP port of discovery: on which a master answers, and to which a worker without masters asks.
+    pub(super) discovery: Option<u16>,
     /// How much to log.
     pub(super) log_level: LogLevel,
     /// Form of the output.
@@ -262,8 +344,14 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// Fills in the defaults and checks every option, alone and with its neighbours.
+    /// Fills in the defaults of a master and checks every option, alone and with its neighbours.
     pub(super) fn resolve(args: RunArgs) -> Result<Options, OptionError> {
+        let discovery = args.discovery.and_then(|discovery| discovery.0);
+        Ok(Options { discovery, ..Options::resolve_any(args, false)? })
+    }
+
+    /// Fills in what the options of masters and workers share. A worker's state is found by its name, not its port.
+    pub(super) fn resolve_any(args: RunArgs, is_worker: bool) -> Result<Options, OptionError> {
         let bind = SocketAddr::new(
             args.host.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |host| host.0),
             args.port.unwrap_or(9101),
@@ -273,6 +361,15 @@ impl Options {
             format!(
                 "--host {}: others can reach this address, and there are no secrets yet by which the node could tell \
                  who may use it; add --insecure to open it all the same (a classroom), or stay on 127.0.0.1",
+                bind.ip()
+            )
+        })?;
+
+        let allow_exec = args.allow_exec == Some(true);
+        check(!(open && allow_exec), || {
+            format!(
+                "--allow-exec with --insecure on --host {}: anybody who reaches this address could run any command as \
+                 this user, because nothing asks them for a secret; leave one of them out, or stay on 127.0.0.1",
                 bind.ip()
             )
         })?;
@@ -311,17 +408,29 @@ impl Options {
         check(!(fresh && ephemeral), || {
             "--fresh discards what is stored and --ephemeral leaves it alone; expected one of them".to_owned()
         })?;
-        let state = match (ephemeral, args.data_dir) {
+        let state = match (ephemeral, args.data_dir.clone()) {
             (true, _) => StatePlace::Memory,
             (false, Some(dir)) => StatePlace::Under(dir),
             // Nobody could find the state of a port that is another one at each start.
-            (false, None) if bind.port() == 0 => StatePlace::Memory,
+            (false, None) if bind.port() == 0 && !is_worker => StatePlace::Memory,
             (false, None) => StatePlace::Default,
         };
 
+        let mut queue = queue(&args)?;
+        if state == StatePlace::Memory {
+            check(args.durability.is_none_or(|durable| durable.0 == Durability::Memory), || {
+                format!(
+                    "--durability {} needs a disk, and with --ephemeral, or --port 0 without --data-dir, nothing is \
+                     kept on one; expected --durability memory, or a place for the state",
+                    queue.durability.as_str()
+                )
+            })?;
+            queue.durability = Durability::Memory;
+        }
+
         Ok(Options {
             bind,
-            peers: peers(args.peer.unwrap_or_default())?,
+            peers: peers("--peer", args.peer.unwrap_or_default())?,
             advertise: args.advertise,
             open,
             interval,
@@ -332,6 +441,11 @@ impl Options {
             state,
             fresh,
             load: LoadConfig { capacity, release, hold, cpu_threshold },
+            queue,
+            worker: None,
+            services: args.services,
+            allow_exec,
+            discovery: None,
             log_level: args.log_level.unwrap_or(LogLevel::Info),
             output: args.output.unwrap_or(Output::Auto),
         })
@@ -347,24 +461,47 @@ impl Options {
             bind: bound,
             advertise: advertise
                 .map(|told| Address { host: told.host.clone(), port: told.port.unwrap_or_else(|| bound.port()) }),
-            role: Role::Master,
+            role: if self.worker.is_some() { Role::Worker } else { Role::Master },
             group: self.group.clone(),
             forget: self.forget,
             load: self.load.clone(),
-            ..Config::default()
+            queue: self.queue.clone(),
+            worker: self.worker.as_ref().map(|worker| WorkerConfig {
+                masters: worker.masters.iter().map(|master| master.address.clone()).collect(),
+                slots: worker.slots,
+                grace: worker.grace,
+            }),
         }
     }
 }
 
+/// The queue of a master. The ranges are the core's.
+fn queue(args: &RunArgs) -> Result<QueueConfig, OptionError> {
+    let default = QueueConfig::default();
+    let span = |given: Option<Span>, default: Duration| given.map_or(default, |span| span.0);
+    let queue = QueueConfig {
+        durability: args.durability.map_or(default.durability, |durable| durable.0),
+        max_jobs: args.max_jobs.unwrap_or(default.max_jobs),
+        max_bytes: args.max_bytes.map_or(default.max_bytes, |bytes| bytes.0),
+        attempts: args.attempts.unwrap_or(default.attempts),
+        job_timeout: span(args.job_timeout, default.job_timeout),
+        retry_pause: span(args.retry_pause, default.retry_pause),
+        keep_results: args.keep_results.unwrap_or(default.keep_results),
+        keep_for: span(args.keep_for, default.keep_for),
+    };
+    queue.check().map_err(|error| OptionError(format!("--{error}")))?;
+    Ok(queue)
+}
+
 /// The peers of all values, each address once. Two dialects for one address contradict each other.
-fn peers(values: Vec<Peers>) -> Result<Vec<Peer>, OptionError> {
+pub(super) fn peers(option: &str, values: Vec<Peers>) -> Result<Vec<Peer>, OptionError> {
     let mut peers: Vec<Peer> = Vec::new();
     for peer in values.into_iter().flat_map(|value| value.0) {
         match peers.iter_mut().find(|known| known.address == peer.address) {
             None => peers.push(peer),
             Some(known) => {
                 check(known.dialect.is_none() || peer.dialect.is_none() || known.dialect == peer.dialect, || {
-                    format!("--peer {}: named twice with different dialects; expected one", peer.address)
+                    format!("{option} {}: named twice with different dialects; expected one", peer.address)
                 })?;
                 known.dialect = known.dialect.or(peer.dialect);
             }
@@ -373,7 +510,7 @@ fn peers(values: Vec<Peers>) -> Result<Vec<Peer>, OptionError> {
     Ok(peers)
 }
 
-fn check(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), OptionError> {
+pub(super) fn check(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), OptionError> {
     if holds { Ok(()) } else { Err(OptionError(otherwise())) }
 }
 
@@ -399,7 +536,24 @@ mod tests {
 
     #[test]
     fn a_negative_number_is_a_bad_value_and_not_an_unknown_option() {
-        for option in ["port", "interval", "timeout", "forget", "capacity", "release", "hold", "cpu-threshold"] {
+        for option in [
+            "port",
+            "interval",
+            "timeout",
+            "forget",
+            "capacity",
+            "release",
+            "hold",
+            "cpu-threshold",
+            "max-jobs",
+            "max-bytes",
+            "attempts",
+            "job-timeout",
+            "retry-pause",
+            "keep-results",
+            "keep-for",
+            "discovery",
+        ] {
             let error =
                 Line::try_parse_from(["node", &format!("--{option}"), "-1"]).map(|_| ()).unwrap_err().to_string();
             assert!(error.contains("invalid value '-1'") && error.contains("expected"), "--{option}: {error}");
@@ -414,7 +568,10 @@ mod tests {
         assert_eq!((options.load.capacity, options.load.release), (100, 60));
         assert_eq!((options.load.hold, options.load.cpu_threshold), (Duration::from_secs(2), Permille::new(700)));
         assert_eq!((options.forget, options.group.as_str()), (Duration::from_secs(600), "default"));
-        assert_eq!((options.state, options.fresh, options.open), (StatePlace::Default, false, false));
+        assert_eq!((options.state.clone(), options.fresh, options.open), (StatePlace::Default, false, false));
+        assert_eq!((&options.services, options.allow_exec, options.discovery), (&None, false, None));
+        let config = options.config(options.bind);
+        assert_eq!((config.queue, config.role, config.worker), (QueueConfig::default(), Role::Master, None));
     }
 
     #[test]
@@ -431,6 +588,15 @@ mod tests {
             ("--release 0", "--release 0: expected"),
             ("--hold 2h", "--hold 7200 s: expected at most 1 h"),
             ("--fresh --ephemeral", "expected one of them"),
+            ("--ephemeral --durability os", "--durability os needs a disk"),
+            ("--port 0 --durability fsync", "--durability fsync needs a disk"),
+            ("--max-jobs 0", "--max-jobs is 0; expected 1 to"),
+            ("--max-bytes 1K", "--max-bytes is 1024; expected 65536 to"),
+            ("--attempts 101", "--attempts is 101; expected 1 to 100"),
+            ("--job-timeout 25h", "--job-timeout is 90000s; expected 1 ms to 24 h"),
+            ("--retry-pause 6m", "--retry-pause is 360s; expected 0 to 5 min"),
+            ("--keep-for 0", "--keep-for is 0ns; expected 1 s to 365 days"),
+            ("--host 0.0.0.0 --insecure --allow-exec", "anybody who reaches this address could run any command"),
             ("--host 0.0.0.0", "add --insecure"),
             ("--host 192.168.1.7 --insecure=false", "add --insecure"),
             ("--peer a:1,dialect=seed --peer a:1,dialect=2025-2", "different dialects"),
@@ -438,6 +604,41 @@ mod tests {
             let refusal = refusal(line);
             assert!(refusal.contains(what), "{line}: {refusal}");
         }
+    }
+
+    #[test]
+    fn the_queue_is_as_the_options_say() {
+        let line = "--durability os --max-jobs 5 --max-bytes 2G --attempts 7 --job-timeout 1m --retry-pause 0 \
+                    --keep-results 0 --keep-for 1h";
+        let options = resolve(line).unwrap();
+        let queue = options.config(options.bind).queue;
+        let expected = QueueConfig {
+            durability: Durability::Os,
+            max_jobs: 5,
+            max_bytes: 2 << 30,
+            attempts: 7,
+            job_timeout: Duration::from_secs(60),
+            retry_pause: Duration::ZERO,
+            keep_results: 0,
+            keep_for: Duration::from_secs(3600),
+        };
+        assert_eq!(queue, expected);
+    }
+
+    #[test]
+    fn discovery_is_off_or_on_a_port_which_is_5000_unless_said() {
+        let port = |line: &str| resolve(line).unwrap().discovery;
+        assert_eq!(port("--discovery"), Some(5000));
+        assert_eq!(port("--discovery --port 1"), Some(5000));
+        assert_eq!(port("--discovery 6000"), Some(6000));
+        assert_eq!(port("--discovery=false"), None);
+    }
+
+    #[test]
+    fn commands_may_be_offered_where_only_this_machine_reaches() {
+        assert!(resolve("--allow-exec").unwrap().allow_exec);
+        assert!(resolve("--allow-exec --insecure").unwrap().allow_exec, "the address is not open");
+        assert!(!resolve("--host 0.0.0.0 --insecure --allow-exec=false").unwrap().allow_exec);
     }
 
     #[test]
@@ -451,6 +652,10 @@ mod tests {
             (["--port", "x"], "expected a port from 0 to 65535"),
             (["--capacity", "many"], "expected a whole number of jobs"),
             (["--name", "a\tb"], "control characters"),
+            (["--durability", "often"], "expected fsync, os or memory"),
+            (["--max-bytes", "2X"], "expected bytes"),
+            (["--attempts", "few"], "expected a whole number"),
+            (["--discovery", "0"], "expected a UDP port from 1 to 65535"),
             (["--intervall", "2"], "--interval"),
         ] {
             let error = Line::try_parse_from(["node"].into_iter().chain(line)).map(|_| ()).unwrap_err();
@@ -472,6 +677,15 @@ mod tests {
         assert_eq!(resolve("--port 0").unwrap().state, StatePlace::Memory);
         assert_eq!(resolve("--port 0 --data-dir d").unwrap().state, StatePlace::Under("d".into()));
         assert_eq!(resolve("--ephemeral --data-dir d").unwrap().state, StatePlace::Memory);
+    }
+
+    #[test]
+    fn jobs_are_as_durable_as_the_state_that_holds_them() {
+        let durability = |line: &str| resolve(line).unwrap().queue.durability;
+        assert_eq!(durability(""), Durability::Fsync);
+        assert_eq!(durability("--port 0 --data-dir d"), Durability::Fsync);
+        assert_eq!(durability("--port 0"), Durability::Memory);
+        assert_eq!(durability("--ephemeral --durability memory"), Durability::Memory);
     }
 
     #[test]

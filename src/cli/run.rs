@@ -20,7 +20,7 @@ use crate::wire::{Address, DialectMemory, ServerId};
 
 /// Why no node ran, or why it ended.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error("{0}")]
     Options(OptionError),
     #[error("{0}; pick another --port, or stop that process")]
@@ -49,7 +49,12 @@ impl Failure {
 
 /// Runs a node until it is told to stop.
 pub(super) fn run(args: RunArgs) -> ExitCode {
-    match options(args).and_then(|options| run_node(&options)) {
+    end(options(args).and_then(|options| run_node(&options)))
+}
+
+/// Tells how a node ended, by its exit code and in words where it failed.
+pub(super) fn end(outcome: Result<Stop, Failure>) -> ExitCode {
+    match outcome {
         Ok(Stop::Graceful) => ExitCode::from(exit::OK),
         Ok(Stop::Forced) => ExitCode::from(exit::INTERRUPTED),
         Err(failure) => {
@@ -65,7 +70,8 @@ fn options(args: RunArgs) -> Result<Options, Failure> {
     Options::resolve(args.or(file.unwrap_or_default())).map_err(Failure::Options)
 }
 
-fn run_node(options: &Options) -> Result<Stop, Failure> {
+/// Runs a master or a worker, as the options say.
+pub(super) fn run_node(options: &Options) -> Result<Stop, Failure> {
     let listener = Listener::bind(options.bind).map_err(|error| match error {
         BindError::Taken(_) => Failure::PortTaken(error),
         BindError::Other(..) => Failure::Bind(error),
@@ -82,7 +88,7 @@ fn run_node(options: &Options) -> Result<Stop, Failure> {
             log::warn!("--insecure: {address} is open to others, and nothing asks them for a secret");
         }
         let mut dialects = state.dialects;
-        for peer in &options.peers {
+        for peer in options.peers.iter().chain(options.worker.iter().flat_map(|worker| &worker.masters)) {
             if let Some(dialect) = peer.dialect {
                 dialects.tell(&peer.address, dialect);
             }
@@ -118,13 +124,18 @@ struct State {
 fn open_state(options: &Options, listener: &Listener) -> Result<State, Failure> {
     let base = match &options.state {
         StatePlace::Memory => {
-            log::info!("state: none is kept");
+            log::info!("state: none is kept, and no jobs");
             let server_id = StateDir::ephemeral_identity();
             return Ok(State { dir: None, server_id, dialects: DialectMemory::default(), writer: None });
         }
         StatePlace::Default => default_base()?,
         StatePlace::Under(base) => base.clone(),
     };
+    if options.worker.is_some() {
+        // Its port is another one at each start: it is known by its name, or as one of the nameless on this machine.
+        let dir = StateDir::open_worker(&base, options.name.as_deref())?;
+        return Ok(read_state(dir, options.fresh)?);
+    }
     // Under the port that was asked for: with any free one (0) the id would else be lost with the port.
     let place = SocketAddr::new(listener.local_addr().ip(), options.bind.port());
     let dir = StateDir::open(&base, place)?;

@@ -225,6 +225,10 @@ fn native_text(address: &Address, hello: &Value, load: &Value, nodes: &[Value], 
             age(&hello["TIMEOUT_MS"])
         ),
     ];
+    let services = services(&hello["SERVICES"]);
+    if !services.is_empty() {
+        lines.push(format!("  services   {}", printable(&services.join(", "))));
+    }
     if !nodes.is_empty() {
         lines.push(String::new());
         let rows: Vec<PeerRow> = nodes.iter().map(peer_row).collect();
@@ -239,6 +243,12 @@ fn native_text(address: &Address, hello: &Value, load: &Value, nodes: &[Value], 
         }
     }
     lines.join("\n")
+}
+
+/// The names in `SERVICES`: each an object with `NAME`, or a name alone.
+fn services(offers: &Value) -> Vec<&str> {
+    let offers = offers.as_array().into_iter().flatten();
+    offers.filter_map(|offer| offer["NAME"].as_str().or(offer.as_str())).collect()
 }
 
 /// The row of an entry of `NODES`.
@@ -299,7 +309,8 @@ mod tests {
     fn hello() -> Value {
         json!({"TASK":"HELLO","RESPONSE":"OK","SERVER_ID":"ab12cd34-0000","NAME":"alpha","ROLE":"master",
                "GROUP":"default","ADDRESS":"127.0.0.1:9101","VERSION":"0.1.0","DIALECTS":["native","seed"],
-               "UPTIME_MS":90_000,"HEARTBEATS":12,"INTERVAL_MS":2000,"TIMEOUT_MS":6000})
+               "UPTIME_MS":90_000,"HEARTBEATS":12,
+               "SERVICES":[{"NAME":"sleep","METHODS":["run"]},"query"],"INTERVAL_MS":2000,"TIMEOUT_MS":6000})
     }
 
     fn load() -> Value {
@@ -342,6 +353,7 @@ mod tests {
             "saturated  yes: above 100 pending, until below 60, each for 2.0 s",
             "hot        no: above 70.0 % CPU",
             "peers      3, asked every 2.0 s, TIMEOUT after 6.0 s",
+            "services   sleep, query",
             "a:9102",
             "c:9102",
             "b:9102: it is said why",

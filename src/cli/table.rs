@@ -1,4 +1,4 @@
-//! Aligned tables of peers that fit the terminal: narrow ones lose columns, then parts of cells; no line wraps.
+//! Aligned tables that fit the terminal: narrow ones lose columns, then parts of cells; no line wraps.
 
 use std::time::Duration;
 
@@ -34,14 +34,28 @@ pub(super) struct PeerRow {
 pub(super) const TITLES: [&str; 10] =
     ["NAME/ID", "ADDRESS", "ROLE", "STATUS", "SEEN", "RTT", "CPU", "PENDING", "SCORE", "LEARNT"];
 
-/// Index of the column that is coloured.
-const STATUS: usize = 3;
+/// The colour of a cell.
+type Colouring = fn(&str) -> Color;
 
-/// Columns that hold numbers.
-const NUMBERS: [usize; 5] = [4, 5, 6, 7, 8];
+/// The columns of a table.
+pub(super) struct Columns {
+    /// Their titles.
+    pub(super) titles: &'static [&'static str],
+    /// Indexes of those that hold numbers.
+    pub(super) numbers: &'static [usize],
+    /// Indexes in the order in which a narrow terminal loses them.
+    pub(super) dispensable: &'static [usize],
+    /// The one that is coloured, and how.
+    pub(super) coloured: Option<(usize, Colouring)>,
+}
 
-/// Columns in the order in which a narrow terminal loses them.
-const DISPENSABLE: [usize; 7] = [9, 2, 8, 7, 5, 6, 4];
+/// The columns of a table of peers.
+const PEERS: Columns = Columns {
+    titles: &TITLES,
+    numbers: &[4, 5, 6, 7, 8],
+    dispensable: &[9, 2, 8, 7, 5, 6, 4],
+    coloured: Some((3, colour)),
+};
 
 impl PeerRow {
     /// The row of an entry whose ages have grown by `since`.
@@ -80,6 +94,24 @@ pub(super) fn age_text(age: Duration) -> String {
         seconds @ 3600..172_800 => format!("{} h", seconds / 3600),
         seconds => format!("{} d", seconds / 86_400),
     }
+}
+
+/// `640 B`, `12.5 KiB`, `1.0 GiB`.
+pub(super) fn bytes_text(bytes: u64) -> String {
+    let mut amount = bytes as f64;
+    let mut unit = "B";
+    for next in ["KiB", "MiB", "GiB", "TiB"] {
+        if amount < 1024.0 {
+            break;
+        }
+        (amount, unit) = (amount / 1024.0, next);
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{amount:.1} {unit}") }
+}
+
+/// The room of a listing that may be as long as it likes: as wide as the terminal, endless in a pipe.
+pub(super) fn listing_room(terminal: bool, colour: bool) -> Room {
+    Room { width: if terminal { terminal_size().0 } else { u16::MAX }, height: u16::MAX, colour }
 }
 
 /// `0.42 ms`, `120 ms`.
@@ -133,17 +165,23 @@ pub(super) fn peers(rows: &[PeerRow], room: Room) -> Vec<String> {
     if rows.is_empty() {
         return vec![fit("no peers yet: name one with --peer HOST:PORT, or let one call", room.width)];
     }
-    let mut columns: Vec<usize> = (0..TITLES.len()).collect();
-    let mut dispensable = DISPENSABLE.into_iter();
+    let cells: Vec<&[String]> = rows.iter().map(|row| row.cells.as_slice()).collect();
+    grid(&PEERS, &cells, room)
+}
+
+/// The titles and a line for each row, none wider than `room.width`. Each row has a cell for each title.
+pub(super) fn grid(table: &Columns, rows: &[&[String]], room: Room) -> Vec<String> {
+    let mut columns: Vec<usize> = (0..table.titles.len()).collect();
+    let mut dispensable = table.dispensable.iter();
     loop {
-        let mut table = build(rows, &columns, room);
+        let mut table = build(table, rows, &columns, room);
         let widths = table.column_max_content_widths();
         let needed: usize = widths.iter().map(|width| usize::from(*width) + GAP).sum();
         if needed <= usize::from(room.width) + GAP {
             return table.lines().collect();
         }
         match dispensable.next() {
-            Some(column) => columns.retain(|kept| *kept != column),
+            Some(column) => columns.retain(|kept| kept != column),
             None => {
                 table.set_width(room.width.max(MIN_WIDTH)).set_content_arrangement(ContentArrangement::Dynamic);
                 return table.lines().collect();
@@ -158,7 +196,7 @@ const GAP: usize = 2;
 /// Below this, cells have no room for a single letter each.
 const MIN_WIDTH: u16 = 16;
 
-fn build(rows: &[PeerRow], columns: &[usize], room: Room) -> Table {
+fn build(definition: &Columns, rows: &[&[String]], columns: &[usize], room: Room) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_truncation_indicator("…");
@@ -166,13 +204,16 @@ fn build(rows: &[PeerRow], columns: &[usize], room: Room) -> Table {
     if room.colour {
         table.enforce_styling();
     }
-    let mut titles = Row::from(columns.iter().map(|column| Cell::new(TITLES[*column])).collect::<Vec<_>>());
+    let mut titles = Row::from(columns.iter().map(|column| Cell::new(definition.titles[*column])).collect::<Vec<_>>());
     titles.max_height(1);
     table.set_header(titles);
     for row in rows {
-        let cells = columns.iter().map(|column| match *column {
-            STATUS if room.colour => Cell::new(&row.cells[STATUS]).fg(colour(&row.cells[STATUS])),
-            column => Cell::new(&row.cells[column]),
+        let cells = columns.iter().map(|column| {
+            let cell = Cell::new(&row[*column]);
+            match definition.coloured {
+                Some((coloured, colour)) if room.colour && coloured == *column => cell.fg(colour(&row[*column])),
+                _ => cell,
+            }
         });
         let mut line = Row::from(cells.collect::<Vec<_>>());
         line.max_height(1);
@@ -181,7 +222,7 @@ fn build(rows: &[PeerRow], columns: &[usize], room: Room) -> Table {
     for (at, column) in columns.iter().enumerate() {
         let padded = table.column_mut(at).expect("every column has a title");
         padded.set_padding((0, if at + 1 == columns.len() { 0 } else { GAP as u16 }));
-        if NUMBERS.contains(column) {
+        if definition.numbers.contains(column) {
             padded.set_cell_alignment(CellAlignment::Right);
         }
     }
@@ -198,7 +239,7 @@ fn colour(status: &str) -> Color {
 }
 
 /// `text`, cut to `width` characters.
-fn fit(text: &str, width: u16) -> String {
+pub(super) fn fit(text: &str, width: u16) -> String {
     let width = usize::from(width);
     match text.char_indices().nth(width) {
         None => text.to_owned(),
@@ -271,6 +312,12 @@ mod tests {
     #[test]
     fn without_peers_the_table_says_how_to_get_one() {
         assert!(live(&many(0), "x", ROOM)[1].contains("--peer HOST:PORT"));
+    }
+
+    #[test]
+    fn bytes_have_the_unit_that_suits_them() {
+        let texts = [0, 1023, 1024, 12_800, 1 << 30, u64::MAX].map(bytes_text);
+        assert_eq!(texts, ["0 B", "1023 B", "1.0 KiB", "12.5 KiB", "1.0 GiB", "16777216.0 TiB"]);
     }
 
     #[test]

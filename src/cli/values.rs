@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
-use crate::wire::{Address, Dialect, Host, MAX_NAME_BYTES, Permille, is_valid_name};
+use crate::wire::{Address, Dialect, Durability, Host, MAX_NAME_BYTES, Permille, is_valid_name};
+
+/// UDP port of discovery where none is named: the classroom's.
+pub(super) const DISCOVERY_PORT: u16 = 5000;
 
 /// Longest duration that an option takes: beyond it, a slip is likelier than an intention.
 const MAX_SECONDS: f64 = 366.0 * 86_400.0;
@@ -186,6 +189,98 @@ impl FromStr for Label {
     }
 }
 
+/// A number of bytes: `65536`, or with K, M, G or T for powers of 1024: `512M`, `2G`, `1.5GiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bytes(pub(super) u64);
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Bytes, String> {
+        let expected = || "expected bytes such as 1048576, or a number with K, M, G or T such as 512M or 2G".to_owned();
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let unit = unit.to_ascii_uppercase();
+        let shift = match unit.strip_suffix("IB").or(unit.strip_suffix('B')).unwrap_or(&unit) {
+            "" => 0,
+            "K" => 10,
+            "M" => 20,
+            "G" => 30,
+            "T" => 40,
+            _ => return Err(expected()),
+        };
+        // Whole numbers exactly; parts of a unit may be rounded to a byte.
+        if let Ok(number) = number.parse::<u64>() {
+            return number.checked_mul(1 << shift).map(Bytes).ok_or_else(expected);
+        }
+        let number: f64 = number.parse().map_err(|_| expected())?;
+        Bytes::from_number(number * f64::from(1_u32 << (shift / 2)).powi(2))
+    }
+}
+
+impl Bytes {
+    fn from_number(number: f64) -> Result<Bytes, String> {
+        if (0.0..9e15).contains(&number) {
+            Ok(Bytes(number.round() as u64))
+        } else {
+            Err("expected a number of bytes from 0 to 9 million GB".to_owned())
+        }
+    }
+}
+
+/// `--durability`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Durable(pub(super) Durability);
+
+impl FromStr for Durable {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Durable, &'static str> {
+        Durability::parse(text).map(Durable).ok_or("expected fsync, os or memory")
+    }
+}
+
+/// `--discovery`: a UDP port, or whether at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Discovery(pub(super) Option<u16>);
+
+impl FromStr for Discovery {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Discovery, &'static str> {
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" => Ok(Discovery(Some(DISCOVERY_PORT))),
+            "false" | "no" | "off" => Ok(Discovery(None)),
+            port => match port.parse() {
+                Ok(port @ 1..) => Ok(Discovery(Some(port))),
+                _ => Err("expected a UDP port from 1 to 65535, true or false"),
+            },
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Discovery {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Discovery, D::Error> {
+        struct Read;
+        impl Visitor<'_> for Read {
+            type Value = Discovery;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a UDP port, true or false")
+            }
+            fn visit_bool<E: de::Error>(self, on: bool) -> Result<Discovery, E> {
+                Ok(Discovery(on.then_some(DISCOVERY_PORT)))
+            }
+            fn visit_i64<E: de::Error>(self, port: i64) -> Result<Discovery, E> {
+                self.visit_str(&port.to_string())
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Discovery, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Read)
+    }
+}
+
 /// What is wrong with a port.
 const PORT: &str = "expected a port from 0 to 65535";
 
@@ -197,6 +292,11 @@ pub(super) fn parse_port(text: &str) -> Result<u16, &'static str> {
 /// A number of jobs.
 pub(super) fn parse_jobs(text: &str) -> Result<u64, &'static str> {
     text.parse().map_err(|_| "expected a whole number of jobs")
+}
+
+/// A whole number.
+pub(super) fn parse_count(text: &str) -> Result<u32, &'static str> {
+    text.parse().map_err(|_| "expected a whole number")
 }
 
 /// A port of TOML.
@@ -238,7 +338,7 @@ macro_rules! from_toml_string {
         }
     )*};
 }
-from_toml_string!(BindHost, Advertise, Label, Peers);
+from_toml_string!(BindHost, Advertise, Label, Peers, Durable);
 
 /// Values that TOML writes as a number or a string.
 macro_rules! from_toml_number {
@@ -267,6 +367,7 @@ macro_rules! from_toml_number {
     };
 }
 from_toml_number!(Span, "seconds, or a string such as \"500ms\"", Span::from_seconds);
+from_toml_number!(Bytes, "bytes, or a string such as \"512M\"", Bytes::from_number);
 from_toml_number!(Percent, "a percentage from 0 to 100", |number| Percent::from_number(number)
     .map_err(|()| Percent::expected()));
 
@@ -287,6 +388,28 @@ mod tests {
         for text in ["", "s", "-1", "+1", "1e3", "1 s", "2 days", "1.2.3", "nan", "inf", "9999999h", "1S"] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn bytes_are_powers_of_1024() {
+        let bytes = |text: &str| text.parse::<Bytes>().map(|bytes| bytes.0);
+        assert_eq!(bytes("65536"), Ok(65_536));
+        assert_eq!(bytes("512M"), Ok(512 << 20));
+        assert_eq!(bytes("2g"), Ok(2 << 30));
+        assert_eq!(bytes("1.5GiB"), Ok(3 << 29));
+        assert_eq!(bytes("0.5K"), Ok(512));
+        assert_eq!(bytes("1.5M"), Ok(3 << 19));
+        assert_eq!(bytes("1TB"), Ok(1 << 40));
+        for text in ["", "M", "-1", "1X", "1 G", "99999999999999999999", "18446744073709551615K", "1.2.3"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn discovery_is_a_port_or_a_word() {
+        let port = |text: &str| text.parse::<Discovery>().map(|discovery| discovery.0);
+        assert_eq!((port("true"), port("OFF"), port("6000")), (Ok(Some(5000)), Ok(None), Ok(Some(6000))));
+        assert!(port("0").is_err() && port("65536").is_err() && port("").is_err());
     }
 
     #[test]

@@ -17,6 +17,9 @@ const LOCK: &str = "lock";
 /// More than a pid and a time need.
 const MAX_LOCK_BYTES: u64 = 256;
 
+/// Workers without a name on one machine. More are a loop that starts them.
+const MAX_NAMELESS: u32 = 1024;
+
 /// The state directory of one node, locked for as long as this value lives.
 #[derive(Debug)]
 pub struct StateDir {
@@ -31,6 +34,26 @@ impl StateDir {
     /// The key is machine, address and port, so that a home directory that several machines share holds no twins.
     pub fn open(base: &Path, bind: SocketAddr) -> Result<StateDir, StateError> {
         StateDir::open_keyed(base, &key(&machine_name(), bind))
+    }
+
+    /// Makes (if need be) and locks the directory under `base` of a worker on this machine: that of its name, or else
+    /// the first that no other nameless worker holds, so that the second one that is started again is again the second.
+    ///
+    /// # Errors
+    /// [`StateError::InUse`] if the worker of that name runs, or 1024 nameless ones do; [`StateError::Io`] if the
+    /// system refuses.
+    pub fn open_worker(base: &Path, name: Option<&str>) -> Result<StateDir, StateError> {
+        let machine = machine_name();
+        if let Some(name) = name {
+            return StateDir::open_keyed(base, &worker_key(&machine, WorkerSeat::Name(name)));
+        }
+        let mut seat = 1;
+        loop {
+            match StateDir::open_keyed(base, &worker_key(&machine, WorkerSeat::Number(seat))) {
+                Err(StateError::InUse { .. }) if seat < MAX_NAMELESS => seat += 1,
+                outcome => return outcome,
+            }
+        }
     }
 
     fn open_keyed(base: &Path, key: &str) -> Result<StateDir, StateError> {
@@ -100,11 +123,42 @@ fn machine_name() -> String {
         .unwrap_or_else(|| "localhost".to_owned())
 }
 
-/// The name of the directory. The machine stands as a hash: its id is not to be shown around (machine-id(5)).
+/// The name of the directory of a node that listens there.
 fn key(machine: &str, bind: SocketAddr) -> String {
-    let hash = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("mutirao state {machine}").as_bytes()).simple().to_string();
     let ip = bind.ip().to_string().replace(':', "_");
-    format!("{}-{ip}-{}", &hash[..8], bind.port())
+    format!("{}-{ip}-{}", machine_hash(machine), bind.port())
+}
+
+/// What tells the workers of one machine apart.
+enum WorkerSeat<'a> {
+    /// The name that the operator gave it.
+    Name(&'a str),
+    /// Its number among the nameless.
+    Number(u32),
+}
+
+/// The name of the directory of a worker.
+fn worker_key(machine: &str, seat: WorkerSeat<'_>) -> String {
+    let machine = machine_hash(machine);
+    match seat {
+        WorkerSeat::Number(number) => format!("{machine}-worker-{number}"),
+        WorkerSeat::Name(name) => {
+            // Names may have slashes, and letters that some file systems fold: a hash keeps them apart.
+            let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c.to_ascii_lowercase() } else { '_' };
+            let readable: String = name.chars().take(24).map(plain).collect();
+            format!("{machine}-worker-{readable}-{}", hash(&format!("mutirao worker {name}")))
+        }
+    }
+}
+
+/// The machine stands as a hash: its id is not to be shown around (machine-id(5)).
+fn machine_hash(machine: &str) -> String {
+    hash(&format!("mutirao state {machine}"))
+}
+
+/// Eight hexadecimal digits.
+fn hash(text: &str) -> String {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string()[..8].to_owned()
 }
 
 fn holder(mut lock: &File) -> Option<u32> {
@@ -146,6 +200,32 @@ mod tests {
             assert_ne!(first, other);
         }
         assert!(at("a", "[::1]:9101").ends_with("-__1-9101"));
+    }
+
+    #[test]
+    fn a_worker_has_the_directory_of_its_name_or_the_first_free_one() {
+        let base = tempfile::tempdir().unwrap();
+        let open = |name| StateDir::open_worker(base.path(), name);
+        let (first, second) = (open(None).unwrap(), open(None).unwrap());
+        let path = second.path().to_owned();
+        assert!(path.to_string_lossy().ends_with("-worker-2"), "{}", path.display());
+        drop(second);
+        assert_eq!(open(None).unwrap().path(), path, "the second is again the second");
+        let named = open(Some("1")).unwrap();
+        assert_ne!(named.path(), first.path(), "a number is a name like others");
+        assert!(matches!(open(Some("1")), Err(StateError::InUse { .. })));
+    }
+
+    #[test]
+    fn names_of_workers_are_kept_apart_whatever_is_in_them() {
+        let at = |machine: &str, name: &str| worker_key(machine, WorkerSeat::Name(name));
+        assert_eq!(at("a", "w"), at("a", "w"));
+        let keys =
+            [at("a", "w"), at("a", "W"), at("b", "w"), at("a", "../w"), at("a", "é"), at("a", "è"), at("a", "_")];
+        for (n, key) in keys.iter().enumerate() {
+            assert!(!key.contains(['/', '.']) && key.is_ascii(), "{key}");
+            assert!(!keys[..n].contains(key), "{key}");
+        }
     }
 
     #[test]
