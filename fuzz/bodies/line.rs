@@ -8,7 +8,7 @@ use std::time::Duration;
 use mutirao::time::Time;
 use mutirao::wire::{
     Body, CloseReason, Decoded, Dialect, Edge, HeartbeatAnswer, LoadReport, MAX_LINE_BYTES, Message, Prepared,
-    Presence, Role, ServerId,
+    Presence, Role, ServerId, StatusAck, WorkerAlive,
 };
 
 /// Runs one case. Panics where a law is broken.
@@ -40,18 +40,21 @@ struct Session {
     prepared: Prepared,
     me: Presence,
     now: Time,
+    edge_is_outbound: bool,
+    waiting: bool,
     shown: Transcript,
 }
 
 impl Session {
     fn new(who: u8) -> Session {
-        let edge = match who {
+        let mut edge = match who {
             b'n' => Edge::outbound(Some(Dialect::Native)),
             b's' => Edge::outbound(Some(Dialect::Seed)),
             b'2' => Edge::outbound(Some(Dialect::Gen2025_2)),
-            b'o' => Edge::outbound(None),
+            b'o' | b'w' => Edge::outbound(None),
             _ => Edge::inbound(),
         };
+        let (works, outbound) = (who == b'w', b"ns2ow".contains(&who));
         let server_id = ServerId::new("2f1e0000-0000-4000-8000-000000000001").expect("it is short and printable");
         let me = Presence {
             server_id: server_id.clone(),
@@ -62,8 +65,20 @@ impl Session {
             load: LoadReport::default(),
             services: Vec::new(),
         };
+        if works {
+            let alive = WorkerAlive { worker: server_id.clone(), owner: None, native: None };
+            edge.render(&Message::plain(Body::WorkerAlive(Box::new(alive))), &mut Vec::new());
+        }
         let shown = Transcript { messages: Vec::new(), closed: None, out: Vec::new(), heartbeats: 0, ignored: 0 };
-        Session { edge, prepared: Prepared::new(&server_id), me, now: Time::ZERO, shown }
+        Session {
+            edge,
+            prepared: Prepared::new(&server_id),
+            me,
+            now: Time::ZERO,
+            edge_is_outbound: outbound,
+            waiting: false,
+            shown,
+        }
     }
 
     fn feed_all(mut self, mut stream: &[u8], length: &mut dyn FnMut(&[u8]) -> usize) -> Transcript {
@@ -117,11 +132,16 @@ impl Session {
         self.shown
     }
 
-    /// Answers heartbeats as a core would, so that the order of answers is part of what is compared.
+    /// Answers heartbeats and workers as a core would, so that the order and the form of answers are part of what is
+    /// compared. Once a job was submitted, answers are waited for.
     fn act(&mut self, decoded: Decoded) {
         assert_eq!(self.shown.closed, None, "something came after the edge asked to close");
         match decoded {
-            Decoded::Refused(_) => panic!("nobody waits for an answer here"),
+            Decoded::Refused(answer) => {
+                assert!(self.waiting, "nobody waits for an answer here");
+                assert!(matches!(answer.body, Body::Error(_)), "what is refused is an error");
+                self.edge.render(&answer, &mut self.shown.out);
+            }
             Decoded::Stray(line) => assert!(line.chars().count() <= 120, "a quote is short"),
             Decoded::Close(reason) => self.shown.closed = Some(reason),
             Decoded::Message(message) => {
@@ -130,6 +150,18 @@ impl Session {
                     let presence = heartbeat.presence.is_some().then(|| Box::new(self.me.clone()));
                     let body = Body::HeartbeatAnswer(HeartbeatAnswer { server_id, presence });
                     self.edge.render(&Message { id: message.id.clone(), body }, &mut self.shown.out);
+                }
+                match &message.body {
+                    Body::WorkerAlive(_) => self.edge.render(&Message::plain(Body::NoTask), &mut self.shown.out),
+                    Body::WorkerStatus(status) => {
+                        let ack = StatusAck { worker: status.worker.clone(), attempt: status.attempt.clone() };
+                        self.edge.render(&Message::plain(Body::StatusAck(Box::new(ack))), &mut self.shown.out);
+                    }
+                    Body::Submit(_) if !self.edge_is_outbound => {
+                        self.waiting = true;
+                        self.edge.set_waiting(true);
+                    }
+                    _ => {}
                 }
                 self.shown.messages.push(message);
             }

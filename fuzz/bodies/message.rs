@@ -14,7 +14,7 @@ pub(crate) fn run(line: &[u8]) {
     encode(&message, &mut encoded);
     let (newline, rendered) = encoded.split_last().expect("a line has a newline");
     assert_eq!((*newline, rendered.contains(&b'\n')), (b'\n', false), "one line");
-    // Encoding may lengthen a line, and a page of NODES beyond the limit is cut.
+    // Encoding may lengthen a line, and a page or a sentence beyond the limit is cut.
     if rendered.len() <= MAX_LINE_BYTES {
         assert_eq!(decode(rendered).as_ref(), Ok(&message), "{}", String::from_utf8_lossy(rendered));
     }

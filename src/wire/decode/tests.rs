@@ -91,6 +91,70 @@ fn an_error_names_the_field_that_is_missing_or_ill_typed_and_what_was_expected()
         (r#"{"TASK":"NODES","NAME":{}}"#, ErrorCode::BadField, "NODES", "`NAME` is an object"),
         (r#"{"TASK":"NODES","AFTER":true}"#, ErrorCode::BadField, "NODES", "`AFTER` is true or false"),
         (r#"{"TASK":"LOAD","ID":5}"#, ErrorCode::BadField, "LOAD", "`ID` is a number"),
+        (r#"{"TASK":"SUBMIT","PARAMS":{}}"#, ErrorCode::MissingField, "SUBMIT", "`SERVICE` is missing"),
+        (r#"{"TASK":"SUBMIT","SERVISE":"x"}"#, ErrorCode::MissingField, "SUBMIT", "`SERVICE` is missing"),
+        (r#"{"TASK":"SUBMIT","SERVICE":null}"#, ErrorCode::MissingField, "SUBMIT", "`SERVICE` is missing"),
+        (r#"{"TASK":"SUBMIT","SERVICE":"a b"}"#, ErrorCode::BadField, "SUBMIT", "`SERVICE` is \"a b\""),
+        (r#"{"TASK":"SUBMIT","SERVICE":"a.b.c"}"#, ErrorCode::BadField, "SUBMIT", "`SERVICE` is \"a.b.c\""),
+        (r#"{"TASK":"SUBMIT","SERVICE":"a.b","METHOD":"c"}"#, ErrorCode::BadField, "SUBMIT", "`SERVICE` is \"a.b\""),
+        (r#"{"TASK":"SUBMIT","SERVICE":"a","METHOD":[]}"#, ErrorCode::BadField, "SUBMIT", "`METHOD` is an array"),
+        (r#"{"TASK":"SUBMIT","SERVICE":"a","PRIORITY":10}"#, ErrorCode::BadField, "SUBMIT", "`PRIORITY` is 10"),
+        (r#"{"TASK":"SUBMIT","SERVICE":"a","PRIORITY":"9"}"#, ErrorCode::BadField, "SUBMIT", "`PRIORITY` is \"9\""),
+        (r#"{"TASK":"SUBMIT","SERVICE":"a","PRIORITY":-1}"#, ErrorCode::BadField, "SUBMIT", "`PRIORITY` is a number"),
+        (
+            r#"{"TASK":"SUBMIT","SERVICE":"a","DELAY_MS":2592000001}"#,
+            ErrorCode::BadField,
+            "SUBMIT",
+            "`DELAY_MS` is 2592",
+        ),
+        (r#"{"TASK":"SUBMIT","SERVICE":"a","TIMEOUT_MS":0}"#, ErrorCode::BadField, "SUBMIT", "`TIMEOUT_MS` is 0"),
+        (r#"{"TASK":"SUBMIT","SERVICE":"a","TIMEOUT_MS":1.5}"#, ErrorCode::BadField, "SUBMIT", "`TIMEOUT_MS` is a num"),
+        (r#"{"TASK":"SUBMIT","SERVICE":"a","ATTEMPTS":0}"#, ErrorCode::BadField, "SUBMIT", "`ATTEMPTS` is 0"),
+        (r#"{"TASK":"SUBMIT","SERVICE":"a","ATTEMPTS":101}"#, ErrorCode::BadField, "SUBMIT", "`ATTEMPTS` is 101"),
+        (r#"{"TASK":"SUBMIT","SERVICE":"a","KEY":""}"#, ErrorCode::BadField, "SUBMIT", "`KEY` is \"\""),
+        (r#"{"TASK":"SUBMIT","SERVICE":"a","KEY":7}"#, ErrorCode::BadField, "SUBMIT", "`KEY` is a number"),
+        (
+            r#"{"TASK":"SUBMIT","SERVICE":"a","WAIT_MS":86400001}"#,
+            ErrorCode::BadField,
+            "SUBMIT",
+            "`WAIT_MS` is 86400001",
+        ),
+        (r#"{"TASK":"SUBMIT","SERVICE":"a","WAIT":1}"#, ErrorCode::BadField, "SUBMIT", "`WAIT` is a number"),
+        (r#"{"TASK":"SUBMIT","SERVICE":"a","OUTPUT":"yes"}"#, ErrorCode::BadField, "SUBMIT", "`OUTPUT` is \"yes\""),
+        (r#"{"TASK":"SUBMIT","SERVICE":"a","FOLLOW":0}"#, ErrorCode::BadField, "SUBMIT", "`FOLLOW` is a number"),
+        (r#"{"TASK":"SUBMIT","SERVICE":"a","HOPS":-1}"#, ErrorCode::BadField, "SUBMIT", "`HOPS` is a number"),
+        (r#"{"TASK":"RESULT","WAIT_MS":1}"#, ErrorCode::MissingField, "RESULT", "`JOB_ID` is missing"),
+        (r#"{"TASK":"RESULT","JOB_ID":"a b"}"#, ErrorCode::BadField, "RESULT", "`JOB_ID` is \"a b\""),
+        (r#"{"TASK":"CANCEL","x":1}"#, ErrorCode::MissingField, "CANCEL", "`JOB_ID` is missing"),
+        (r#"{"TASK":"BURY","KEY":[]}"#, ErrorCode::BadField, "BURY", "`KEY` is an array"),
+        (r#"{"TASK":"KICK","JOB_ID":7}"#, ErrorCode::BadField, "KICK", "`JOB_ID` is a number"),
+        (r#"{"TASK":"JOBS","STATUS":"odd"}"#, ErrorCode::BadField, "JOBS", "`STATUS` is \"odd\""),
+        (r#"{"TASK":"JOBS","LIST":1}"#, ErrorCode::BadField, "JOBS", "`LIST` is a number"),
+        (r#"{"TASK":"JOBS","AFTER":{}}"#, ErrorCode::BadField, "JOBS", "`AFTER` is an object"),
+        (r#"{"TASK":"CALL","METHOD":"m"}"#, ErrorCode::MissingField, "CALL", "`SERVICE` is missing"),
+        (
+            r#"{"TASK":"CALL","SERVICE":"a","TIMEOUT_MS":3600001}"#,
+            ErrorCode::BadField,
+            "CALL",
+            "`TIMEOUT_MS` is 3600001",
+        ),
+        (r#"{"TASK":"REDIRECT","HOPS":"0"}"#, ErrorCode::BadField, "REDIRECT", "`HOPS` is \"0\""),
+        (r#"{"TASK":"WORKERS","AFTER":""}"#, ErrorCode::BadField, "WORKERS", "`AFTER` is \"\""),
+        (r#"{"TASK":"QUERY"}"#, ErrorCode::MissingField, "QUERY", "`USER` is missing"),
+        (r#"{"task":"query"}"#, ErrorCode::MissingField, "", "`USER` is missing"),
+        (
+            r#"{"TASK":"JOB","SERVICE":"a","ATTEMPT":1,"TIMEOUT_MS":1}"#,
+            ErrorCode::MissingField,
+            "JOB",
+            "`JOB_ID` is mis",
+        ),
+        (
+            r#"{"TASK":"JOB","SERVICE":"a","JOB_ID":"j","ATTEMPT":1}"#,
+            ErrorCode::MissingField,
+            "JOB",
+            "`TIMEOUT_MS` is m",
+        ),
+        (r#"{"TASK":"STOP","JOB_ID":"j"}"#, ErrorCode::MissingField, "STOP", "`ATTEMPT` is missing"),
         (r#"{}"#, ErrorCode::MissingField, "", "`TASK` is missing"),
         (r#"{"TASK":null,"x":1}"#, ErrorCode::MissingField, "", "`TASK` is missing"),
         (r#"{"TASK":5}"#, ErrorCode::BadField, "", "`TASK` is a number"),
@@ -111,7 +175,10 @@ fn an_unknown_task_is_told_which_tasks_exist() {
     }
     for task in TASKS.split(", ") {
         let line = format!(r#"{{"TASK":"{task}","SERVER_ID":"S"}}"#);
-        assert!(decode(line.as_bytes()).is_ok(), "{task} is listed");
+        match decode(line.as_bytes()) {
+            Err(Undecoded::Refused(_)) => assert_eq!(error(&line).1.code, ErrorCode::MissingField, "{task} is listed"),
+            other => assert!(other.is_ok(), "{task} is listed"),
+        }
     }
 }
 
@@ -166,8 +233,22 @@ fn an_answer_is_never_answered_by_an_error() {
         r#"{"TASK":"EVENTS","RESPONSE":"OK","SEQ":"x"}"#,
         r#"{"TASK":"EVENTS","EVENT":"NEVER_HEARD","SEQ":1}"#,
         r#"{"TASK":"EVENTS","EVENT":5}"#,
-        r#"{"STATUS":"ACK"}"#,
-        r#"{"STATUS":"PONG","TASK":"KEEPALIVE"}"#,
+        r#"{"STATUS":"ACK","STATUS":"ACK"}"#,
+        r#"{"TASK":"WORKER_RESPONSE","STATUS":"ACK","MASTER_UUID":"M","WORKERS":[]}"#,
+        r#"{"response":"alive","task":"heartbeat","server_uuid":"S"}"#,
+        r#"{"TYPE":"ELECTION_ACK","STATUS":"REFUSED","MASTER_NAME":"M"}"#,
+        r#"{"TYPE":"ELECTION_ACK","SELECTED_MASTER":"M"}"#,
+        r#"{"TASK":"SUBMIT","RESPONSE":"OK"}"#,
+        r#"{"TASK":"SUBMIT","RESPONSE":"OK","JOB_ID":"a b","STATUS":"QUEUED"}"#,
+        r#"{"TASK":"RESULT","RESPONSE":"OK","JOB_ID":"j","STATUS":"ODD"}"#,
+        r#"{"TASK":"RESULT","EVENT":"OUTPUT","JOB_ID":"j"}"#,
+        r#"{"TASK":"RESULT","EVENT":"SOMETHING","JOB_ID":"j","ATTEMPT":1,"STREAM":"stdout","DATA":""}"#,
+        r#"{"TASK":"CALL","RESPONSE":"OK"}"#,
+        r#"{"TASK":"CALL","RESPONSE":"OK","RESULT":null}"#,
+        r#"{"TASK":"CALL","RESPONSE":"REDIRECT","TARGET":"nowhere"}"#,
+        r#"{"TASK":"JOBS","RESPONSE":"OK","JOBS":[{}]}"#,
+        r#"{"TASK":"WORKERS","RESPONSE":"OK","SERVER_ID":"S","WORKERS":3}"#,
+        r#"{"TASK":"WORKER","RESPONSE":"OK","SERVER_ID":"S"}"#,
         r#"{"SERVER_UUID":"SERVER_B","RESPONSE":"UNAVAILABLE"}"#,
         r#"{"type":"response_rejected","request_id":"1","payload":{},"TASK":"NOPE"}"#,
         r#"{"TYPE":"ACK"}"#,
@@ -183,14 +264,24 @@ fn envelopes_and_workers_lines_are_ignored_and_their_tasks_are_not() {
         r#"{"type":"unheard_of"}"#,
         r#"{"type":5,"type":5}"#,
         r#"{"TYPE":"REQUEST_HELP"}"#,
-        r#"{"WORKER":"ALIVE","WORKER_UUID":"W"}"#,
+        r#"{"WORKER":"ALIVE"}"#,
+        r#"{"WORKER":"ALIVE","WORKER_UUID":""}"#,
+        r#"{"WORKER":"ALIVE","WORKER_UUID":["W"]}"#,
+        r#"{"WORKER":"ASLEEP","WORKER_UUID":"W"}"#,
+        r#"{"WORKER":"ALIVE","WORKER_UUID":"W","SLOTS":"four"}"#,
+        r#"{"WORKER":"ALIVE","WORKER_UUID":"W","SLOTS":1025}"#,
         r#"{"worker":"alive"}"#,
-        r#"{"STATUS":"OK","TASK":null}"#,
+        r#"{"STATUS":"MAYBE"}"#,
+        r#"{"STATUS":"OK","WORKER_UUID":{}}"#,
+        r#"{"STATUS":"OK","TASK":"JOB","WORKER_UUID":"W","JOB_ID":"a b","ATTEMPT":1}"#,
+        r#"{"STATUS":"OK","TASK":"JOB","WORKER_UUID":"W","JOB_ID":"j"}"#,
+        r#"{"TASK":"REDIRECT","SERVER_REDIRECT":{"ip":"127.0.0.1","port":20902}}"#,
         r#"{"type":"x","TASK":5}"#,
     ] {
         assert!(is_ignored(line), "{line}");
     }
-    assert_eq!(error(r#"{"STATUS":"OK","TASK":"QUERY","WORKER_UUID":"W"}"#).1.code, ErrorCode::UnknownTask);
+    assert_eq!(error(r#"{"STATUS":"MAYBE","TASK":"DANCE"}"#).1.code, ErrorCode::UnknownTask);
+    assert_eq!(error(r#"{"task":"load"}"#).1.code, ErrorCode::MissingField, "lower case is for workers only");
     assert_eq!(error(r#"{"type":null}"#).1.code, ErrorCode::MissingField);
     assert_eq!(body(r#"{"type":"x","TASK":"LOAD"}"#), Body::Load);
 }
@@ -216,6 +307,162 @@ fn a_foreign_error_is_kept_as_it_came() {
     assert_eq!(body(line), Body::Error(Box::new(expected)));
 }
 
+#[test]
+fn a_bare_task_about_jobs_is_a_question_about_itself() {
+    for task in JobTask::ALL {
+        assert_eq!(body(&format!(r#"{{"TASK":"{}","ID":"1"}}"#, task.as_str())), Body::Usage(task));
+    }
+    assert_eq!(body(r#"{"TASK":"CALL"}"#), Body::Calls);
+    assert_eq!(body(r#"{"TASK":"JOBS"}"#), Body::Jobs(Box::default()));
+    assert_eq!(body(r#"{"TASK":"REDIRECT"}"#), Body::WhereTo { hops: 0 });
+    assert_eq!(body(r#"{"TASK":"WORKERS"}"#), Body::Workers { after: None });
+}
+
+#[test]
+fn a_job_needs_no_more_than_its_service() {
+    let submit = |fields: &str| match body(&format!(r#"{{"TASK":"SUBMIT",{fields}}}"#)) {
+        Body::Submit(submit) => *submit,
+        other => panic!("{other:?}"),
+    };
+    let plain = submit(r#""SERVICE":"sleep""#);
+    assert_eq!((plain.method.as_str(), plain.params.as_str(), plain.priority), ("run", "null", DEFAULT_PRIORITY));
+    assert_eq!((plain.delay.is_zero(), plain.timeout, plain.attempts, plain.wait), (true, None, None, None));
+    let dotted = submit(r#""SERVICE":"primes.count","PARAMS":{ "n" : 1 }"#);
+    assert_eq!((dotted.service.as_str(), dotted.method.as_str()), ("primes", "count"));
+    assert_eq!(dotted.params.as_str(), r#"{ "n" : 1 }"#, "what passes through is not touched");
+    assert_eq!(submit(r#""SERVICE":"a","WAIT":true"#).wait, Some(MAX_WAIT));
+    assert_eq!(submit(r#""SERVICE":"a","WAIT":false"#).wait, None);
+    assert_eq!(submit(r#""SERVICE":"a","WAIT":true,"WAIT_MS":5"#).wait, Some(std::time::Duration::from_millis(5)));
+    let Body::Call(call) = body(r#"{"TASK":"CALL","SERVICE":"system.info"}"#) else { panic!() };
+    assert_eq!((call.method.as_str(), call.timeout, call.hops), ("info", DEFAULT_CALL, 0));
+    let Body::Jobs(jobs) = body(r#"{"TASK":"JOBS","STATUS":"OK"}"#) else { panic!("STATUS OK is no worker's here") };
+    assert_eq!((jobs.list, jobs.status), (true, Some(JobStatus::Ok)));
+}
+
+#[test]
+fn what_passes_through_is_bounded() {
+    let line = |task: &str, key: &str, bytes: usize| {
+        format!(r#"{{"TASK":"{task}","SERVICE":"a","{key}":"{}"}}"#, "x".repeat(bytes))
+    };
+    for (task, key) in [("SUBMIT", "PARAMS"), ("CALL", "PARAMS"), ("QUERY", "USER")] {
+        assert!(decode(line(task, key, MAX_JSON_BYTES - 2).as_bytes()).is_ok());
+        let (_, error) = error(line(task, key, MAX_JSON_BYTES - 1));
+        assert_eq!(error.code, ErrorCode::BadField);
+        assert!(error.detail.contains(key) && error.detail.contains("61440"), "{}", error.detail);
+    }
+    assert!(is_ignored(&format!(r#"{{"STATUS":"OK","RESULT":"{}"}}"#, "x".repeat(MAX_JSON_BYTES))));
+}
+
+#[test]
+fn every_line_of_the_classrooms_cycle_reads() {
+    let worker = |text: &str| id(text).unwrap();
+    let alive = |name: &str, owner: Option<&str>| {
+        let owner = owner.map(str::to_owned);
+        Body::WorkerAlive(Box::new(WorkerAlive { worker: worker(name), owner, native: None }))
+    };
+    let status = |name: Option<&str>, ok: bool, result: Option<&str>| {
+        Body::WorkerStatus(Box::new(WorkerStatus {
+            worker: name.map(worker),
+            attempt: None,
+            ok,
+            result: result.map(|text| Json::new(text).unwrap()),
+            detail: None,
+            retry: true,
+        }))
+    };
+    let ack = |name: Option<&str>| Body::StatusAck(Box::new(StatusAck { worker: name.map(worker), attempt: None }));
+    let user = |text: &str| Body::Query { user: Json::new(text).unwrap() };
+    let elect = || Body::ElectionAck { worker: worker("W-61CC"), selected: "MASTER_8".to_owned() };
+    let elected = || Body::ElectionAccepted { master: "MASTER_8".to_owned() };
+    for (line, body, shape) in [
+        (r#"{"WORKER": "ALIVE", "WORKER_UUID": "W-B1"}"#, alive("W-B1", None), Shape::Upper),
+        (r#"{"WORKER": "ALIVE", "WORKER_UUID": 17}"#, alive("17", None), Shape::Upper),
+        (
+            r#"{"WORKER":"ALIVE","WORKER_UUID":"B1","WORKER_HOST":"127.0.0.1","WORKER_PORT":20211}"#,
+            alive("B1", None),
+            Shape::Upper,
+        ),
+        (
+            r#"{"WORKER":"ALIVE","WORKER_UUID":"W","SERVER_UUID":"127.0.0.1:20302"}"#,
+            alive("W", Some("127.0.0.1:20302")),
+            Shape::Upper,
+        ),
+        (r#"{"WORKER":"ALIVE","WORKER_UUID":"W","SERVER_UUID":5}"#, alive("W", Some("5")), Shape::Upper),
+        (r#"{"WORKER":"alive","WORKER_UUID":"W","TASK":"X"}"#, alive("W", None), Shape::Upper),
+        (r#"{"worker":"alive","worker_uuid":"W","server_uuid":"B"}"#, alive("W", Some("B")), Shape::Lower),
+        (r#"{"TASK": "QUERY", "USER": "11111111111"}"#, user("\"11111111111\""), Shape::Upper),
+        (r#"{"TASK":"query","USER":["a",{"b":1}]}"#, user(r#"["a",{"b":1}]"#), Shape::Upper),
+        (r#"{"task":"query","user":null}"#, user("null"), Shape::Lower),
+        (r#"{"TASK": "NO_TASK"}"#, Body::NoTask, Shape::Upper),
+        (r#"{"task":"no_task"}"#, Body::NoTask, Shape::Lower),
+        (r#"{"STATUS": "OK", "TASK": "QUERY", "WORKER_UUID": "A1"}"#, status(Some("A1"), true, None), Shape::Upper),
+        (r#"{"STATUS":"NOK","TASK":"QUERY","WORKER_UUID":"W"}"#, status(Some("W"), false, None), Shape::Upper),
+        (r#"{"STATUS":"OK"}"#, status(None, true, None), Shape::Upper),
+        (
+            r#"{"STATUS":"ok","TASK":"SOMETHING","WORKER_UUID":7,"request_id":"r"}"#,
+            status(Some("7"), true, None),
+            Shape::Upper,
+        ),
+        (
+            r#"{"WORKER_UUID": "W-B1", "TASK": "QUERY", "STATUS": "OK", "CPF": "11111111111", "SALDO": "25.000"}"#,
+            status(Some("W-B1"), true, Some(r#"{"CPF":"11111111111","SALDO":"25.000"}"#)),
+            Shape::Upper,
+        ),
+        (
+            r#"{"STATUS":"OK","USER":[1, 2],"a\"b":{"c":null},"WORKER_UUID":"W"}"#,
+            status(Some("W"), true, Some(r#"{"USER":[1, 2],"a\"b":{"c":null}}"#)),
+            Shape::Upper,
+        ),
+        (r#"{"status":"nok","task":"query","worker_uuid":"W"}"#, status(Some("W"), false, None), Shape::Lower),
+        (r#"{"STATUS": "ACK"}"#, ack(None), Shape::Upper),
+        (r#"{"STATUS": "ACK", "WORKER_UUID": "A1"}"#, ack(Some("A1")), Shape::Upper),
+        (r#"{"STATUS":"ACK","WORKER_UUID":"B1","request_id":"3fc0"}"#, ack(Some("B1")), Shape::Upper),
+        (r#"{"status":"ack","worker_uuid":"A1"}"#, ack(Some("A1")), Shape::Lower),
+        (r#"{"TASK": "KEEPALIVE"}"#, Body::KeepAlive, Shape::Upper),
+        (r#"{"task":"keepalive"}"#, Body::KeepAlive, Shape::Lower),
+        (r#"{"STATUS": "PONG", "WORKER_UUID": "W-B1"}"#, Body::Pong { worker: id("W-B1") }, Shape::Upper),
+        (r#"{"STATUS":"PONG","TASK":"KEEPALIVE"}"#, Body::Pong { worker: None }, Shape::Upper),
+        (r#"{"TASK":"REQUEST","WORKER_UUID":"W"}"#, Body::TaskRequest { worker: id("W") }, Shape::Upper),
+        (r#"{"task":"request"}"#, Body::TaskRequest { worker: None }, Shape::Lower),
+        (r#"{"TYPE": "ELECTION_ACK", "WORKER_UUID": "W-61CC", "SELECTED_MASTER": "MASTER_8"}"#, elect(), Shape::Upper),
+        (r#"{"type":"ELECTION_ACK","WORKER_UUID":"W-61CC","SELECTED_MASTER":"MASTER_8"}"#, elect(), Shape::Upper),
+        (r#"{"type":"election_ack","worker_uuid":"W-61CC","selected_master":"MASTER_8"}"#, elect(), Shape::Lower),
+        (r#"{"TYPE": "ELECTION_ACK", "STATUS": "ACCEPTED", "MASTER_NAME": "MASTER_8"}"#, elected(), Shape::Upper),
+        (r#"{"type":"election_ack","status":"accepted","master_name":"MASTER_8"}"#, elected(), Shape::Lower),
+    ] {
+        let (message, found) = read(line.as_bytes()).unwrap_or_else(|error| panic!("{line}: {error:?}"));
+        assert_eq!((message.body, found), (body, shape), "{line}");
+    }
+    let (message, shape) = read(br#"{"server_uuid":"W","task":"heartbeat"}"#).unwrap();
+    assert_eq!(shape, Shape::Lower);
+    assert_eq!(message.body, Body::Heartbeat(Heartbeat { sender: id("W"), presence: None }));
+}
+
+#[test]
+fn a_native_worker_may_say_too_much_or_too_little_of_its_services() {
+    let native =
+        |fields: &str| match body(&format!(r#"{{"WORKER":"ALIVE","WORKER_UUID":"0123456789","SLOTS":2{fields}}}"#)) {
+            Body::WorkerAlive(alive) => *alive.native.unwrap(),
+            other => panic!("{other:?}"),
+        };
+    assert_eq!(native("").name, "01234567");
+    let services =
+        native(r#","SERVICES":["a","",5,{"NAME":"b","METHODS":["m","!"],"IDEMPOTENT":["m"]},{"METHODS":[]}]"#).services;
+    let name = |text: &str| ServiceName::new(text).unwrap();
+    assert_eq!(
+        services,
+        [
+            ServiceOffer { name: name("a"), methods: vec![], idempotent: vec![] },
+            ServiceOffer { name: name("b"), methods: vec![name("m")], idempotent: vec![name("m")] },
+        ]
+    );
+    let many = vec!["\"a\""; MAX_SERVICES + 1].join(",");
+    assert_eq!(native(&format!(r#","SERVICES":[{many}]"#)).services.len(), MAX_SERVICES);
+    let jobs = native(r#","JOBS":["j-1-2/3","j","/1","j/x",7,"a/b/4"],"SERVICES":"a""#).jobs;
+    let jobs: Vec<String> = jobs.iter().map(|attempt| format!("{} {}", attempt.job_id, attempt.attempt)).collect();
+    assert_eq!(jobs, ["j-1-2 3", "a/b 4"]);
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_decoding_panic(line in proptest::collection::vec(any::<u8>(), 0..200)) {
@@ -224,8 +471,8 @@ proptest! {
 
     #[test]
     fn nor_does_anything_that_looks_like_a_line(
-        pairs in proptest::collection::vec(("(TASK|RESPONSE|ID|EVENT|SERVER_ID|NODES|CPU|type|x)",
-            "(\"(HEARTBEAT|NODES|LOAD|EVENTS|ALIVE|OK|ERROR|x)\"|null|-?[0-9]{1,25}(\\.[0-9])?|\\[\\{\\}\\]|\\{\\}|true)"), 0..6),
+        pairs in proptest::collection::vec(("(TASK|RESPONSE|ID|EVENT|SERVER_ID|NODES|CPU|type|x|STATUS|WORKER|WORKER_UUID|SERVICE|PARAMS|RESULT|JOB_ID|status|task|worker|SLOTS|JOBS|SERVICES)",
+            "(\"(HEARTBEAT|NODES|LOAD|EVENTS|ALIVE|OK|ERROR|x|SUBMIT|RESULT|CALL|JOBS|JOB|WORKER|WORKERS|QUERY|query|alive|ack|REDIRECT)\"|null|-?[0-9]{1,25}(\\.[0-9])?|\\[\\{\\}\\]|\\{\\}|true)"), 0..6),
     ) {
         let fields: Vec<String> = pairs.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
         let _ = decode(format!("{{{}}}", fields.join(",")).as_bytes());

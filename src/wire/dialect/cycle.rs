@@ -196,3 +196,211 @@ fn lower(message: &Message, out: &mut Vec<u8>) {
         _ => encode(message, out),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use crate::time::Time;
+    use crate::wire::dialect::{Decoded, Edge, Prepared};
+    use crate::wire::encode::tests::{json, worker_alive, worker_status};
+    use crate::wire::{
+        Attempt, JobId, JobOrder, NativeWorker, RequestId, ServerId, ServiceName, ServiceOffer, WorkerWelcome, decode,
+    };
+
+    use super::*;
+
+    fn id(text: &str) -> ServerId {
+        ServerId::new(text).unwrap()
+    }
+
+    fn attempt() -> Attempt {
+        Attempt { job_id: JobId::new("3fa9c1d2-7-42").unwrap(), attempt: 1 }
+    }
+
+    fn alive() -> Body {
+        let services = vec![ServiceOffer { name: ServiceName::run(), methods: vec![], idempotent: vec![] }];
+        let native = NativeWorker { name: "anna".to_owned(), slots: 4, services, jobs: vec![attempt()] };
+        Body::WorkerAlive(Box::new(WorkerAlive { worker: id("W"), owner: None, native: Some(Box::new(native)) }))
+    }
+
+    fn status(attempt: Option<Attempt>) -> Body {
+        let result = Json::new(r#"{"CPF":"111","SALDO":25.0,"lower":1,"DEEP":{"a":1},"TASK":"x","USER":"y"}"#);
+        let (worker, detail) = (Some(id("W")), None);
+        Body::WorkerStatus(Box::new(WorkerStatus { worker, attempt, ok: true, result, detail, retry: true }))
+    }
+
+    fn ack() -> Body {
+        Body::StatusAck(Box::new(StatusAck { worker: Some(id("W")), attempt: Some(attempt()) }))
+    }
+
+    fn query() -> Body {
+        Body::Query { user: Json::new("[1, 2]").unwrap() }
+    }
+
+    fn welcome() -> Body {
+        let (server_id, name, timeout) = (id("M"), "m".to_owned(), Duration::from_secs(6));
+        Body::WorkerWelcome(Box::new(WorkerWelcome { server_id, name, timeout, failover: vec![], drop: vec![] }))
+    }
+
+    fn say(edge: &mut Edge, body: Body) -> String {
+        let mut out = Vec::new();
+        edge.render(&Message::plain(body), &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn hear(edge: &mut Edge, line: &str) -> Vec<Body> {
+        let (mut input, mut bodies) = (line.as_bytes(), Vec::new());
+        while let Some(decoded) = edge.poll(&Prepared::new(&id("ME")), &mut input, Time::ZERO, &mut Vec::new()) {
+            match decoded {
+                Decoded::Message(message) => bodies.push(message.body),
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+        bodies
+    }
+
+    const UNIVERSAL: &str = "{\"WORKER\":\"ALIVE\",\"WORKER_UUID\":\"W\",\"NAME\":\"anna\",\"SLOTS\":4,\"WAIT\":true,\
+                             \"SERVICES\":[\"run\"],\"JOBS\":[\"3fa9c1d2-7-42/1\"],\"worker\":\"alive\",\
+                             \"worker_uuid\":\"W\"}\n";
+
+    #[test]
+    fn a_worker_begins_in_the_form_that_everybody_reads_and_goes_on_in_that_of_the_answer() {
+        let official = "{\"WORKER\":\"ALIVE\",\"WORKER_UUID\":\"W\"}\n";
+        let native = "{\"WORKER\":\"ALIVE\",\"WORKER_UUID\":\"W\",\"NAME\":\"anna\",\"SLOTS\":4,\"WAIT\":true,\
+                      \"SERVICES\":[\"run\"],\"JOBS\":[\"3fa9c1d2-7-42/1\"]}\n";
+        let lower = "{\"worker\":\"alive\",\"worker_uuid\":\"W\"}\n";
+        let greeting = "{\"TASK\":\"WORKER\",\"RESPONSE\":\"OK\",\"SERVER_ID\":\"M\",\"NAME\":\"m\",\"TIMEOUT_MS\":6000,\
+                        \"FAILOVER\":[],\"DROP\":[]}\n";
+        for (answer, form) in [
+            ("{\"TASK\":\"NO_TASK\"}\n", official),
+            ("{\"TASK\": \"QUERY\", \"USER\": 1}\n", official),
+            ("{\"STATUS\":\"ACK\"}\n", official),
+            ("{\"TYPE\":\"ELECTION_ACK\",\"STATUS\":\"ACCEPTED\",\"MASTER_NAME\":\"M\"}\n", official),
+            ("{\"task\":\"no_task\"}\n", lower),
+            ("{\"task\":\"query\",\"user\":1}\n", lower),
+            (greeting, native),
+        ] {
+            let mut edge = Edge::outbound(None);
+            assert_eq!(say(&mut edge, alive()), UNIVERSAL);
+            assert_eq!(hear(&mut edge, answer).len(), 1, "{answer}");
+            assert_eq!(say(&mut edge, alive()), form, "{answer}");
+        }
+        for (dialect, form) in [(Dialect::Native, native), (Dialect::Gen2025_2, official), (Dialect::Seed, official)] {
+            assert_eq!(say(&mut Edge::outbound(Some(dialect)), alive()), form);
+        }
+        let owned = Body::WorkerAlive(Box::new(WorkerAlive { worker: id("W"), owner: Some("B".into()), native: None }));
+        let expected = "{\"WORKER\":\"ALIVE\",\"WORKER_UUID\":\"W\",\"SERVER_UUID\":\"B\",\"worker\":\"alive\",\
+                        \"worker_uuid\":\"W\",\"server_uuid\":\"B\"}\n";
+        assert_eq!(say(&mut Edge::outbound(None), owned), expected);
+    }
+
+    #[test]
+    fn a_status_says_to_foreign_masters_what_they_know() {
+        let official = "{\"STATUS\":\"OK\",\"TASK\":\"QUERY\",\"WORKER_UUID\":\"W\",\"CPF\":\"111\",\"SALDO\":25.0}\n";
+        let lower = "{\"status\":\"ok\",\"task\":\"query\",\"worker_uuid\":\"W\",\"cpf\":\"111\",\"saldo\":25.0}\n";
+        let universal = "{\"STATUS\":\"OK\",\"TASK\":\"QUERY\",\"WORKER_UUID\":\"W\",\"CPF\":\"111\",\"SALDO\":25.0,\
+                         \"status\":\"ok\",\"task\":\"query\",\"worker_uuid\":\"W\"}\n";
+        let mut edge = Edge::outbound(None);
+        assert_eq!(say(&mut edge, status(None)), universal, "on a new connection");
+        hear(&mut edge, "{\"STATUS\":\"ACK\"}\n");
+        assert_eq!(say(&mut edge, status(None)), official);
+        let mut edge = Edge::outbound(None);
+        say(&mut edge, alive());
+        hear(&mut edge, "{\"task\":\"query\",\"user\":1}\n");
+        assert_eq!(say(&mut edge, status(None)), lower);
+        assert_eq!(
+            say(&mut edge, Body::Pong { worker: Some(id("W")) }),
+            "{\"status\":\"pong\",\"worker_uuid\":\"W\"}\n"
+        );
+        assert_eq!(say(&mut edge, Body::TaskRequest { worker: None }), "{\"task\":\"request\"}\n");
+        let native = say(&mut Edge::outbound(None), status(Some(attempt())));
+        let begin = "{\"STATUS\":\"OK\",\"TASK\":\"JOB\",\"WORKER_UUID\":\"W\",\"JOB_ID\":\"3fa9c1d2-7-42\",\"ATTEMPT\":1,\
+                     \"RESULT\":{\"CPF\"";
+        assert!(native.starts_with(begin), "{native}");
+    }
+
+    #[test]
+    fn a_master_answers_each_worker_in_its_own_form() {
+        let lines =
+            |edge: &mut Edge| [query(), Body::NoTask, ack(), Body::KeepAlive].map(|body| say(edge, body)).concat();
+        let accepted = || Body::ElectionAccepted { master: "M".to_owned() };
+
+        let mut upper = Edge::inbound();
+        hear(&mut upper, "{\"WORKER\":\"ALIVE\",\"WORKER_UUID\":\"W\"}\n");
+        let official = "{\"TASK\":\"QUERY\",\"USER\":[1, 2]}\n{\"TASK\":\"NO_TASK\"}\n\
+                        {\"STATUS\":\"ACK\",\"WORKER_UUID\":\"W\"}\n{\"TASK\":\"KEEPALIVE\"}\n";
+        assert_eq!(lines(&mut upper), official);
+        assert_eq!(
+            say(&mut upper, accepted()),
+            "{\"TYPE\":\"ELECTION_ACK\",\"STATUS\":\"ACCEPTED\",\"MASTER_NAME\":\"M\"}\n"
+        );
+
+        let mut lower = Edge::inbound();
+        hear(&mut lower, "{\"worker\":\"alive\",\"worker_uuid\":\"W\"}\n");
+        let expected = "{\"task\":\"query\",\"user\":[1, 2]}\n{\"task\":\"no_task\"}\n\
+                        {\"status\":\"ack\",\"worker_uuid\":\"W\"}\n{\"task\":\"keepalive\"}\n";
+        assert_eq!(lines(&mut lower), expected);
+        assert_eq!(
+            say(&mut lower, accepted()),
+            "{\"type\":\"election_ack\",\"status\":\"accepted\",\"master_name\":\"M\"}\n"
+        );
+
+        let mut native = Edge::inbound();
+        assert_eq!(hear(&mut native, UNIVERSAL), [alive()], "our first line is native to ourselves");
+        hear(&mut native, "{\"STATUS\":\"PONG\",\"WORKER_UUID\":\"W\"}\n");
+        let native_ack = "{\"STATUS\":\"ACK\",\"WORKER_UUID\":\"W\",\"JOB_ID\":\"3fa9c1d2-7-42\",\"ATTEMPT\":1}\n";
+        assert_eq!(say(&mut native, ack()), native_ack, "a line that is alike in both forms changes nothing");
+        hear(&mut native, "{\"WORKER\":\"ALIVE\",\"WORKER_UUID\":\"W\"}\n");
+        assert_eq!(lines(&mut native), official, "another worker");
+    }
+
+    #[test]
+    fn two_native_edges_understand_each_other() {
+        let (mut ours, mut theirs) = (Edge::outbound(None), Edge::inbound());
+        let order = Body::Job(Box::new(JobOrder {
+            attempt: attempt(),
+            call: true,
+            service: ServiceName::run(),
+            method: ServiceName::run(),
+            params: Json::null(),
+            timeout: Duration::from_secs(1),
+            output: true,
+        }));
+        for body in [alive(), welcome(), order, status(Some(attempt())), ack(), alive()] {
+            let (speaker, hearer) =
+                if is_of_worker(&body) { (&mut ours, &mut theirs) } else { (&mut theirs, &mut ours) };
+            assert_eq!(hear(hearer, &say(speaker, body.clone())), [body]);
+        }
+    }
+
+    fn form() -> impl Strategy<Value = Option<Form>> {
+        proptest::sample::select(vec![None, Some(Form::Native), Some(Form::Upper), Some(Form::Lower)])
+    }
+
+    proptest! {
+        #[test]
+        fn a_worker_is_recognised_in_every_form(alive in worker_alive(), form in form(), mark in any::<bool>()) {
+            let message =
+                Message { id: mark.then(|| RequestId::new("1")).flatten(), body: Body::WorkerAlive(Box::new(alive.clone())) };
+            let mut out = Vec::new();
+            render(&message, form, &mut out);
+            let native = alive.native.filter(|_| matches!(form, None | Some(Form::Native)));
+            let expected = Body::WorkerAlive(Box::new(WorkerAlive { native, ..alive }));
+            prop_assert_eq!(decode(&out).map(|message| message.body), Ok(expected), "{}", String::from_utf8_lossy(&out));
+        }
+
+        #[test]
+        fn so_is_its_status(status in worker_status(), result in json(), form in form()) {
+            let status = WorkerStatus { result: Some(result), ..status };
+            let mut out = Vec::new();
+            render(&Message::plain(Body::WorkerStatus(Box::new(status.clone()))), form, &mut out);
+            match decode(&out).map(|message| message.body) {
+                Ok(Body::WorkerStatus(read)) => prop_assert_eq!((&read.worker, read.ok), (&status.worker, status.ok)),
+                other => prop_assert!(false, "{other:?}"),
+            }
+        }
+    }
+}

@@ -341,12 +341,12 @@ impl Edge {
         }
     }
 
-    fn render_alive(&self, answer: &HeartbeatAnswer, message: &Message, out: &mut Vec<u8>) {
-        match self.asked {
-            Shape::Plain | Shape::Id | Shape::Upper | Shape::Lower => {
-                seed::alive(&answer.server_id, message.id.as_ref(), out)
-            }
-            Shape::Uuid => gen2025_2::alive(&answer.server_id, message.id.as_ref(), out),
+    fn render_alive(&mut self, answer: &HeartbeatAnswer, message: &Message, out: &mut Vec<u8>) {
+        let id = message.id.as_ref();
+        match self.asked_by(id) {
+            Shape::Plain | Shape::Id | Shape::Upper => seed::alive(&answer.server_id, id, out),
+            Shape::Uuid => gen2025_2::alive(&answer.server_id, id, out),
+            Shape::Lower => gen2026_1::lower_alive(&answer.server_id, id, out),
             Shape::Native => encode(message, out),
         }
     }
@@ -699,7 +699,7 @@ mod tests {
 
     #[test]
     fn only_a_native_peer_is_told_its_errors_on_a_link_that_we_opened() {
-        let wrong = "OK\n{\"TASK\":\"NO_TASK\"}\n{\"status\":\"alive\"}\n";
+        let wrong = "OK\n{\"TASK\":\"DANCE\"}\n{\"status\":\"alive\"}\n";
         let mut link = Link::new(Edge::outbound(None));
         assert_eq!((link.feed(wrong).said(), link.edge.take_ignored()), (String::new(), 3));
         let shown: Vec<Decoded> = wrong.lines().map(|line| Decoded::Stray(line.to_owned())).collect();
@@ -710,11 +710,130 @@ mod tests {
 
     #[test]
     fn two_edges_that_answer_each_other_fall_silent() {
-        for line in ["x\n", "{}\n", "{\"TASK\":\"NOPE\"}\n", "{\"type\":\"ack\"}\n", BARE, "{\"TASK\":\"LEAVE\"}\n"] {
-            let (mut one, mut two) = (Link::inbound(), Link::inbound());
-            let answer = one.feed(line).said();
-            assert_eq!(two.feed(answer).said(), "", "{line}");
+        for line in [
+            "x\n",
+            "{}\n",
+            "{\"TASK\":\"NOPE\"}\n",
+            "{\"type\":\"ack\"}\n",
+            BARE,
+            "{\"TASK\":\"LEAVE\"}\n",
+            "{\"TASK\":\"JOB\"}\n",
+            "{\"TASK\":\"STOP\",\"JOB_ID\":\"j\",\"ATTEMPT\":1}\n",
+            "{\"TASK\":\"KEEPALIVE\"}\n",
+            "{\"TASK\":\"SUBMIT\",\"SERVICE\":5}\n",
+            "{\"TASK\":\"NO_TASK\"}\n",
+            "{\"STATUS\":\"ACK\"}\n",
+            "{\"status\":\"pong\"}\n",
+            "{\"STATUS\":\"OK\",\"WORKER_UUID\":5.5}\n",
+            "{\"server_uuid\":\"x\",\"task\":\"heartbeat\"}\n",
+        ] {
+            for mut two in [Link::inbound(), Link::new(Edge::outbound(None)), worker()] {
+                let answer = Link::inbound().feed(line).said();
+                assert_eq!(two.feed(answer).said(), "", "{line}");
+            }
         }
+    }
+
+    /// A link on which this node has spoken as a worker.
+    fn worker() -> Link {
+        let mut link = Link::new(Edge::outbound(None));
+        let alive = crate::wire::WorkerAlive { worker: me(), owner: None, native: None };
+        link.edge.render(&Message::plain(Body::WorkerAlive(Box::new(alive))), &mut link.out);
+        link.out.clear();
+        link
+    }
+
+    #[test]
+    fn orders_of_a_master_count_only_on_the_link_that_a_worker_opened() {
+        let orders = "{\"TASK\":\"QUERY\",\"USER\":1}\n{\"TASK\":\"NO_TASK\"}\n{\"STATUS\":\"ACK\"}\n\
+                      {\"TASK\":\"KEEPALIVE\"}\n{\"TASK\":\"STOP\",\"JOB_ID\":\"j\",\"ATTEMPT\":1}\n";
+        let mut working = worker();
+        working.feed(orders);
+        assert_eq!((working.bodies().len(), working.said()), (5, String::new()));
+        let foreign = "{\"TASK\":\"REDIRECT\"}\n{\"TASK\":\"REDIRECT\",\"SERVER_REDIRECT\":{}}\n{\"TASK\":\"DANCE\"}\n";
+        working.feed(foreign).feed("{\"WORKER\":\"ALIVE\",\"WORKER_UUID\":\"W\"}\n");
+        assert_eq!((working.bodies().len(), working.said(), working.edge.take_ignored()), (5, String::new(), 4));
+
+        let mut asking = Link::new(Edge::outbound(None));
+        asking.feed(orders);
+        assert_eq!((asking.bodies().len(), asking.said(), asking.edge.take_ignored()), (0, String::new(), 5));
+        assert!(asking.decoded.iter().all(|decoded| matches!(decoded, Decoded::Stray(_))), "people are told");
+
+        let mut accepted = Link::inbound();
+        accepted.feed(orders);
+        assert_eq!(accepted.bodies().len(), 1, "a QUERY is a client's job there");
+        assert_eq!(accepted.edge.take_ignored(), 2);
+        assert_eq!(accepted.errors(), [ErrorCode::NotNative, ErrorCode::NotNative]);
+    }
+
+    #[test]
+    fn while_answers_are_waited_for_everything_is_handed_on_in_its_order() {
+        let mut link = Link::inbound();
+        link.feed("{\"TASK\":\"LOAD\"}\n");
+        link.edge.set_waiting(true);
+        let prepared = Prepared::new(&me());
+        let stream = format!("{BARE}x\n{{\"TASK\":\"NOPE\",\"ID\":\"7\"}}\n{BARE}{}\n", BARE.trim());
+        for cut in 0..stream.len() {
+            let mut handed = Vec::new();
+            for mut part in [&stream.as_bytes()[..cut], &stream.as_bytes()[cut..]] {
+                while let Some(decoded) = link.edge.poll(&prepared, &mut part, link.now, &mut link.out) {
+                    handed.push(decoded);
+                }
+            }
+            let what = |decoded: &Decoded| match decoded {
+                Decoded::Message(message) if message.body == Body::Heartbeat(Heartbeat::default()) => {
+                    "heartbeat".into()
+                }
+                Decoded::Refused(answer) => match &answer.body {
+                    Body::Error(error) => error.code.as_str().to_owned(),
+                    other => panic!("{other:?}"),
+                },
+                other => panic!("{other:?}"),
+            };
+            let handed: Vec<String> = handed.iter().map(what).collect();
+            assert_eq!(handed, ["heartbeat", "BAD_JSON", "UNKNOWN_TASK", "heartbeat", "heartbeat"], "cut at {cut}");
+        }
+        assert_eq!((link.said(), link.edge.take_heartbeats()), (String::new(), 0));
+        link.edge.set_waiting(false);
+        assert_eq!(link.feed(BARE).feed("x\n").said().lines().count(), 2);
+    }
+
+    #[test]
+    fn heartbeats_that_waited_are_answered_each_in_its_form() {
+        let mut link = Link::inbound();
+        link.edge.set_waiting(true);
+        let prepared = Prepared::new(&me());
+        let asked = format!(
+            "{BARE}{{\"SERVER_UUID\":\"U\",\"TASK\":\"HEARTBEAT\"}}\n{{\"SERVER_UUID\":\"U\",\"TASK\":\"HEARTBEAT\",\"ID\":\"7\"}}\n\
+             {{\"task\":\"heartbeat\"}}\n{BARE}"
+        );
+        let mut input = asked.as_bytes();
+        while let Some(decoded) = link.edge.poll(&prepared, &mut input, link.now, &mut link.out) {
+            assert!(matches!(decoded, Decoded::Message(_)));
+        }
+        assert!(link.edge.heap_bytes() > 0);
+        link.edge.set_waiting(false);
+        let mut say = |id: Option<&str>| {
+            let body = Body::HeartbeatAnswer(HeartbeatAnswer { server_id: me(), presence: None });
+            link.edge.render(&Message { id: id.and_then(RequestId::new), body }, &mut link.out);
+            link.said()
+        };
+        // The one with a mark overtakes.
+        assert_eq!(
+            say(Some("7")),
+            "{\"SERVER_UUID\":\"ME\",\"TASK\":\"HEARTBEAT\",\"RESPONSE\":\"ALIVE\",\"ID\":\"7\"}\n"
+        );
+        assert_eq!(say(None), ALIVE);
+        assert_eq!(say(None), "{\"SERVER_UUID\":\"ME\",\"TASK\":\"HEARTBEAT\",\"RESPONSE\":\"ALIVE\"}\n");
+        assert_eq!(say(None), "{\"server_uuid\":\"ME\",\"task\":\"heartbeat\",\"response\":\"alive\"}\n");
+        assert_eq!(say(None), ALIVE);
+        assert_eq!(link.edge.heap_bytes(), 0);
+        for _ in 0..2 * MAX_WAITING_FORMS {
+            link.edge.set_waiting(true);
+            let mut input = &b"{\"TASK\":\"HEARTBEAT\",\"x\":1}\n"[..];
+            assert!(link.edge.poll(&prepared, &mut input, link.now, &mut link.out).is_some());
+        }
+        assert!(link.edge.heap_bytes() <= 2 * MAX_LINE_BYTES, "{}", link.edge.heap_bytes());
     }
 
     #[test]
@@ -745,6 +864,11 @@ mod tests {
             "{\"TASK\":\"NODES\",\"NAME\":5}\n",
             "{\"TASK\":\"HEARTBEAT\",\"RESPONSE\":\"ALIVE\",\"SERVER_ID\":\"S\"}\n",
             "{\"type\":\"x\"}\n",
+            "{\"WORKER\":\"ALIVE\",\"WORKER_UUID\":\"W\"}\n",
+            "{\"worker\":\"alive\",\"worker_uuid\":\"W\"}",
+            "{\"STATUS\":\"OK\",\"TASK\":\"QUERY\",\"SALDO\":1}\n",
+            "{\"TASK\":\"KEEPALIVE\"}\n",
+            "{\"TASK\":\"SUBMIT\",\"SERVICE\":\"a\",\"PARAMS\":{\"b\":[1]}}\n",
             "GET ",
             "PO",
             "\n",
@@ -766,18 +890,22 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(300))]
         #[test]
         fn cuts_make_no_difference(
-            outbound in any::<bool>(),
+            who in 0..3,
             pieces in proptest::collection::vec(piece(), 0..12),
             cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..30),
         ) {
-            let edge = || if outbound { Edge::outbound(None) } else { Edge::inbound() };
+            let link = || match who {
+                0 => Link::inbound(),
+                1 => Link::new(Edge::outbound(None)),
+                _ => worker(),
+            };
             let stream = pieces.concat();
-            let mut whole = Link::new(edge());
+            let mut whole = link();
             whole.feed(&stream).finish();
             let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
             cuts.extend([0, stream.len()]);
             cuts.sort_unstable();
-            let mut cut = Link::new(edge());
+            let mut cut = link();
             for pair in cuts.windows(2) {
                 cut.feed(&stream[pair[0]..pair[1]]);
             }
