@@ -705,7 +705,7 @@ impl Queue {
             if job.status() == Some(JobStatus::Buried) {
                 let reason = match why {
                     Why::Age => "it is too old",
-                    Why::Count => "more jobs are buried than max-jobs",
+                    Why::Count => "more jobs are buried than max-jobs and keep-results allow",
                     Why::Bytes => "buried jobs hold more than half of max-bytes",
                 };
                 let text = format!("buried job {} ({}) is forgotten: {reason}", self.id(number), job.task());

@@ -1,7 +1,8 @@
 //! Which ended jobs are kept, and for how long.
 //!
 //! - Ended jobs: `keep_results` at most, for `keep_for` at most.
-//! - Buried jobs: as many as may wait or run, for ten times `keep_for`: somebody may want to kick them.
+//! - Buried jobs: as many as may wait or run, or `keep_results` if that is more, for ten times `keep_for`: somebody may
+//!   want to kick them.
 //! - Both together hold at most half of `max_bytes`, so that old results never keep new jobs out.
 //!
 //! The oldest go first, and none sooner than [`GRACE`] after its end, so that who waits for it gets it.
@@ -83,7 +84,7 @@ impl Retention {
         let ended = of(&self.ended, config.keep_results, config.keep_for, half);
         let keep = config.keep_for.saturating_mul(BURIED_TIMES);
         // Results make room before jobs that somebody may still want to be done.
-        let buried = of(&self.buried, config.max_jobs, keep, half && self.ended.is_empty());
+        let buried = of(&self.buried, config.max_jobs.max(config.keep_results), keep, half && self.ended.is_empty());
         [ended, buried].into_iter().flatten().min_by_key(|(due, number, _)| (*due, *number))
     }
 
@@ -129,6 +130,8 @@ mod tests {
         kept.insert(true, Moment::at(at(0)), JobNumber(1));
         assert_eq!(kept.deadline(&config(), 0), Some(at(100_000)));
         kept.insert(true, Moment::at(at(50)), JobNumber(2));
+        assert_eq!(kept.deadline(&config(), 0), Some(at(100_000)));
+        kept.insert(true, Moment::at(at(60)), JobNumber(3));
         assert_eq!(kept.deadline(&config(), 0), Some(at(100)), "one too many");
     }
 
