@@ -17,7 +17,9 @@ use super::worker::{Stage, Worker};
 use super::{Effect, Order, WorkerKey};
 use crate::core::LogLevel;
 use crate::core::links::Reply;
-use crate::wire::{Body, EventKind, Json, Message, ServerId, ServiceName, ServiceOffer, StatusAck, WorkerStatus, quote};
+use crate::wire::{
+    Body, EventKind, Json, Message, ServerId, ServiceName, ServiceOffer, StatusAck, WorkerStatus, quote,
+};
 
 /// The service of QUERY.
 const QUERY: &str = "query";
@@ -149,7 +151,10 @@ impl Farm {
         let (id, called) = (worker.id.clone(), worker.called());
         let Some((attempt, running)) = worker.running.pop_first() else { return };
         let late = if running.unwanted { ", too late" } else { "" };
-        self.log(LogLevel::Info, format!("worker {called} has finished {}{late}: {}", told(&attempt), ending(&outcome)));
+        self.log(
+            LogLevel::Info,
+            format!("worker {called} has finished {}{late}: {}", told(&attempt), ending(&outcome)),
+        );
         self.judge(key, &running, &outcome);
         self.end(attempt, id, false, outcome, reply);
         self.settle(key);

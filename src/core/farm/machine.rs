@@ -648,7 +648,8 @@ impl Farm {
                 Kind::Foreign(foreign) => {
                     let working = matches!(foreign.stage, Stage::Working { .. });
                     assert_eq!(worker.running.len(), usize::from(working), "one job while it works: {worker:?}");
-                    let asking = matches!(&foreign.stage, Stage::Asking { reply, .. } if worker.link == Some(reply.link));
+                    let asking =
+                        matches!(&foreign.stage, Stage::Asking { reply, .. } if worker.link == Some(reply.link));
                     assert_eq!(self.asking.contains(key), asking);
                     assert!(asking || !matches!(foreign.stage, Stage::Asking { .. }));
                 }

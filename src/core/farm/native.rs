@@ -39,7 +39,8 @@ impl Farm {
             known = None;
         }
         let joined = known.is_none();
-        let Some(key) = known.or_else(|| self.join(id.clone(), name.clone(), owner.clone(), host, native(slots))) else {
+        let Some(key) = known.or_else(|| self.join(id.clone(), name.clone(), owner.clone(), host, native(slots)))
+        else {
             let detail = format!("this master has {MAX_WORKERS} workers, and takes no more");
             let error = ErrorAnswer::new("WORKER", ErrorCode::Busy, detail);
             return self.effect(Effect::Answer { reply, body: Body::Error(Box::new(error)) });
@@ -70,7 +71,8 @@ impl Farm {
             let borrowed = worker.owner.as_ref().map_or(String::new(), |o| format!("; borrowed from {}", quote(o, 64)));
             let names: Vec<&str> = worker.services.iter().take(8).map(|offer| offer.name.as_str()).collect();
             let names = if worker.services.len() > 8 { names.join(", ") + ", ..." } else { names.join(", ") };
-            let detail = format!("{} from {host}: {slots} slots for {names}; brings {brought} jobs{borrowed}", worker.name);
+            let detail =
+                format!("{} from {host}: {slots} slots for {names}; brings {brought} jobs{borrowed}", worker.name);
             self.effect(Effect::Event { kind: EventKind::WorkerJoined, worker: id, detail });
         } else if resumes {
             let text = format!("worker {} resumes; it has {brought} jobs", worker.called());

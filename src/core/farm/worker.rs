@@ -250,7 +250,9 @@ impl Worker {
             Kind::Native(native) if self.running.is_empty() => {
                 (WorkerState::Idle, format!("{} of {} slots are free", native.slots, native.slots))
             }
-            Kind::Native(native) => (WorkerState::Busy, format!("{} of {} slots run", self.running.len(), native.slots)),
+            Kind::Native(native) => {
+                (WorkerState::Busy, format!("{} of {} slots run", self.running.len(), native.slots))
+            }
             Kind::Foreign(foreign) => match foreign.stage {
                 Stage::Working { .. } if self.is_awaited() => {
                     (WorkerState::Busy, format!("it has one job; its last word was {silent} s ago"))

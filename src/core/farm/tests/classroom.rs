@@ -130,7 +130,10 @@ fn a_silent_worker_on_a_kept_link_is_pushed_after_a_while() {
     assert!(world.farm.changed());
     assert!(world.give(order("j", "query", CPF)).is_some());
     let effects = world.effects();
-    assert!(matches!(&effects[..], [Effect::Send { link: LinkId(0), message: Message { body: Body::Query { .. }, .. } }]));
+    assert!(matches!(
+        &effects[..],
+        [Effect::Send { link: LinkId(0), message: Message { body: Body::Query { .. }, .. } }]
+    ));
     assert_eq!(world.give(order("k", "query", CPF)), None, "one unasked line at most");
     // Its ALIVE crossed the QUERY on the way: that has answered it.
     assert_eq!(said(&world.alive(0, "W")), [None]);

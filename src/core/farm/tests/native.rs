@@ -170,11 +170,17 @@ fn a_newer_link_closes_the_older_one() {
     world.effects();
     world.status(0, Some("N"), Some(attempt("b", 1)), true);
     let effects = world.native(2, "N", 2, &["primes"], &[attempt("a", 1), attempt("b", 1)]);
-    assert!(matches!(&effects[..], [
-        Effect::Unanswered { .. },
-        Effect::Close { link: LinkId(0) },
-        Effect::Answer { body: Body::WorkerWelcome(_), .. },
-    ]), "{effects:?}");
+    assert!(
+        matches!(
+            &effects[..],
+            [
+                Effect::Unanswered { .. },
+                Effect::Close { link: LinkId(0) },
+                Effect::Answer { body: Body::WorkerWelcome(_), .. },
+            ]
+        ),
+        "{effects:?}"
+    );
     assert_eq!(world.closed(0), [], "what is said of the old one changes nothing");
     assert_eq!(world.view("N").status, WorkerState::Busy);
 }

@@ -168,9 +168,16 @@ impl Books {
             for effect in effects {
                 match effect {
                     Effect::Ended { attempt, worker, .. } => {
-                        assert!(self.ended.insert(attempt.clone()), "told twice before it is recorded: {attempt:?}");
-                        if self.has.remove(&attempt).is_some_and(|had| had != worker) {
-                            self.settled.insert(attempt);
+                        assert!(!self.ended.contains(&attempt), "told twice before it is recorded: {attempt:?}");
+                        match self.has.remove(&attempt) {
+                            // Nobody waits for it: the queue says so at once.
+                            None => self.world.farm.recorded(&attempt),
+                            Some(had) => {
+                                if had != worker {
+                                    self.settled.insert(attempt.clone());
+                                }
+                                self.ended.insert(attempt);
+                            }
                         }
                     }
                     Effect::Lost { attempt, worker, .. } => {
@@ -179,7 +186,9 @@ impl Books {
                         assert!(out, "lost, but was not out: {attempt:?}");
                     }
                     Effect::Claim { worker, attempt } => {
+                        // Attempts that are still to be begun nobody can have.
                         let kept = keep
+                            && (0..self.next).any(|n| named(n) == attempt)
                             && !self.has.contains_key(&attempt)
                             && !self.ended.contains(&attempt)
                             && !self.settled.contains(&attempt);
