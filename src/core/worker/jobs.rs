@@ -9,7 +9,7 @@
 //!
 //! A run that was stopped is remembered until the executor tells its end, which nobody wants to know.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::core::{LinkId, Outcome, Run, RunId};
@@ -32,6 +32,10 @@ const MAX_DETAIL: usize = 400;
 
 /// Time of a foreign master's task, which names none: the default of a job.
 const TASK_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Attempts that were given up for another master and are remembered, so that the old one, should it take this worker
+/// back and send them again, does not have them done twice. As many as one worker can hold.
+const MAX_RETIRED: usize = 1024;
 
 /// An attempt that is held.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +98,8 @@ pub(super) struct Jobs {
     task: Option<Task>,
     /// Runs that were stopped, and whose end is not told yet.
     stopped: BTreeSet<RunId>,
+    /// The attempts that were given up for another master, oldest first.
+    retired: VecDeque<Attempt>,
     /// Bytes of the list of `held`.
     listed: usize,
     pub(super) next_run: u64,
@@ -109,6 +115,7 @@ impl Jobs {
             calls: BTreeMap::new(),
             task: None,
             stopped: BTreeSet::new(),
+            retired: VecDeque::new(),
             listed: 0,
             next_run: 0,
         }
@@ -123,6 +130,10 @@ impl Jobs {
             Some(Held::Running(_)) => return Taken::Known,
             Some(Held::Done(status)) => return Taken::Say(status.clone()),
             None => {}
+        }
+        if self.retired.contains(&order.attempt) {
+            let why = "this attempt was given up when another master took the worker".to_owned();
+            return Taken::Say(Box::new(self.refusal(order.attempt, why)));
         }
         let bytes = order.attempt.job_id.as_str().len() + LISTED;
         let full = if self.runs.len() >= self.slots as usize {
@@ -249,6 +260,8 @@ impl Jobs {
     pub(super) fn abandon(&mut self) -> Vec<RunId> {
         let attempts: Vec<Attempt> = self.held.keys().cloned().collect();
         let mut runs: Vec<RunId> = attempts.iter().filter_map(|attempt| self.drop_attempt(attempt)).collect();
+        self.retired.extend(attempts);
+        self.retired.drain(..self.retired.len().saturating_sub(MAX_RETIRED));
         if let Some(Task::Running(run)) = self.task.take() {
             self.stopped.insert(run);
             runs.push(run);
@@ -326,6 +339,8 @@ impl Jobs {
         assert!(live.clone().all(|run| !self.stopped.contains(run)), "what was stopped is not waited for");
         let listed: usize = self.held.keys().map(|attempt| attempt.job_id.as_str().len() + LISTED).sum();
         assert_eq!(listed, self.listed);
+        assert!(self.retired.len() <= MAX_RETIRED);
+        assert!(self.held.keys().all(|attempt| !self.retired.contains(attempt)));
         assert!(listed <= MAX_JOBS_BYTES + MAX_ID_BYTES);
     }
 
