@@ -490,7 +490,7 @@ mod shell {
         let mut stranger = Command::new("sleep").arg("1004").env("MUTIRAO_RUN", "somebody else's").spawn().unwrap();
         let dir = bench.place.path().to_str().unwrap().to_owned();
         let begin = |rest: &str, timeout| {
-            ["child", "daemon", "orphan"].map(|file| drop(fs::remove_file(bench.file(file))));
+            let _ = ["child", "daemon", "orphan"].map(|file| fs::remove_file(bench.file(file)));
             let run = bench.begin("shell.run", json!({"line": format!("{TREE}{rest}"), "dir": dir}), timeout);
             (run, ["child", "daemon", "orphan"].map(|file| bench.line_of(file)))
         };
