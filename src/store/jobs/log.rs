@@ -295,12 +295,11 @@ impl<D: Disk> Log<D> {
     /// Begins the next segment, whose header says where this one ends. An error: there is none, and this one is left.
     pub(super) fn begin_segment(&mut self) -> Result<(), String> {
         let was_uncertain = self.uncertain;
-        if self.leave && self.newest != 0 && self.synced < self.batch {
-            // Only with `os`: what counts was never synced. It is left to the operating system, as it was before.
-            let _: std::io::Result<()> = self.disk.sync(self.newest);
-        }
         // A header that reached the disk ends the old segment, even if what comes next fails.
         self.leave = true;
+        if self.newest != 0 && self.synced < self.batch {
+            self.write_again()?;
+        }
         let Some(number) = self.newest.checked_add(1) else { return Err("the segments are used up".to_owned()) };
         let header = Header {
             segment: number,
@@ -326,6 +325,19 @@ impl<D: Disk> Log<D> {
         (self.synced, self.synced_end) = (self.batch, end);
         self.good = Mark { batch: self.batch, end };
         (self.leave, self.uncertain) = (false, false);
+        Ok(())
+    }
+
+    /// Makes what counts last where a sync failed, before the segment is left. Only with `os` there is such a thing.
+    ///
+    /// Written again, the bytes are found by the next sync, which those of the failed one are not.
+    fn write_again(&mut self) -> Result<(), String> {
+        let length = usize::try_from(self.end - self.synced_end).unwrap_or(usize::MAX);
+        let (newest, at) = (self.newest, self.synced_end);
+        let bytes = self.disk.read(newest, at, length);
+        let synced = bytes.and_then(|bytes| self.disk.write(newest, at, &bytes)).and_then(|()| self.disk.sync(newest));
+        synced.map_err(|error| format!("cannot sync {}: {error}", self.disk.path(newest).display()))?;
+        (self.synced, self.synced_end) = (self.batch, self.end);
         Ok(())
     }
 

@@ -36,7 +36,8 @@
 //! the newest, a small step a batch. Once they are synced, an empty batch says that the oldest segment is not needed,
 //! and once that is synced, the file is removed.
 //!
-//! **With `os`** nothing waits for a sync; a power cut may lose the last batches, in whole and from the end.
+//! **With `os`** nothing waits for a sync, save the end of a segment; a power cut may lose the last batches, as a whole
+//! and from the end.
 
 mod boot;
 mod compact;

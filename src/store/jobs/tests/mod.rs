@@ -16,7 +16,7 @@ use crate::store::StateError;
 use crate::wire::{JobStatus, Json, ServerId, ServiceName};
 
 /// Small enough that a short history has several segments and is compacted often.
-const SMALL: Sizes = Sizes { segment: 1500, fill: 200, step: 400, round: 1 << 20 };
+const SMALL: Sizes = Sizes { segment: 900, fill: 200, step: 300, round: 1 << 20 };
 
 type Model = BTreeMap<JobNumber, (JobSpec, StoredState)>;
 
