@@ -6,10 +6,13 @@
 //!       lock                                  locked while the node runs; its pid and start
 //!       identity.json                         who the node is; written once
 //!       dialects.json                         what peers speak; a cache, rewritten by the Writer
+//!       boot.json                             how often a master was started; in the ids of its jobs
+//!       jobs/                                 the jobs that a master accepted
+//!         jobs-00000001.log                   an append log in segments; see `jobs`
 //! ```
 //!
-//! Every file is written beside its final name, synced and renamed, so that a reader finds the old or the new file
-//! whole.
+//! Every JSON file is written beside its final name, synced and renamed, so that a reader finds the old or the new
+//! file whole.
 
 mod dialects;
 mod disk;
