@@ -11,7 +11,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use mutirao::core::{Config, Identity};
 use mutirao::net::{self, Listener, Settings, Watcher};
-use mutirao::wire::{Address, DialectMemory, Event, EventKind, LoadAnswer, NodeEntry, ServerId};
+use mutirao::wire::{Address, Event, EventKind, LoadAnswer, NodeEntry, ServerId};
 
 /// Passes events on to the main thread. A watcher is called on the node's own thread, so it must not block.
 struct PassOn(Sender<Event>);
@@ -28,16 +28,8 @@ impl Watcher for PassOn {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let peer: Address = std::env::args().nth(1).ok_or("give the address of a node, such as 127.0.0.1:9101")?.parse()?;
     let server_id = ServerId::new(uuid::Uuid::new_v4().to_string()).ok_or("a uuid is an id")?;
-    let settings = Settings {
-        config: Config { peers: vec![peer], ..Config::default() },
-        identity: Identity { server_id, name: "watcher".to_owned() },
-        seed: 1,
-        dialects: DialectMemory::default(),
-        writer: None,
-        jobs: None,
-        services: None,
-        discovery: None,
-    };
+    let config = Config { peers: vec![peer], ..Config::default() };
+    let settings = Settings::new(config, Identity { server_id, name: "watcher".to_owned() }, 1);
     let (events, seen) = channel();
     let node = net::start(Listener::bind(([127, 0, 0, 1], 0).into())?, settings, PassOn(events))?;
     println!("listening on {}", node.address());

@@ -14,9 +14,14 @@ use super::exit;
 use super::options::{OptionError, Options, RunArgs, StatePlace};
 use super::table::age_text;
 use crate::core::Identity;
-use crate::net::{self, BindError, Listener, RunError, Settings, Stop};
+use crate::net::{self, BindError, Discovery, JobsAtRest, Listener, RunError, Settings, Stop};
+use crate::service::{ExecutorConfig, System};
+use crate::store::jobs::{JobStore, Recovered};
 use crate::store::{StateDir, StateError, Writer, default_base};
-use crate::wire::{Address, DialectMemory, ServerId};
+use crate::wire::{Address, DialectMemory, Durability, ServerId};
+
+/// Threads of a worker for calls, beside those for its slots.
+const CALL_THREADS: usize = 64;
 
 /// Why no node ran, or why it ended.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +36,8 @@ pub(super) enum Failure {
     State(#[from] StateError),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error("discovery: {0}; pick another UDP port with --discovery PORT")]
+    Discovery(BindError),
     #[error("the console cannot be started: {0}")]
     Console(std::io::Error),
 }
@@ -42,7 +49,7 @@ impl Failure {
             Failure::PortTaken(_) => exit::PORT_TAKEN,
             Failure::State(StateError::InUse { .. }) => exit::STATE_IN_USE,
             Failure::State(_) => exit::STATE_UNUSABLE,
-            Failure::Bind(_) | Failure::Run(RunError::Io(_)) | Failure::Console(_) => exit::FAILURE,
+            Failure::Bind(_) | Failure::Discovery(_) | Failure::Run(RunError::Io(_)) | Failure::Console(_) => exit::FAILURE,
         }
     }
 }
@@ -93,15 +100,20 @@ pub(super) fn run_node(options: &Options) -> Result<Stop, Failure> {
                 dialects.tell(&peer.address, dialect);
             }
         }
+        let (store, recovered) = match &state.dir {
+            Some(dir) if options.worker.is_none() => open_jobs(dir, config.queue.durability, &identity.server_id)?,
+            _ => (None, None),
+        };
+        let (boot, stored) = recovered.map_or((1, Vec::new()), |found| (found.boot, found.jobs));
         let settings = Settings {
-            config,
-            identity,
-            seed: seed(),
-            dialects,
             writer: state.writer,
-            jobs: None,
-            services: None,
-            discovery: None,
+            dialects,
+            boot,
+            stored,
+            jobs: store.map(|store| Box::new(store) as Box<dyn JobsAtRest>),
+            services: Some(Box::new(executor(options))),
+            discovery: options.discovery.map(|port| discovery(options, port)).transpose()?,
+            ..Settings::new(config, identity, seed())
         };
         let outcome = net::run(listener, settings, &mut console);
         // Locked until here: the writer, which `net::run` has dropped, wrote into it.
@@ -111,6 +123,47 @@ pub(super) fn run_node(options: &Options) -> Result<Stop, Failure> {
     // What was logged comes before the error that ends it all.
     console.finish();
     outcome
+}
+
+/// Opens the jobs of a master, and says what was found. Without a store where jobs are kept in memory.
+fn open_jobs(
+    dir: &StateDir,
+    durability: Durability,
+    master: &ServerId,
+) -> Result<(Option<JobStore>, Option<Recovered>), Failure> {
+    let (store, recovered) = JobStore::open(dir.path(), durability, master)?;
+    for text in recovered.rolled_back.iter().chain(&recovered.left_alone) {
+        log::warn!("jobs: {text}");
+    }
+    if durability == Durability::Memory {
+        log::info!("jobs: kept in memory, and lost with this process (--durability memory)");
+        return Ok((None, Some(recovered)));
+    }
+    let Recovered { boot, jobs, bytes, segments, .. } = &recovered;
+    let count = jobs.len();
+    log::info!("jobs: {count} found in {bytes} bytes of {segments} segments; start {boot} of this master");
+    Ok((Some(store), Some(recovered)))
+}
+
+/// Who runs services here: of a worker all that are built in, of a master only what tells about itself, for its work is
+/// to give work out.
+fn executor(options: &Options) -> ExecutorConfig {
+    let mut config = ExecutorConfig {
+        directory: options.services.clone(),
+        allow_exec: options.allow_exec,
+        ..ExecutorConfig::default()
+    };
+    match &options.worker {
+        // Calls take no slot: they must not wait for the jobs to end.
+        Some(worker) => config.threads = (worker.slots as usize + CALL_THREADS).min(4096),
+        None => config.services = vec![Box::new(System::new())],
+    }
+    config
+}
+
+fn discovery(options: &Options, port: u16) -> Result<Discovery, Failure> {
+    let bound = if options.worker.is_some() { Discovery::ask(port) } else { Discovery::listen(port) };
+    bound.map_err(Failure::Discovery)
 }
 
 /// What a node is made of that outlives it.

@@ -3,25 +3,9 @@
 use std::io;
 
 use crate::core::{JobWrite, Ticket};
+use crate::store::jobs::{JobStore, JobWriter};
 
-/// What became of writes. In the order in which it is told: a failure comes before the `Written` that passes over it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreNote {
-    /// Every write up to this one that was not told to have failed is durable.
-    Written {
-        /// The last of them.
-        through: Ticket,
-    },
-    /// Nothing of these writes is stored.
-    Failed {
-        /// The first of them.
-        from: Ticket,
-        /// The last of them.
-        through: Ticket,
-        /// Why, for people.
-        reason: String,
-    },
-}
+pub use crate::store::jobs::StoreNote;
 
 /// Tells the loop what became of writes, from any thread. Never blocks, and does nothing once the loop has ended.
 pub type TellStored = Box<dyn Fn(StoreNote) + Send>;
@@ -41,4 +25,20 @@ pub trait Jobs: Send {
     fn push(&mut self, ticket: Ticket, write: Box<JobWrite>);
     /// Makes everything that was pushed durable, together. Never blocks. Called at most once a turn of the loop.
     fn flush(&mut self);
+}
+
+impl JobsAtRest for JobStore {
+    fn start(self: Box<Self>, tell: TellStored) -> io::Result<Box<dyn Jobs>> {
+        Ok(Box::new(JobStore::start(*self, tell)?))
+    }
+}
+
+impl Jobs for JobWriter {
+    fn push(&mut self, ticket: Ticket, write: Box<JobWrite>) {
+        JobWriter::push(self, ticket, write);
+    }
+
+    fn flush(&mut self) {
+        JobWriter::flush(self);
+    }
 }

@@ -18,7 +18,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 
-use crate::core::{Config, ConfigError, Identity};
+use crate::core::{Config, ConfigError, Identity, StoredJob};
 use crate::store::Writer;
 use crate::wire::{DialectMemory, Event, LoadAnswer, NodeEntry};
 
@@ -70,12 +70,35 @@ pub struct Settings {
     pub dialects: DialectMemory,
     /// Where news of dialects are stored; `None` with `--ephemeral`.
     pub writer: Option<Writer>,
+    /// How often this node was started with this identity, this time included: never the same twice. 1 where nothing is
+    /// kept.
+    pub boot: u32,
+    /// The jobs of its last run, in the order of their numbers.
+    pub stored: Vec<StoredJob>,
     /// Where jobs are stored. `None` where the core is told to keep them in memory.
     pub jobs: Option<Box<dyn JobsAtRest>>,
     /// Who runs services here. `None`: none are run.
     pub services: Option<Box<dyn ServicesAtRest>>,
     /// A master that answers discovery, or a worker that asks. `None`: neither.
     pub discovery: Option<Discovery>,
+}
+
+impl Settings {
+    /// A node that keeps nothing on disk, runs no services and discovers nobody.
+    pub fn new(config: Config, identity: Identity, seed: u64) -> Settings {
+        Settings {
+            config,
+            identity,
+            seed,
+            dialects: DialectMemory::default(),
+            writer: None,
+            boot: 1,
+            stored: Vec::new(),
+            jobs: None,
+            services: None,
+            discovery: None,
+        }
+    }
 }
 
 /// Who is shown what the node does. Called on the event loop: must never block.

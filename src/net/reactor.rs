@@ -106,7 +106,7 @@ pub(super) struct Reactor {
 impl Reactor {
     /// A node that is about to run. It listens already, answers once it runs.
     pub(super) fn new(listener: Listener, settings: Settings) -> Result<Reactor, RunError> {
-        let Settings { mut config, identity, seed, dialects, writer, jobs, services, discovery } = settings;
+        let Settings { mut config, identity, seed, dialects, writer, boot, stored, jobs, services, discovery } = settings;
         config.bind = listener.local_addr();
         let interval = config.interval;
         // Two for each peer: a link of our own, and its successor while it is dialled.
@@ -121,7 +121,7 @@ impl Reactor {
         let mut clock = Clock::default();
         let now = clock.now();
         let prepared = Prepared::new(&identity.server_id);
-        let node = Node::new(config, identity, seed, now)?;
+        let node = Node::restored(config, identity, boot, stored, seed, now)?;
         let mut busy = Vec::new();
         let detail = format!("this node serves {room} connections already; try again later");
         let refusal = ErrorAnswer::new("", ErrorCode::Busy, detail);

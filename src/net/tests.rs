@@ -52,6 +52,8 @@ fn settings(id: &str, peers: &[SocketAddr], timeout: Duration) -> Settings {
         seed: 7,
         dialects: DialectMemory::default(),
         writer: None,
+        boot: 1,
+        stored: Vec::new(),
         jobs: None,
         services: None,
         discovery: None,

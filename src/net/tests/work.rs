@@ -12,7 +12,6 @@ use super::*;
 use crate::core::{Input, JobNumber, JobWrite, LinkId, Outcome, Output, Run, RunId, Ticket, WorkerConfig};
 use crate::net::limits::{
     EVENTS_PER_TURN, HIGH_WATER, PRINTED_PIECES, READ_BUFFER, SERVICES_DEADLINE, STOP_AFTER_GRACE, UNANSWERED,
-    UNANSWERED_AGAIN,
 };
 use crate::wire::{
     Body, Datagram, JobId, JobOutput, Json, MasterOffer, Message, Role, ServiceName, ServiceOffer, Stream,
