@@ -22,6 +22,7 @@ mod index;
 mod machine;
 mod native;
 mod quarantine;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod worker;
