@@ -23,6 +23,7 @@ mod looks;
 mod machine;
 mod native;
 mod quarantine;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod worker;
