@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{self, BufReader, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::style::TemplateError;
@@ -18,6 +17,7 @@ use super::exit;
 use super::pipeline::{Fate, Pipeline};
 use super::pretty::printable;
 use super::submit::SubmitArgs;
+use super::waiting::pass;
 use crate::wire::{self, Address, Body, ErrorCode, Message};
 
 /// Bad or refused lines that are named; the others are counted.
@@ -56,7 +56,7 @@ pub(super) fn run(args: &SubmitArgs, file: &Path) -> ExitCode {
         jobs: Pipeline::new(jobs.len()),
         pipe: &mut pipe,
         patience: args.to.patience.0,
-        pause: &mut thread::sleep,
+        pause: &mut pass,
         progress: &mut |jobs: &Pipeline| bar.set_position(jobs.accepted as u64 + jobs.refused.len() as u64),
     };
     let outcome = driver.run(GIVE_UP);

@@ -1,14 +1,13 @@
 //! `node result`: what became of a job.
 
 use std::process::ExitCode;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::ask::{AskError, Node, Reply, Talk, ask, strange};
 use super::conclude::{self, Conclusion, Form, write_output};
-use super::waiting::Waiting;
+use super::waiting::{Waiting, pass};
 use super::work::{JobArgs, Patience, ToArgs, is_shell};
 use crate::wire::{Body, JobOutput, JobRef, ResultQuery};
 
@@ -43,7 +42,7 @@ pub(super) fn run(args: &ResultArgs) -> ExitCode {
         streamed = true;
         write_output(output.stream, &output.data);
     };
-    let outcome = ask_for(args, &mut node, &mut print, &mut thread::sleep);
+    let outcome = ask_for(args, &mut node, &mut print, &mut pass);
     conclude(args, outcome, streamed).print()
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -13,7 +12,7 @@ use super::batch;
 use super::conclude::{self, Conclusion, Form, write_output};
 use super::exit;
 use super::values::Span;
-use super::waiting::Waiting;
+use super::waiting::{Waiting, pass};
 use super::work::{Patience, Target, ToArgs, command_params, parse_json, parse_key};
 use crate::wire::{
     Address, Body, DEFAULT_PRIORITY, JobOutput, Json, MAX_ATTEMPTS, MAX_DELAY, MAX_PRIORITY, MAX_WAIT, Submit,
@@ -127,7 +126,7 @@ pub(super) fn run(args: &SubmitArgs) -> ExitCode {
         streamed = true;
         write_output(output.stream, &output.data);
     };
-    let outcome = send(args, &submit, &mut open, &mut print, &mut thread::sleep);
+    let outcome = send(args, &submit, &mut open, &mut print, &mut pass);
     conclude(args, outcome, streamed).print()
 }
 

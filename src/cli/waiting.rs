@@ -15,6 +15,12 @@ const STOOD: Duration = Duration::from_secs(15);
 /// First and longest pause before a lost connection is made again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
+/// Lets this much time pass. Tests hand in something else.
+pub(super) fn pass(time: Duration) {
+    // It tells the time at which it fires, which nobody needs.
+    let _ = crossbeam_channel::after(time).recv();
+}
+
 /// How waiting goes on.
 pub(super) struct Waiting<'a> {
     /// When it ends; `None`: with the job.
