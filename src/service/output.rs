@@ -131,7 +131,7 @@ mod tests {
         }
 
         #[test]
-        fn a_tail_is_the_end_of_all(parts in prop::collection::vec(prop::collection::vec(b'a'..b'z', 0..12), 0..8)) {
+        fn a_tail_is_the_end_of_all(parts in prop::collection::vec(prop::collection::vec(b'a'..=b'z', 0..12), 0..8)) {
             let mut tail = Tail::new(10);
             parts.iter().for_each(|part| tail.push(part));
             let all = String::from_utf8(parts.concat()).unwrap();

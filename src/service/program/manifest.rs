@@ -220,7 +220,7 @@ mod tests {
         assert_eq!((manifest.concurrency, manifest.timeout, manifest.memory, manifest.output), (1, None, None, 65536));
         assert_eq!((manifest.health.as_ref(), manifest.interval), (None, Duration::from_secs(10)));
         assert_eq!(manifest.dir, Path::new("/services"));
-        assert_eq!(manifest.command().get_program(), "/services/./run");
+        assert_eq!(manifest.command().get_program(), "/services/run");
         assert_eq!(read(&LEAST.replace("./run", "python3")).unwrap().command().get_program(), "python3");
     }
 

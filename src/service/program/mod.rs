@@ -17,6 +17,7 @@
 mod backoff;
 mod chatter;
 mod directory;
+mod keeper;
 mod lines;
 mod manifest;
 mod process;
