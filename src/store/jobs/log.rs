@@ -161,7 +161,7 @@ impl<D: Disk> Log<D> {
         if self.frame.len() == FRAME_HEAD_BYTES {
             return (taken, Ok(()));
         }
-        let written = self.append(now).and_then(|()| if self.fsync { self.sync() } else { Ok(self.count_as_good()) });
+        let written = self.append(now).and_then(|()| self.count());
         if written.is_err() {
             for (number, before) in undo.into_iter().rev() {
                 self.index.set(number, before);
@@ -269,8 +269,17 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
+    /// Makes what is written as durable as asked for.
+    fn count(&mut self) -> Result<(), String> {
+        if self.fsync {
+            return self.sync();
+        }
+        self.count_as_good();
+        Ok(())
+    }
+
     /// What is written counts from now on, copies too.
-    pub(super) fn count_as_good(&mut self) {
+    fn count_as_good(&mut self) {
         self.good = Mark { batch: self.batch, end: self.end };
         for moved in self.moves.drain(..) {
             let Some(mut places) = self.index.get(moved.number) else { continue };

@@ -166,9 +166,13 @@ fn a_disk_that_is_full_for_long_fails_every_batch_and_works_again_later() {
 #[test]
 fn a_flipped_bit_is_refused_or_costs_the_last_batch_and_says_so() {
     for orderly in [true, false] {
-        let (disk, outcome, _) = finished(true);
+        let (disk, mut outcome, _) = finished(true);
+        let (mut log, _) = open(&disk, true).unwrap();
+        // Several batches in the newest segment.
+        run(&mut log, &[vec![put(50), put(51)], vec![remove(50)], vec![attempt(51, 1)], vec![put(52)]], &mut outcome);
+        assert!(log.end > 600, "{} bytes", log.end);
         if orderly {
-            open(&disk, true).unwrap().0.close(4_000);
+            log.close(4_000);
         }
         let before_last = outcome.stored[outcome.stored.len() - 2].clone();
         let mut refused = 0;

@@ -1,10 +1,9 @@
 //! A disk of a machine that crashes, loses power and fails, as its test wants.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 use crate::store::jobs::disk::Disk;
 
@@ -76,40 +75,40 @@ struct Machine {
 
 /// A handle on the machine; clones are of the same machine.
 #[derive(Clone, Default)]
-pub(super) struct SimDisk(Rc<RefCell<Machine>>);
+pub(super) struct SimDisk(Arc<Mutex<Machine>>);
 
 impl SimDisk {
     /// Lets `count` operations from number `from` on (counted from now) go wrong.
     pub(super) fn fail(&self, from: usize, count: usize, fault: Fault) {
-        let mut machine = self.0.borrow_mut();
+        let mut machine = self.0.lock().unwrap();
         machine.operations = 0;
         machine.fault = Some((from, count, fault));
     }
 
     /// Lets everything work again, after a crash of the process too: what was written is still there.
     pub(super) fn heal(&self) {
-        let mut machine = self.0.borrow_mut();
+        let mut machine = self.0.lock().unwrap();
         machine.fault = None;
         machine.crashed = false;
     }
 
     pub(super) fn operations(&self) -> usize {
-        self.0.borrow().operations
+        self.0.lock().unwrap().operations
     }
 
     pub(super) fn has_crashed(&self) -> bool {
-        self.0.borrow().crashed
+        self.0.lock().unwrap().crashed
     }
 
     /// Bytes that were not synced.
     pub(super) fn unsynced(&self) -> usize {
-        let machine = self.0.borrow();
+        let machine = self.0.lock().unwrap();
         machine.inodes.iter().flat_map(|file| &file.pending).map(|(_, bytes)| bytes.len()).sum()
     }
 
     /// The machine after a power cut.
     pub(super) fn power_cut(&self, keep: Keep) -> SimDisk {
-        let mut machine = self.0.borrow().clone();
+        let mut machine = self.0.lock().unwrap().clone();
         let mut seed = if let Keep::Sectors(seed) = keep { seed } else { 0 };
         let mut flip = move || {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -160,27 +159,27 @@ impl SimDisk {
         machine.synced_names = names;
         machine.fault = None;
         machine.crashed = false;
-        SimDisk(Rc::new(RefCell::new(machine)))
+        SimDisk(Arc::new(Mutex::new(machine)))
     }
 
     /// The same machine with one byte of a file changed.
     pub(super) fn flipped(&self, segment: u32, at: usize, bits: u8) -> SimDisk {
-        let mut machine = self.0.borrow().clone();
+        let mut machine = self.0.lock().unwrap().clone();
         let inode = machine.names[&segment];
         machine.inodes[inode].current[at] ^= bits;
-        SimDisk(Rc::new(RefCell::new(machine)))
+        SimDisk(Arc::new(Mutex::new(machine)))
     }
 
     /// The same machine without a file, or with it under another name.
     pub(super) fn renamed(&self, segment: u32, to: Option<u32>) -> SimDisk {
-        let mut machine = self.0.borrow().clone();
+        let mut machine = self.0.lock().unwrap().clone();
         let inode = machine.names.remove(&segment).unwrap();
         machine.names.extend(to.map(|to| (to, inode)));
-        SimDisk(Rc::new(RefCell::new(machine)))
+        SimDisk(Arc::new(Mutex::new(machine)))
     }
 
     fn operation(&self, work: impl FnOnce(&mut Machine, Option<Fault>)) -> io::Result<()> {
-        let mut machine = self.0.borrow_mut();
+        let mut machine = self.0.lock().unwrap();
         let number = machine.operations;
         machine.operations += 1;
         if machine.crashed {
@@ -210,15 +209,15 @@ impl Machine {
 
 impl Disk for SimDisk {
     fn list(&mut self) -> io::Result<Vec<u32>> {
-        Ok(self.0.borrow().names.keys().copied().collect())
+        Ok(self.0.lock().unwrap().names.keys().copied().collect())
     }
 
     fn size(&mut self, segment: u32) -> io::Result<u64> {
-        Ok(self.0.borrow_mut().file(segment).current.len() as u64)
+        Ok(self.0.lock().unwrap().file(segment).current.len() as u64)
     }
 
     fn read(&mut self, segment: u32, at: u64, length: usize) -> io::Result<Vec<u8>> {
-        let mut machine = self.0.borrow_mut();
+        let mut machine = self.0.lock().unwrap();
         let bytes = &machine.file(segment).current;
         let from = (at as usize).min(bytes.len());
         Ok(bytes[from..bytes.len().min(from.saturating_add(length))].to_vec())

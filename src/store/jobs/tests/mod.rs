@@ -37,7 +37,7 @@ fn spec(count: u64) -> JobSpec {
         delay: Duration::ZERO,
         timeout: Duration::from_secs(60),
         attempts: 3,
-        key: (count % 3 == 0).then(|| format!("key {count}").into()),
+        key: count.is_multiple_of(3).then(|| format!("key {count}").into()),
     }
 }
 
