@@ -1,4 +1,5 @@
-//! The recorded conversation of two nodes of the seed, replayed with our node in the place of either.
+//! The recorded conversation of two nodes of the seed, replayed with our node in the place of either; and what workers
+//! and masters were recorded to say.
 //!
 //! `fixtures/seed.ndjson` holds the lines of the recording `seed.ndjson` that are about data, in their order: when,
 //! on which connection, from whom, and the exact text.
@@ -7,6 +8,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use mutirao::wire::{Body, decode, decode_datagram};
 use serde_json::Value;
 use support::fake_peer::Closing;
 use support::ports::free_port;
@@ -101,4 +103,50 @@ fn what_the_node_asks_is_understood_by_a_reader_of_the_seed() {
     for line in peer.heard() {
         assert_eq!(serde_json::from_str::<Value>(&line).expect("a heartbeat is JSON"), recorded);
     }
+}
+
+/// Every different line of the worker cycle, and every datagram of discovery, of the recordings `2025-2-pushed`,
+/// `2026-1-dialled` and `2026-1-queued`.
+const CYCLE: &str = include_str!("fixtures/cycle.ndjson");
+
+#[test]
+fn every_recorded_line_of_the_worker_cycle_is_understood() {
+    let (mut lines, mut datagrams) = (0, 0);
+    for line in CYCLE.lines() {
+        let record: Value = serde_json::from_str(line).expect("a recording is JSON lines");
+        let raw = record["raw"].as_str().expect("a string");
+        if record["ev"] == "udp" {
+            let from = "127.0.0.1:20305".parse().expect("an address");
+            decode_datagram(raw.as_bytes(), from).unwrap_or_else(|error| panic!("{raw}: {error}"));
+            datagrams += 1;
+            continue;
+        }
+        let body = decode(raw.as_bytes()).unwrap_or_else(|error| panic!("{raw}: {error:?}")).body;
+        let json: Value = serde_json::from_str(raw).expect("a line is JSON");
+        let found = match &body {
+            Body::WorkerAlive(alive) => {
+                assert_eq!((alive.native.is_none(), alive.owner.as_deref()), (true, json["SERVER_UUID"].as_str()));
+                json["WORKER"] == "ALIVE" && json["WORKER_UUID"] == alive.worker.as_str()
+            }
+            Body::Query { user } => json["TASK"] == "QUERY" && json["USER"] == user.value(),
+            Body::NoTask => json["TASK"] == "NO_TASK",
+            Body::KeepAlive => json["TASK"] == "KEEPALIVE",
+            Body::WorkerStatus(status) => {
+                let saldo = status.result.as_ref().map(|result| result.value()["SALDO"].clone());
+                assert_eq!(saldo, json.get("SALDO").cloned(), "{raw}");
+                json["STATUS"] == if status.ok { "OK" } else { "NOK" }
+            }
+            Body::StatusAck(ack) => {
+                assert_eq!(ack.worker.as_ref().map(|id| id.as_str()), json["WORKER_UUID"].as_str());
+                json["STATUS"] == "ACK"
+            }
+            Body::Pong { .. } => json["STATUS"] == "PONG",
+            Body::ElectionAck { selected, .. } => json["SELECTED_MASTER"] == selected.as_str(),
+            Body::ElectionAccepted { master } => json["MASTER_NAME"] == master.as_str(),
+            _ => false,
+        };
+        assert!(found, "{raw}: {body:?}");
+        lines += 1;
+    }
+    assert!(lines >= 30 && datagrams >= 3, "{lines} lines and {datagrams} datagrams");
 }

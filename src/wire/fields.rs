@@ -43,7 +43,7 @@ macro_rules! keys {
 
 keys! {
     2: Id = "ID";
-    3: Cpu = "CPU", Key = "KEY";
+    3: Cpu = "CPU", Dedup = "KEY";
     4: Task = "TASK", Name = "NAME", Role = "ROLE", Type = "type", UpperType = "TYPE", Wait = "WAIT", Hops = "HOPS",
        List = "LIST", Jobs = "JOBS", User = "USER", Call = "CALL", Data = "DATA", LowerTask = "task", LowerUser = "user";
     5: Group = "GROUP", After = "AFTER", Event = "EVENT", Error = "ERROR", Retry = "RETRY", Slots = "SLOTS";

@@ -198,7 +198,7 @@ impl Request<'_, '_> {
             delay: self.millis(Key::DelayMs, Duration::ZERO..=MAX_DELAY)?.unwrap_or_default(),
             timeout: self.millis(Key::TimeoutMs, Duration::from_millis(1)..=MAX_WAIT)?,
             attempts: attempts.and_then(|attempts| u32::try_from(attempts).ok()),
-            key: self.optional(Key::Key, key, ID_FORM)?,
+            key: self.optional(Key::Dedup, key, ID_FORM)?,
             wait: self.wait()?,
             output: self.flag(Key::Output)?,
             follow: self.flag(Key::Follow)?,
@@ -210,7 +210,7 @@ impl Request<'_, '_> {
         if let Some(id) = self.optional(Key::JobId, JobId::new, JOB_FORM)? {
             return Ok(JobRef::Id(id));
         }
-        let key = self.optional(Key::Key, key, ID_FORM)?;
+        let key = self.optional(Key::Dedup, key, ID_FORM)?;
         key.map(JobRef::Key)
             .ok_or_else(|| self.missing(Key::JobId, &format!("{JOB_FORM}, or `KEY`, with which the job was submitted")))
     }

@@ -11,8 +11,8 @@ use super::object::{Object, push_text};
 /// `JOBS` of a worker, stand on the same line.
 const SERVICES_BYTES: usize = 24 * 1024;
 
-/// What is left out for the end of a line after its last list.
-const END: usize = 64;
+/// What is left for the end of a line after its last list: the twins of a universal ALIVE, at their longest.
+const END: usize = 1024;
 
 impl<'o> Object<'o> {
     /// `SERVICES`, left out where there are none.

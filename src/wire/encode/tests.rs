@@ -519,6 +519,139 @@ fn a_page_of_the_longest_entries_is_cut_to_a_line_and_says_more() {
 }
 
 #[test]
+fn pages_of_jobs_workers_and_instances_are_cut_to_a_line_too() {
+    let name = || ServiceName::new("s".repeat(MAX_NAME_BYTES)).unwrap();
+    let line = |body: Body| {
+        let line = line(&Message { id: RequestId::new("1"), body });
+        assert!(line.len() <= MAX_LINE_BYTES && line.len() > MAX_LINE_BYTES / 2, "{}", line.len());
+        decode(line.as_bytes()).unwrap().body
+    };
+    let job = JobView {
+        job_id: JobId::new("j".repeat(MAX_ID_BYTES)).unwrap(),
+        status: JobStatus::Cancelled,
+        service: Some(name()),
+        method: Some(name()),
+        attempt: u32::MAX,
+        age: Some(Duration::from_millis(u64::MAX)),
+        worker: Some("w".repeat(MAX_ID_BYTES)),
+        result: None,
+        reason: Some("r".repeat(500)),
+    };
+    let jobs = JobsAnswer {
+        counts: JobCounts::default(),
+        bytes: 0,
+        oldest: None,
+        max_jobs: 0,
+        max_bytes: 0,
+        durability: Durability::Os,
+        jobs: Some(vec![job; JOBS_PAGE]),
+        more: false,
+    };
+    let Body::JobsAnswer(read) = line(Body::JobsAnswer(Box::new(jobs))) else { panic!() };
+    assert!(read.more && read.jobs.is_some_and(|jobs| jobs.len() > 30 && jobs.len() < JOBS_PAGE));
+
+    let server_id = longest_presence().server_id;
+    let worker = WorkerView {
+        worker: server_id.clone(),
+        name: "n".to_owned(),
+        status: WorkerState::Idle,
+        native: true,
+        owner: None,
+        slots: 1,
+        running: 0,
+        done: 0,
+        failed: 0,
+        services: vec![name(); 20],
+        last_seen: Duration::ZERO,
+        reason: String::new(),
+    };
+    let workers = WorkersAnswer { server_id: server_id.clone(), workers: vec![worker; WORKERS_PAGE], more: false };
+    let Body::WorkersAnswer(read) = line(Body::WorkersAnswer(Box::new(workers))) else { panic!() };
+    assert!(read.more && read.workers.len() < WORKERS_PAGE);
+
+    let offer = ServiceOffer { name: name(), methods: vec![name(); MAX_METHODS], idempotent: vec![] };
+    let services = vec![offer; 5];
+    let instance = Instance { server_id: server_id.clone(), name: "n".to_owned(), place: Place::Here, services };
+    let calls = Body::CallsAnswer { server_id, instances: vec![instance; INSTANCES_PAGE] };
+    let Body::CallsAnswer { instances, .. } = line(calls) else { panic!() };
+    assert!(!instances.is_empty() && instances.len() < INSTANCES_PAGE);
+}
+
+#[test]
+fn the_longest_results_sentences_and_offers_fit_a_line() {
+    let result = || Json::new(format!("\"{}\"", "x".repeat(MAX_JSON_BYTES - 2))).unwrap();
+    let attempt = Attempt { job_id: JobId::new("j".repeat(MAX_ID_BYTES)).unwrap(), attempt: u32::MAX };
+    let status = WorkerStatus {
+        worker: Some(longest_presence().server_id),
+        attempt: Some(attempt.clone()),
+        ok: false,
+        result: Some(result()),
+        detail: Some("é\n\u{1}\"".repeat(20_000)),
+        retry: false,
+    };
+    let sent = line(&Message::plain(Body::WorkerStatus(Box::new(status))));
+    assert!(sent.len() <= MAX_LINE_BYTES, "{}", sent.len());
+    let Ok(Message { body: Body::WorkerStatus(read), .. }) = decode(sent.as_bytes()) else { panic!() };
+    assert_eq!((read.result, read.retry), (Some(result()), false));
+    assert!(read.detail.is_some_and(|detail| detail.len() > 1000), "as much of the sentence as fits");
+
+    let data = "\u{1}".repeat(MAX_OUTPUT_BYTES);
+    let output = JobOutput { job_id: attempt.job_id.clone(), attempt: 1, stream: Stream::Out, data: data.clone() };
+    let sent = line(&Message::plain(Body::JobOutput(Box::new(output))));
+    assert!(sent.len() <= MAX_LINE_BYTES);
+    let Ok(Message { body: Body::JobOutput(read), .. }) = decode(sent.as_bytes()) else { panic!() };
+    assert_eq!(read.data, data, "output is never cut");
+
+    let name = || ServiceName::new("s".repeat(MAX_NAME_BYTES)).unwrap();
+    let offer =
+        ServiceOffer { name: name(), methods: vec![name(); MAX_METHODS], idempotent: vec![name(); MAX_METHODS] };
+    let native = NativeWorker {
+        name: "n".to_owned(),
+        slots: MAX_SLOTS,
+        services: vec![offer.clone(); MAX_SERVICES],
+        jobs: vec![attempt; 2 * MAX_SLOTS as usize],
+    };
+    let worker = longest_presence().server_id;
+    let alive = WorkerAlive { worker, owner: None, native: Some(Box::new(native)) };
+    assert!(line(&Message::plain(Body::WorkerAlive(Box::new(alive)))).len() <= MAX_LINE_BYTES);
+    let presence = Presence { services: vec![offer; MAX_SERVICES], ..longest_presence() };
+    let heartbeat = Heartbeat { sender: None, presence: Some(Box::new(presence)) };
+    assert!(line(&Message::plain(Body::Heartbeat(heartbeat))).len() <= MAX_LINE_BYTES / 2);
+}
+
+#[test]
+fn jobs_and_calls_read_as_protocol_md_shows_them() {
+    for text in [
+        r#"{"TASK":"SUBMIT","ID":"1","SERVICE":"primes","METHOD":"count","PARAMS":{"n": 1},"PRIORITY":4}"#,
+        r#"{"TASK":"SUBMIT","SERVICE":"a","METHOD":"run","PARAMS":null,"PRIORITY":9,"DELAY_MS":1,"TIMEOUT_MS":2,"ATTEMPTS":3,"KEY":"k","WAIT_MS":4,"OUTPUT":true,"FOLLOW":true,"HOPS":5}"#,
+        r#"{"TASK":"SUBMIT","RESPONSE":"OK","ID":"1","DUPLICATE":true,"JOB_ID":"3fa9c1d2-7-42","STATUS":"QUEUED","ATTEMPT":0}"#,
+        r#"{"TASK":"RESULT","RESPONSE":"OK","JOB_ID":"j","STATUS":"NOK","ATTEMPT":1,"WORKER_UUID":"w","RESULT":null,"REASON":"it said no"}"#,
+        r#"{"TASK":"RESULT","EVENT":"OUTPUT","JOB_ID":"j","ATTEMPT":1,"STREAM":"stdout","DATA":"x\n"}"#,
+        r#"{"TASK":"CALL","SERVICE":"a","METHOD":"b","PARAMS":[],"TIMEOUT_MS":30000,"HOPS":1}"#,
+        r#"{"TASK":"CALL","RESPONSE":"OK","ID":"1","SERVED_BY":"S","RESULT":{"a": 1}}"#,
+        r#"{"TASK":"CALL","RESPONSE":"REDIRECT","TARGET":"127.0.0.1:9102","HOPS":1,"REASON":"r"}"#,
+        r#"{"TASK":"JOB","JOB_ID":"j","ATTEMPT":1,"SERVICE":"a","METHOD":"b","PARAMS":1,"TIMEOUT_MS":5,"OUTPUT":true}"#,
+        r#"{"TASK":"STOP","JOB_ID":"j","ATTEMPT":1,"REASON":"cancelled"}"#,
+    ] {
+        let message = decode(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error:?}"));
+        assert_eq!(line(&message), text);
+    }
+    for task in JobTask::ALL {
+        let usage: serde_json::Value = serde_json::from_str(&line(&Message::plain(Body::UsageAnswer(task)))).unwrap();
+        let example = decode(usage["EXAMPLE"].as_str().unwrap().as_bytes()).unwrap().body;
+        let meant = match example {
+            Body::Submit(_) => JobTask::Submit,
+            Body::Result(_) => JobTask::Result,
+            Body::Cancel(_) => JobTask::Cancel,
+            Body::Bury(_) => JobTask::Bury,
+            Body::Kick(_) => JobTask::Kick,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(meant, task, "the example is one of its own task");
+    }
+}
+
+#[test]
 fn every_message_but_pages_fits_a_line_at_its_longest() {
     let hello = HelloAnswer {
         presence: longest_presence(),
