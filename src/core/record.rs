@@ -35,7 +35,7 @@ impl JobNumber {
 
     /// The count within that start.
     pub const fn count(self) -> u64 {
-        self.0 & (1 << JobNumber::COUNT_BITS) - 1
+        self.0 & ((1 << JobNumber::COUNT_BITS) - 1)
     }
 }
 

@@ -408,8 +408,8 @@ impl World {
             if open == 0 && self.writes.is_empty() && self.promises.keys().all(|job| self.queue.is_settled(*job)) {
                 return self.check_end();
             }
-            if self.writes.is_empty() {
-                let due = self.queue.deadline().expect("what is open or owed has a deadline, or waits for a worker");
+            if self.writes.is_empty() && self.queue.pending() == 0 {
+                let due = self.queue.deadline().expect("what is open or owed has a deadline");
                 self.now = self.now.max(due);
                 self.queue.tick(self.now);
                 self.after_input();
