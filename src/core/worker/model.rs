@@ -493,11 +493,15 @@ impl World {
     /// acknowledged, nothing runs, and the master that has the worker has ended all its jobs.
     fn heals(&self) -> bool {
         let mut world = self.clone();
-        world.left = (0, 0, 0, 0);
+        world.left = (0, 0, 0, 1);
         for _ in 0..200 {
             let actions = world.actions();
             let useful = |action: &&Action| !matches!(action, Action::Refresh | Action::Lose(_));
-            let Some(action) = actions.iter().find(useful) else { break };
+            // A master that read an old link's ALIVE last has lost sight of the new link until the next refresh.
+            let Some(action) = actions.iter().find(useful).or(actions.iter().find(|one| **one == Action::Refresh))
+            else {
+                break;
+            };
             world.act(action.clone());
         }
         let Place::Tied(tie) = &world.worker.place else { return false };
@@ -585,16 +589,21 @@ fn check(farm: Farm) {
 }
 
 #[test]
-fn laws_hold_under_cuts() {
+fn laws_hold_under_two_cuts() {
     check(Farm { cuts: 2, changes: 0, stops: 0, refreshes: 0 });
 }
 
 #[test]
-fn laws_hold_when_another_master_takes_the_worker_and_the_first_takes_it_back() {
-    check(Farm { cuts: 1, changes: 2, stops: 0, refreshes: 0 });
+fn laws_hold_under_a_cut_and_a_change_of_the_master() {
+    check(Farm { cuts: 1, changes: 1, stops: 0, refreshes: 0 });
 }
 
 #[test]
-fn laws_hold_under_a_cut_a_change_a_refresh_and_a_stop() {
-    check(Farm { cuts: 1, changes: 1, stops: 1, refreshes: 1 });
+fn laws_hold_when_the_first_master_takes_the_worker_back() {
+    check(Farm { cuts: 0, changes: 2, stops: 0, refreshes: 1 });
+}
+
+#[test]
+fn laws_hold_under_a_cut_a_refresh_and_a_stop() {
+    check(Farm { cuts: 1, changes: 0, stops: 1, refreshes: 1 });
 }
