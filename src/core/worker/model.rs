@@ -577,7 +577,7 @@ impl Model for Farm {
 /// Checks the whole space, and tells its size.
 fn check(farm: Farm) {
     let begun = std::time::Instant::now();
-    let checker = farm.checker().timeout(Duration::from_secs(30)).spawn_bfs().join();
+    let checker = farm.checker().spawn_bfs().join();
     println!(
         "{} states, {} with repetitions, depth {}, {:.1} s",
         checker.unique_state_count(),
@@ -600,10 +600,10 @@ fn laws_hold_under_a_cut_and_a_change_of_the_master() {
 
 #[test]
 fn laws_hold_when_the_first_master_takes_the_worker_back() {
-    check(Farm { cuts: 0, changes: 2, stops: 0, refreshes: 1 });
+    check(Farm { cuts: 1, changes: 2, stops: 0, refreshes: 0 });
 }
 
 #[test]
-fn laws_hold_under_a_cut_a_refresh_and_a_stop() {
-    check(Farm { cuts: 1, changes: 0, stops: 1, refreshes: 1 });
+fn laws_hold_under_a_cut_a_change_a_refresh_and_a_stop() {
+    check(Farm { cuts: 1, changes: 1, stops: 1, refreshes: 1 });
 }
