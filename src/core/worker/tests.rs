@@ -1,1 +1,466 @@
+//! The laws of the worker, one by one, and the classroom's cases by their names.
 
+use std::time::Duration;
+
+use super::*;
+use crate::core::{Outcome, WorkerConfig};
+use crate::time::Time;
+use crate::wire::*;
+
+const INTERVAL: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(6);
+
+struct Desk {
+    worker: Worker,
+    now: Time,
+    seen: Vec<Effect>,
+}
+
+fn at(host: u8) -> Address {
+    format!("10.0.0.{host}:9101").parse().unwrap()
+}
+
+fn one(job: u32, attempt: u32) -> Attempt {
+    Attempt { job_id: JobId::new(format!("3fa9c1d2-1-{job}")).unwrap(), attempt }
+}
+
+fn job(attempt: Attempt) -> Body {
+    let (service, method) = (ServiceName::new("sleep").unwrap(), ServiceName::run());
+    let (params, timeout) = (Json::null(), Duration::from_secs(9));
+    Body::Job(Box::new(JobOrder { attempt, call: false, service, method, params, timeout, output: false }))
+}
+
+fn welcome(master: &str, drop: Vec<Attempt>) -> Body {
+    let (server_id, name) = (ServerId::new(master).unwrap(), master.to_owned());
+    Body::WorkerWelcome(Box::new(WorkerWelcome { server_id, name, timeout: TIMEOUT, failover: Vec::new(), drop }))
+}
+
+fn query() -> Body {
+    Body::Query { user: Json::string("11111111111") }
+}
+
+fn ack(attempt: Option<Attempt>) -> Body {
+    Body::StatusAck(Box::new(StatusAck { worker: None, attempt }))
+}
+
+fn reply(name: &str, host: u8) -> Datagram {
+    Datagram::Reply(MasterOffer { name: name.to_owned(), address: at(host) })
+}
+
+impl Desk {
+    fn new(masters: &[u8]) -> Desk {
+        let masters = masters.iter().map(|host| at(*host)).collect();
+        let config = WorkerConfig { masters, slots: 2, grace: Duration::from_secs(30) };
+        let now = Time::ZERO + Duration::from_secs(1000);
+        let me = ServerId::new("W-1").unwrap();
+        let worker = Worker::new(config, me, "w".to_owned(), INTERVAL, TIMEOUT, 7, now);
+        let mut desk = Desk { worker, now, seen: Vec::new() };
+        desk.pass(Duration::ZERO);
+        desk
+    }
+
+    fn collect(&mut self) {
+        self.worker.check_invariants();
+        while let Some(effect) = self.worker.poll_effect() {
+            self.seen.push(effect);
+        }
+    }
+
+    /// Lets time pass, stopping at each deadline.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(due) = self.worker.deadline().filter(|due| *due <= end) {
+            self.now = due.max(self.now);
+            self.worker.tick(self.now);
+            self.collect();
+        }
+        self.now = end;
+    }
+
+    fn take(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.seen)
+    }
+
+    /// The only link that was asked for since the last look, and whose.
+    fn dialled(&mut self) -> (LinkId, Address) {
+        let opens = self.seen.iter().filter_map(|effect| match effect {
+            Effect::Open { link, address, .. } => Some((*link, address.clone())),
+            _ => None,
+        });
+        let all: Vec<_> = opens.collect();
+        assert_eq!(all.len(), 1, "{:?}", self.seen);
+        self.seen.retain(|effect| !matches!(effect, Effect::Open { .. }));
+        all[0].clone()
+    }
+
+    fn open(&mut self) -> LinkId {
+        let (link, _) = self.dialled();
+        self.worker.opened(link, self.now);
+        self.collect();
+        link
+    }
+
+    fn say(&mut self, link: LinkId, body: Body) {
+        assert!(self.worker.message(link, None, body, self.now));
+        self.collect();
+    }
+
+    fn said(&mut self) -> Vec<Body> {
+        let sends = self.take().into_iter();
+        sends
+            .filter_map(|effect| if let Effect::Send { message, .. } = effect { Some(message.body) } else { None })
+            .collect()
+    }
+
+    fn logged(&self, word: &str) -> bool {
+        self.seen.iter().any(|effect| matches!(effect, Effect::Log { text, .. } if text.contains(word)))
+    }
+
+    fn started(&mut self) -> Vec<RunId> {
+        let starts =
+            self.seen.iter().filter_map(|effect| if let Effect::Start(run) = effect { Some(run.run) } else { None });
+        starts.collect()
+    }
+
+    fn stopped(&self) -> usize {
+        self.seen.iter().filter(|effect| matches!(effect, Effect::StopRun { .. })).count()
+    }
+
+    fn finish(&mut self, run: RunId, ok: bool) {
+        let failed = || Outcome::Failed { detail: "no".to_owned(), result: None, retry: true };
+        let outcome = if ok { Outcome::Ok(Json::null()) } else { failed() };
+        self.worker.finished(run, outcome, self.now);
+        self.collect();
+    }
+
+    fn close(&mut self, link: LinkId) {
+        self.worker.closed(link, "closed by the peer", self.now);
+        self.collect();
+    }
+
+    fn hear(&mut self, datagram: Datagram, host: u8) {
+        self.worker.datagram(format!("10.0.0.{host}:5000").parse().unwrap(), datagram, self.now);
+        self.collect();
+    }
+
+    /// With a native master, welcomed.
+    fn native() -> (Desk, LinkId) {
+        let mut desk = Desk::new(&[1, 2]);
+        let link = desk.open();
+        desk.say(link, welcome("M1", Vec::new()));
+        desk.take();
+        (desk, link)
+    }
+
+    /// With a foreign master, at work on a task.
+    fn at_work() -> (Desk, LinkId, RunId) {
+        let mut desk = Desk::new(&[1]);
+        let link = desk.open();
+        desk.say(link, query());
+        let run = desk.started()[0];
+        desk.take();
+        (desk, link, run)
+    }
+}
+
+fn alive_jobs(body: &Body) -> Vec<Attempt> {
+    let Body::WorkerAlive(alive) = body else { panic!("{body:?}") };
+    alive.native.as_ref().unwrap().jobs.clone()
+}
+
+#[test]
+fn s2_ct03_no_task_is_followed_by_alive_after_the_interval() {
+    let mut desk = Desk::new(&[1]);
+    let link = desk.open();
+    assert!(matches!(desk.said().as_slice(), [Body::WorkerAlive(_)]));
+    desk.say(link, Body::NoTask);
+    desk.pass(INTERVAL * 8 / 10);
+    assert_eq!(desk.said(), []);
+    desk.pass(INTERVAL / 5);
+    assert!(matches!(desk.said().as_slice(), [Body::WorkerAlive(alive)] if alive.native.is_none()));
+}
+
+fn status_then_alive(ok: bool) {
+    let (mut desk, link, run) = Desk::at_work();
+    desk.finish(run, ok);
+    let said = desk.said();
+    assert!(matches!(said.as_slice(), [Body::WorkerStatus(status)] if status.ok == ok), "{said:?}");
+    desk.say(link, ack(None));
+    assert!(matches!(desk.said().as_slice(), [Body::WorkerAlive(_)]), "at once after a task");
+}
+
+#[test]
+fn s2_ct04_status_ok_then_ack() {
+    status_then_alive(true);
+}
+
+#[test]
+fn s2_ct05_status_nok_then_ack() {
+    status_then_alive(false);
+}
+
+#[test]
+fn s21_ct01_one_master_is_connected_to_and_heartbeaten() {
+    let mut desk = Desk::new(&[]);
+    assert!(desk.logged("DISCOVERY"));
+    desk.hear(reply("MASTER_X", 7), 7);
+    desk.pass(Duration::from_secs(3));
+    assert!(desk.logged("ELECTION") && desk.logged("CONNECTING"));
+    assert_eq!(desk.seen.iter().filter(|effect| matches!(effect, Effect::Datagram { .. })).count(), 2);
+    let link = desk.open();
+    assert!(!desk.take().contains(&Effect::Watch(at(7))));
+    desk.say(link, Body::ElectionAccepted { master: "MASTER_X".to_owned() });
+    assert!(desk.seen.contains(&Effect::Watch(at(7))));
+    assert!(matches!(desk.said().as_slice(), [Body::WorkerAlive(_)]));
+}
+
+#[test]
+fn s21_ct02_the_smallest_name_in_byte_order_is_elected() {
+    let mut desk = Desk::new(&[]);
+    for (name, host) in [("MASTER_2", 2), ("MASTER_10", 10), ("master_1", 1)] {
+        desk.hear(reply(name, host), host);
+    }
+    desk.pass(Duration::from_secs(3));
+    assert!(desk.logged("MASTER_10, MASTER_2, master_1; elected MASTER_10"));
+    let (link, address) = desk.dialled();
+    assert_eq!(address, at(10));
+    desk.worker.opened(link, desk.now);
+    desk.collect();
+    assert!(matches!(desk.said().as_slice(), [Body::ElectionAck { selected, .. }] if selected == "MASTER_10"));
+    desk.pass(Duration::from_secs(5));
+    assert!(matches!(desk.said().as_slice(), [Body::WorkerAlive(_)]), "a master that ignores it is used all the same");
+}
+
+#[test]
+fn s21_ct03_nobody_answers() {
+    let mut desk = Desk::new(&[]);
+    desk.pass(Duration::from_secs(3));
+    assert!(desk.logged("NO_MASTER_FOUND"));
+    desk.take();
+    desk.pass(Duration::from_secs(1));
+    assert!(desk.logged("DISCOVERY"), "again after a second");
+}
+
+#[test]
+fn s21_ct04_the_elected_master_dies() {
+    let mut desk = Desk::new(&[]);
+    desk.hear(reply("A", 1), 1);
+    desk.hear(reply("B", 2), 2);
+    desk.pass(Duration::from_secs(3));
+    let link = desk.open();
+    desk.say(link, Body::ElectionAccepted { master: "A".to_owned() });
+    desk.say(link, welcome("A", Vec::new()));
+    desk.worker.master_timeout(&at(1), desk.now);
+    desk.take();
+    desk.pass(TIMEOUT);
+    assert!(desk.logged("FALLBACK") && desk.logged("DISCOVERY"));
+    assert!(desk.seen.contains(&Effect::Unwatch(at(1))));
+    desk.pass(Duration::from_secs(3));
+    assert!(desk.logged("NO_MASTER_FOUND"), "what was collected before counts no more");
+}
+
+#[test]
+fn s21_ct05_what_is_no_reply_changes_nothing() {
+    let mut desk = Desk::new(&[]);
+    let before = desk.worker.clone();
+    desk.hear(Datagram::Find, 1);
+    desk.hear(Datagram::Found(MasterOffer { name: "A".to_owned(), address: at(1) }), 1);
+    desk.hear(Datagram::Discovery { worker: ServerId::new("W-2").unwrap() }, 1);
+    assert_eq!(desk.worker, before);
+    desk.hear(reply("B", 2), 2);
+    desk.pass(Duration::from_secs(3));
+    assert_eq!(desk.dialled().1, at(2), "the others count");
+}
+
+#[test]
+fn refused_or_silent_masters_are_passed_over_in_order_and_a_round_ends_in_a_pause() {
+    let mut desk = Desk::new(&[1, 2]);
+    let (link, first) = desk.dialled();
+    assert_eq!(first, at(1));
+    desk.worker.refused(link, "refused", desk.now);
+    desk.collect();
+    assert!(desk.logged("FALLBACK"));
+    desk.open();
+    desk.take();
+    desk.pass(Duration::from_secs(5));
+    assert!(desk.logged("FALLBACK"), "no answer to ALIVE");
+    assert_eq!(desk.worker.state().phase, Phase::Pausing);
+    desk.pass(Duration::from_millis(500));
+    assert_eq!(desk.dialled().1, at(1));
+}
+
+#[test]
+fn a_link_that_dropped_is_redialled_at_once_and_then_with_backoff_until_timeout() {
+    let (mut desk, link) = Desk::native();
+    desk.close(link);
+    let (link, address) = desk.dialled();
+    assert_eq!(address, at(1));
+    desk.worker.refused(link, "refused", desk.now);
+    desk.collect();
+    assert!(desk.seen.iter().all(|effect| !matches!(effect, Effect::Open { .. })), "not at once again");
+    assert_eq!(desk.worker.state().phase, Phase::Away);
+    desk.pass(Duration::from_millis(500));
+    desk.dialled();
+    desk.pass(TIMEOUT);
+    assert!(desk.logged("FALLBACK"));
+    assert_eq!(desk.dialled().1, at(2));
+}
+
+#[test]
+fn results_are_kept_and_said_again_until_they_are_acknowledged() {
+    let (mut desk, link) = Desk::native();
+    desk.say(link, job(one(1, 1)));
+    desk.say(link, job(one(2, 1)));
+    desk.say(link, job(one(2, 1)));
+    let runs = desk.started();
+    assert_eq!(runs.len(), 2, "an attempt that is held is not started again");
+    desk.take();
+    desk.say(link, job(one(3, 1)));
+    assert!(matches!(desk.said().as_slice(), [Body::WorkerStatus(status)] if !status.ok && status.retry));
+    desk.close(link);
+    desk.finish(runs[0], true);
+    desk.finish(runs[1], true);
+    let link = desk.open();
+    assert_eq!(alive_jobs(&desk.said()[0]), [one(1, 1), one(2, 1)]);
+    desk.say(link, welcome("M1", vec![one(2, 1)]));
+    let said = desk.said();
+    assert!(matches!(said.as_slice(), [Body::WorkerStatus(status)] if status.attempt == Some(one(1, 1))), "{said:?}");
+    desk.say(link, ack(Some(one(1, 1))));
+    desk.worker.offers(vec![ServiceOffer { name: ServiceName::run(), methods: vec![], idempotent: vec![] }], desk.now);
+    desk.collect();
+    assert_eq!(alive_jobs(&desk.said()[0]), []);
+}
+
+#[test]
+fn what_runs_for_one_master_is_stopped_when_another_takes_the_worker_and_is_never_run_again() {
+    let (mut desk, link) = Desk::native();
+    desk.say(link, job(one(1, 1)));
+    desk.close(link);
+    desk.dialled();
+    desk.pass(TIMEOUT);
+    assert_eq!(desk.stopped(), 0, "it goes on while no other master has taken the worker");
+    let link = desk.open();
+    desk.say(link, welcome("M2", Vec::new()));
+    assert_eq!(desk.stopped(), 1);
+    desk.take();
+    desk.say(link, job(one(1, 1)));
+    assert!(matches!(desk.said().as_slice(), [Body::WorkerStatus(status)] if !status.ok && status.retry));
+}
+
+#[test]
+fn stop_stops_and_the_end_of_the_run_is_swallowed() {
+    let (mut desk, link) = Desk::native();
+    desk.say(link, job(one(1, 1)));
+    let run = desk.started()[0];
+    desk.say(link, Body::JobStop(Box::new(JobStop { attempt: one(1, 1), reason: "cancelled".to_owned() })));
+    assert_eq!(desk.stopped(), 1);
+    desk.take();
+    desk.finish(run, true);
+    assert_eq!(desk.said(), []);
+}
+
+#[test]
+fn calls_end_with_their_link() {
+    let (mut desk, link) = Desk::native();
+    let Body::Job(mut order) = job(Attempt { job_id: JobId::new("call-1").unwrap(), attempt: 1 }) else { panic!() };
+    order.call = true;
+    desk.say(link, Body::Job(order));
+    let run = desk.started()[0];
+    assert_eq!(run.0 % 2, 0);
+    desk.close(link);
+    assert_eq!(desk.stopped(), 1);
+    desk.finish(run, true);
+    desk.open();
+    assert_eq!(alive_jobs(&desk.said()[0]), []);
+}
+
+#[test]
+fn a_native_master_is_told_again_every_ten_intervals_and_must_answer() {
+    let (mut desk, _) = Desk::native();
+    desk.pass(INTERVAL * 10);
+    assert!(matches!(desk.said().as_slice(), [Body::WorkerAlive(_)]));
+    desk.pass(Duration::from_secs(5));
+    assert!(desk.logged("FALLBACK"));
+}
+
+#[test]
+fn a_foreign_master_that_closes_after_each_answer_is_called_for_each_exchange() {
+    let (mut desk, link, run) = Desk::at_work();
+    desk.close(link);
+    desk.pass(INTERVAL * 5);
+    assert_eq!(desk.take(), [], "nothing is to be said before the task is done");
+    desk.finish(run, true);
+    let link = desk.open();
+    assert!(matches!(desk.said().as_slice(), [Body::WorkerStatus(_)]));
+    desk.close(link);
+    let link = desk.open();
+    assert!(matches!(desk.said().as_slice(), [Body::WorkerAlive(_)]));
+    desk.say(link, Body::NoTask);
+    desk.close(link);
+    desk.pass(INTERVAL);
+    desk.open();
+    assert!(!desk.logged("FALLBACK"));
+}
+
+#[test]
+fn ack_to_alive_is_answered_by_a_request_and_keepalive_by_pong() {
+    let mut desk = Desk::new(&[1]);
+    let link = desk.open();
+    desk.take();
+    desk.say(link, ack(None));
+    assert!(matches!(desk.said().as_slice(), [Body::TaskRequest { .. }]));
+    desk.pass(Duration::from_secs(5));
+    assert_eq!(desk.said(), []);
+    desk.say(link, Body::KeepAlive);
+    assert!(matches!(desk.said().as_slice(), [Body::Pong { .. }]));
+    desk.say(link, query());
+    assert_eq!(desk.started().len(), 1, "a pushed task is taken while idle");
+    desk.say(link, query());
+    assert_eq!(desk.started().len(), 1, "and ignored while one runs");
+    assert!(desk.logged("ignored"));
+}
+
+#[test]
+fn a_master_that_never_acknowledges_is_asked_again_after_five_seconds() {
+    let (mut desk, _, run) = Desk::at_work();
+    desk.finish(run, true);
+    desk.take();
+    desk.pass(Duration::from_secs(5));
+    assert!(matches!(desk.said().as_slice(), [Body::WorkerAlive(_)]));
+}
+
+#[test]
+fn draining_takes_nothing_new_and_ends_when_all_is_acknowledged() {
+    let (mut desk, link) = Desk::native();
+    desk.say(link, job(one(1, 1)));
+    let run = desk.started()[0];
+    desk.take();
+    desk.worker.drain(desk.now);
+    desk.collect();
+    let said = desk.said();
+    assert!(matches!(&said[0], Body::WorkerAlive(alive) if alive.native.as_ref().unwrap().slots == 0));
+    desk.say(link, job(one(2, 1)));
+    assert!(matches!(desk.said().as_slice(), [Body::WorkerStatus(status)] if status.retry));
+    desk.finish(run, true);
+    assert!(!desk.seen.contains(&Effect::Drained));
+    desk.say(link, ack(Some(one(1, 1))));
+    assert!(desk.seen.contains(&Effect::Drained) && desk.seen.contains(&Effect::Close { link }));
+    assert!(desk.said().iter().any(|body| matches!(body, Body::Leave { .. })));
+    assert_eq!(desk.worker.deadline(), None);
+}
+
+#[test]
+fn draining_ends_at_once_when_idle_and_at_the_latest_after_the_grace() {
+    let (mut desk, _) = Desk::native();
+    desk.worker.drain(desk.now);
+    desk.collect();
+    assert!(desk.seen.contains(&Effect::Drained));
+
+    let (mut desk, link, _) = Desk::at_work();
+    desk.worker.drain(desk.now);
+    desk.pass(Duration::from_secs(29));
+    assert!(!desk.seen.contains(&Effect::Drained));
+    desk.pass(Duration::from_secs(1));
+    assert!(desk.seen.contains(&Effect::Drained) && desk.seen.contains(&Effect::Close { link }));
+    assert_eq!(desk.stopped(), 1);
+}
