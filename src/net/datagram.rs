@@ -1,4 +1,4 @@
-//! TEMPORARY: what helper WIRE offers as `wire::{decode_datagram, encode_datagram}`, until the branches meet. Goes away then.
+//! TEMPORARY: what helper WIRE offers as `wire::{Undecodable, decode_datagram, encode_datagram}`, until the branches meet. Goes away then.
 
 use std::net::SocketAddr;
 
@@ -6,8 +6,22 @@ use serde_json::{Value, json};
 
 use crate::wire::{Address, Datagram, Host, MasterOffer, ServerId};
 
-pub(super) fn decode_datagram(bytes: &[u8], from: SocketAddr) -> Result<Datagram, String> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Undecodable {
+    #[error("it is no datagram of discovery")]
+    Noise,
+    #[error("{0}")]
+    Bad(String),
+}
+
+impl From<&str> for Undecodable {
+    fn from(text: &str) -> Undecodable {
+        Undecodable::Bad(text.to_owned())
+    }
+}
+
+pub(super) fn decode_datagram(bytes: &[u8], from: SocketAddr) -> Result<Datagram, Undecodable> {
+    let value: Value = serde_json::from_slice(bytes).map_err(|_| Undecodable::Noise)?;
     let text = |name: &str| value.get(name).and_then(Value::as_str);
     let address = || {
         let host = match text("MASTER_IP") {
@@ -16,7 +30,7 @@ pub(super) fn decode_datagram(bytes: &[u8], from: SocketAddr) -> Result<Datagram
         };
         let port = value.get("MASTER_PORT").ok_or("MASTER_PORT is missing")?;
         let port = port.as_u64().and_then(|port| u16::try_from(port).ok()).ok_or("MASTER_PORT is no port")?;
-        Ok::<Address, String>(Address { host, port })
+        Ok::<Address, Undecodable>(Address { host, port })
     };
     match (text("TYPE"), text("TASK")) {
         (Some("DISCOVERY"), _) => {
@@ -32,7 +46,7 @@ pub(super) fn decode_datagram(bytes: &[u8], from: SocketAddr) -> Result<Datagram
             let name = text("MASTER_NAME").unwrap_or_default().to_owned();
             Ok(Datagram::Found(MasterOffer { name, address: address()? }))
         }
-        _ => Err("TYPE is missing or not known".to_owned()),
+        _ => Err(Undecodable::Noise),
     }
 }
 

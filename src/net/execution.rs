@@ -13,7 +13,7 @@ use super::mailbox::{Note, Post};
 pub trait Report: Send + Sync {
     /// A run has ended. Called once for each run that was started. Never blocks.
     fn finished(&self, run: RunId, outcome: Outcome);
-    /// A run has printed something. Before its end is told. Blocks while the loop has enough to show.
+    /// A run has printed something. Before its end is told. Never blocks.
     fn printed(&self, run: RunId, stream: Stream, data: String);
     /// What can be run is now this. Called at the start and on each change. Never blocks.
     fn offers(&self, offers: Vec<ServiceOffer>);
@@ -45,7 +45,7 @@ impl Report for Post {
     }
 
     fn printed(&self, run: RunId, stream: Stream, data: String) {
-        self.print(run, stream, data);
+        self.send(Note::Printed { run, stream, data });
     }
 
     fn offers(&self, offers: Vec<ServiceOffer>) {
