@@ -14,7 +14,7 @@ const ANY_TIME: u64 = u64::MAX;
 
 /// Requests of one link that wait for their answers, above which the link is not read until there are half as many. Enough for any
 /// pipeline to keep a disk busy; what is beyond waits in the socket.
-pub(crate) const MAX_WAITING: u32 = 4096;
+pub(crate) const MAX_WAITING: u32 = 1024;
 
 /// The right to answer one request, in its turn. Whoever is given one answers it exactly once, now or later, or gives it
 /// back unanswered; the node sees to the order of the answers of a link.

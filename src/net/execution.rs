@@ -36,7 +36,7 @@ impl Report for Post {
     }
 
     fn printed(&self, run: RunId, stream: Stream, data: String) {
-        self.print(run, stream, data);
+        self.send(Note::Printed { run, stream, data });
     }
 
     fn offers(&self, offers: Vec<ServiceOffer>) {

@@ -14,13 +14,22 @@ impl Reactor {
         for _ in 0..self.mailbox.take_stops() {
             self.stop(true);
         }
+        self.talk.begin(self.congested);
+        while let Some(input) = self.talk.next() {
+            self.tell(input);
+        }
         for _ in 0..NOTES_PER_TURN {
             let Some(note) = self.mailbox.take() else { break };
             match note {
-                Note::Finished(run, outcome) => self.tell(Input::Finished { run, outcome }),
-                Note::Printed { run, stream, data, permit } => {
-                    self.printed += usize::from(permit);
-                    self.tell(Input::Printed { run, stream, data });
+                Note::Finished(run, outcome) => {
+                    if let Some(input) = self.talk.finished(run, outcome) {
+                        self.tell(input);
+                    }
+                }
+                Note::Printed { run, stream, data } => {
+                    if let Some(input) = self.talk.printed(run, stream, data) {
+                        self.tell(input);
+                    }
                 }
                 Note::Stored(StoreNote::Written { through }) => self.tell(Input::Written { through }),
                 Note::Stored(StoreNote::Failed { from, through, reason }) => {
@@ -39,19 +48,18 @@ impl Reactor {
         }
     }
 
-    /// Lets runs print on, unless a link on which that goes is congested.
-    pub(super) fn let_print(&mut self) {
+    /// Sees whether the links on which goes what runs print take it.
+    pub(super) fn look_at_printing(&mut self) {
         let (connections, mut congested) = (&mut self.connections, false);
         self.printing.retain(|slot| {
             let Some(connection) = connections.get(*slot).filter(|connection| connection.prints) else { return false };
             congested |= connection.out.pending() > HIGH_WATER;
             true
         });
-        if !congested && self.printed > 0 {
-            self.mailbox.give_back(std::mem::take(&mut self.printed));
-        }
+        self.congested = congested;
     }
 
+    /// Hands on what came by UDP, within bounds.
     pub(super) fn receive_datagrams(&mut self) {
         let Some(udp) = &mut self.udp else { return };
         let mut datagrams = Vec::new();

@@ -118,8 +118,8 @@ pub(super) const NOTES: usize = 64 * 1024;
 /// keep sockets waiting. As many as a turn reads of short questions.
 pub(super) const NOTES_PER_TURN: usize = 4096;
 
-/// Pieces of what runs print that may be on their way through the loop, before their printers wait. Of 10 KiB each, all
-/// of characters that JSON escapes with six, they stay below [`OUTPUT_LIMIT`].
+/// Pieces of what runs print that are told in one turn, before their link is written to. Of 10 KiB each, all of
+/// characters that JSON escapes with six, they stay below [`OUTPUT_LIMIT`].
 pub(super) const PRINTED_PIECES: usize = 16;
 
 /// Time between two measurements of the machine.

@@ -2,8 +2,8 @@
 //!
 //! There is one queue, so that what one thread says arrives in the order in which it was said: what a run prints comes
 //! before its end. The queue never makes a teller wait, because a teller may be the loop itself (a run that ends while
-//! it is started), or a thread that the loop is about to wait for. What could come without end is bounded apart:
-//! samples are left out when many notes wait, and who prints waits for permits, which the loop gives back.
+//! it is started), or a thread that the loop is about to wait for. Each kind of note is bounded by its cause, and
+//! samples are left out when many notes wait.
 //!
 //! Waking costs a system call, so it is done only while the loop sleeps. Before it sleeps it says so, and looks once
 //! more; a teller first tells, then looks whether the loop sleeps. Both swap one flag, so that one of them sees the
@@ -11,18 +11,17 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::{self, ThreadId};
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use mio::{Registry, Token, Waker};
 
 use crate::core::{LoadSample, Outcome, RunId};
 use crate::wire::{ServiceOffer, Stream};
 
 use super::durable::StoreNote;
-use super::limits::{NOTES, PRINTED_PIECES};
+use super::limits::NOTES;
 
 /// What a thread has to tell.
 #[derive(Debug)]
@@ -48,8 +47,6 @@ pub(super) enum Note {
         stream: Stream,
         /// What.
         data: String,
-        /// Whether a permit was taken for it, which the loop gives back.
-        permit: bool,
     },
     /// What can be run here is now this.
     Offers(Vec<ServiceOffer>),
@@ -58,7 +55,6 @@ pub(super) enum Note {
 /// The loop's end: takes what was told.
 pub(super) struct Mailbox {
     notes: Receiver<Note>,
-    permits: Receiver<()>,
     stops: Arc<AtomicU32>,
     /// The threads' end, to be handed out.
     pub(super) post: Post,
@@ -68,8 +64,6 @@ pub(super) struct Mailbox {
 #[derive(Clone)]
 pub(super) struct Post {
     notes: Sender<Note>,
-    /// Full while as much as may be printed waits for the loop.
-    permits: Sender<()>,
     bell: Arc<Bell>,
     stops: Arc<AtomicU32>,
 }
@@ -86,38 +80,22 @@ struct Bell {
     waker: Waker,
     /// The loop will look at the mailbox before it sleeps: because it does not sleep, or because it was woken.
     awake: AtomicBool,
-    /// The thread of the loop, once it runs.
-    of_loop: OnceLock<ThreadId>,
 }
 
 impl Mailbox {
     /// A mailbox whose waking shows up as `token`.
     pub(super) fn new(registry: &Registry, token: Token) -> io::Result<Mailbox> {
         let waker = Waker::new(registry, token)?;
-        let bell = Arc::new(Bell { waker, awake: AtomicBool::new(false), of_loop: OnceLock::new() });
+        let bell = Arc::new(Bell { waker, awake: AtomicBool::new(false) });
         let (sender, notes) = unbounded();
-        let (permit, permits) = bounded(PRINTED_PIECES);
         let stops = Arc::new(AtomicU32::new(0));
-        let post = Post { notes: sender, permits: permit, bell, stops: Arc::clone(&stops) };
-        Ok(Mailbox { notes, permits, stops, post })
-    }
-
-    /// The calling thread is the loop's: it is never made to wait for itself.
-    pub(super) fn belongs_here(&self) {
-        // Only the first call counts, and only one thread ever runs a loop.
-        let _ = self.post.bell.of_loop.set(thread::current().id());
+        let post = Post { notes: sender, bell, stops: Arc::clone(&stops) };
+        Ok(Mailbox { notes, stops, post })
     }
 
     /// The next note, if there is one.
     pub(super) fn take(&self) -> Option<Note> {
         self.notes.try_recv().ok()
-    }
-
-    /// Gives back permits of as many pieces that were printed, so that others may be.
-    pub(super) fn give_back(&self, permits: usize) {
-        for _ in 0..permits {
-            let _ = self.permits.try_recv();
-        }
     }
 
     /// How often the loop was asked to stop since the last call.
@@ -160,19 +138,6 @@ impl Post {
         if self.notes.len() < NOTES {
             self.send(note);
         }
-    }
-
-    /// Tells what a run has printed, and waits while more than enough of that waits for the loop. Once the loop has
-    /// ended nobody waits and nothing is told.
-    pub(super) fn print(&self, run: RunId, stream: Stream, data: String) {
-        let permit = if self.bell.of_loop.get() == Some(&thread::current().id()) {
-            self.permits.try_send(()).is_ok()
-        } else if self.permits.send(()).is_ok() {
-            true
-        } else {
-            return;
-        };
-        self.send(Note::Printed { run, stream, data, permit });
     }
 
     /// A handle that can only ask to stop.
@@ -297,57 +262,6 @@ mod tests {
             mailbox.post.send(Note::Finished(RunId(run), Outcome::Ok(Json::null())));
         }
         assert_eq!(std::iter::from_fn(|| mailbox.take()).count(), NOTES + 1000);
-    }
-
-    #[test]
-    fn who_prints_waits_for_the_loop_and_is_set_free_by_its_end() {
-        let (_poll, mailbox) = mailbox();
-        mailbox.belongs_here();
-        let post = mailbox.post.clone();
-        let (said, done) = bounded(0);
-        let printer = std::thread::spawn(move || {
-            for piece in 0..3 * PRINTED_PIECES {
-                post.print(RunId(1), Stream::Out, piece.to_string());
-            }
-            post.send(Note::Finished(RunId(1), Outcome::Ok(Json::null())));
-            said.send(()).unwrap();
-            // Nobody takes these.
-            for _ in 0..2 * PRINTED_PIECES {
-                post.print(RunId(2), Stream::Out, String::new());
-            }
-        });
-        let give_up = Instant::now() + PATIENCE;
-        let mut printed = 0;
-        loop {
-            assert!(Instant::now() < give_up, "only {printed} pieces came");
-            assert!(mailbox.notes.len() <= PRINTED_PIECES + 1);
-            match mailbox.take() {
-                Some(Note::Printed { data, permit, .. }) => {
-                    mailbox.give_back(usize::from(permit));
-                    assert_eq!(data, printed.to_string());
-                    printed += 1;
-                }
-                Some(Note::Finished(..)) => break,
-                _ => {}
-            }
-        }
-        assert_eq!(printed, 3 * PRINTED_PIECES, "the end came before what was printed");
-        done.recv().unwrap();
-        drop(mailbox);
-        printer.join().unwrap();
-    }
-
-    #[test]
-    fn the_loop_never_waits_for_itself() {
-        let (_poll, mailbox) = mailbox();
-        mailbox.belongs_here();
-        for _ in 0..2 * PRINTED_PIECES {
-            mailbox.post.print(RunId(1), Stream::Out, String::new());
-        }
-        let permits = |note| matches!(note, Note::Printed { permit: true, .. });
-        let notes: Vec<bool> = std::iter::from_fn(|| mailbox.take()).map(permits).collect();
-        assert_eq!(notes.len(), 2 * PRINTED_PIECES);
-        assert_eq!(notes.iter().filter(|permit| **permit).count(), PRINTED_PIECES, "what has none gives none back");
     }
 
     #[test]

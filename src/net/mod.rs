@@ -10,8 +10,8 @@
 //!   connection, connections, outbox      what is known of them   dialer, resolver, listener, sampler, mailbox
 //!   durable     what the store of jobs is to the loop            execution what the services are to it
 //!   udp         discovery                                        hearing   what others tell, handed on
-//!   stopping    the end                                          limits    every bound and its reason
-//!   os          what differs between systems
+//!   talk        what runs print, at the pace of links            stopping  the end
+//!   limits      every bound and its reason                       os        what differs between systems
 //! ```
 
 use std::io;
@@ -40,6 +40,7 @@ mod reactor;
 mod resolver;
 mod sampler;
 mod stopping;
+mod talk;
 mod timers;
 mod tokens;
 mod traffic;

@@ -25,6 +25,7 @@ use super::outbox::Pool;
 use super::resolver::Resolver;
 use super::sampler::Sampler;
 use super::stopping::Stopping;
+use super::talk::Talk;
 use super::timers::{Timers, Who};
 use super::tokens::{self, Source};
 use super::udp::Udp;
@@ -58,8 +59,9 @@ pub(super) struct Reactor {
     pub(super) pool: Pool,
     /// Slots of connections whose output may have what jobs printed in it.
     pub(super) printing: Vec<usize>,
-    /// Pieces of what runs print that were taken, and whose printers may not go on yet.
-    pub(super) printed: usize,
+    /// One of them has more output than it takes.
+    pub(super) congested: bool,
+    pub(super) talk: Talk,
     /// Slots to be looked after at the end of the turn.
     pub(super) dirty: Vec<usize>,
     /// Slots to be read on in the next turn.
@@ -155,7 +157,8 @@ impl Reactor {
             connections: Connections::default(),
             pool: Pool::default(),
             printing: Vec::new(),
-            printed: 0,
+            congested: false,
+            talk: Talk::default(),
             dirty: Vec::new(),
             again: Vec::new(),
             prepared,
@@ -213,7 +216,6 @@ impl Reactor {
 
     /// Turn after turn, until the node has stopped.
     fn turns(&mut self, watcher: &mut dyn Watcher) -> Result<Stop, RunError> {
-        self.mailbox.belongs_here();
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut buffer = vec![0; READ_BUFFER];
         loop {
@@ -244,7 +246,7 @@ impl Reactor {
         }
         self.settle_all();
         self.flush_jobs();
-        self.let_print();
+        self.look_at_printing();
         self.show(watcher);
         Ok(self.ended(buffer))
     }
@@ -254,7 +256,8 @@ impl Reactor {
         if !self.again.is_empty() || !self.dirty.is_empty() || !self.later.is_empty() {
             return Some(Duration::ZERO);
         }
-        if self.accept_more || self.udp_more || !self.mailbox.may_sleep() {
+        let talks = self.talk.is_waiting() && !self.congested;
+        if talks || self.accept_more || self.udp_more || !self.mailbox.may_sleep() {
             return Some(Duration::ZERO);
         }
         let next = self.node_deadline().min(self.timers.next().unwrap_or(Time::FAR));

@@ -15,9 +15,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use sysinfo::Networks;
 
 use crate::time::Time;
-use crate::wire::{Datagram, quote};
+use crate::wire::{Datagram, Undecodable, decode_datagram, encode_datagram};
 
-use crate::wire::{decode_datagram, encode_datagram};
 use super::limits::{
     DATAGRAM_BYTES, DATAGRAMS_PER_TURN, DISCOVERIES_PER_SECOND, DISCOVERY_INTERFACES, DISCOVERY_SOURCES,
     REJECTS_LOGGED_PER_SECOND,
@@ -175,14 +174,15 @@ impl Udp {
         }
         let datagram = match decode_datagram(bytes, from) {
             Ok(datagram) => datagram,
+            // A worker misses a master over this, so people shall see it (S21-CT05); a master misses nothing.
+            Err(Undecodable::Bad(what))
+                if !self.listens && self.rejects.allows(from.ip(), REJECTS_LOGGED_PER_SECOND, now) =>
+            {
+                log::warn!(target: super::LOG, "DISCOVERY: what {from} says is dropped: {what}");
+                return None;
+            }
             Err(error) => {
-                // A worker misses a master over this, so people shall see it (S21-CT05); a master misses nothing.
-                if !self.listens && self.rejects.allows(from.ip(), REJECTS_LOGGED_PER_SECOND, now) {
-                    let error = quote(&error.to_string(), crate::wire::MAX_QUOTE);
-                    log::warn!(target: super::LOG, "DISCOVERY: the reply of {from} is dropped: {error}");
-                } else {
-                    log::debug!(target: super::LOG, "discovery: a datagram of {from} is dropped");
-                }
+                log::debug!(target: super::LOG, "discovery: a datagram of {from} is dropped: {error}");
                 return None;
             }
         };

@@ -11,8 +11,9 @@ use mio::Events;
 use super::*;
 use crate::core::{Input, JobNumber, JobWrite, LinkId, Outcome, Output, Run, RunId, Ticket, WorkerConfig};
 use crate::net::limits::{
-    EVENTS_PER_TURN, HIGH_WATER, PRINTED_PIECES, READ_BUFFER, SERVICES_DEADLINE, STOP_AFTER_GRACE, UNANSWERED,
+    EVENTS_PER_TURN, HIGH_WATER, PRINTED_PIECES, READ_BUFFER, SERVICES_DEADLINE, STOP_AFTER_GRACE,
 };
+use crate::service::Report;
 use crate::wire::{
     Body, Datagram, JobId, JobOutput, Json, MasterOffer, Message, Role, ServiceName, ServiceOffer, Stream,
 };
@@ -35,7 +36,6 @@ impl Bench {
         let listener = listener();
         let address = listener.local_addr();
         let reactor = Reactor::new(listener, settings).unwrap();
-        reactor.mailbox.belongs_here();
         let (events, buffer) = (Events::with_capacity(EVENTS_PER_TURN), vec![0; READ_BUFFER]);
         Bench { reactor, watcher: Notes(channel().0), events, buffer, address }
     }
@@ -97,8 +97,8 @@ impl Bench {
         self.reactor.perform(Output::Send { link, message: Message::plain(body) });
     }
 
-    fn waits(&mut self, link: LinkId, unanswered: u32) {
-        self.reactor.perform(Output::Waits { link, unanswered });
+    fn waits(&mut self, link: LinkId, waits: bool, full: bool) {
+        self.reactor.perform(Output::Waits { link, waits, full });
     }
 }
 
@@ -126,11 +126,11 @@ fn a_half_closed_client_waits_for_its_answer_and_for_a_stream_before_it() {
         bench.turn();
         assert_eq!(phase(&mut bench), Some(Phase::Open), "a stream is no end");
     }
-    bench.waits(link, 1);
+    bench.waits(link, true, false);
     bench.turn();
     assert_eq!(phase(&mut bench), Some(Phase::Open), "one is still waited for");
     bench.send(link, printed(4));
-    bench.waits(link, 0);
+    bench.waits(link, false, false);
     bench.until("the connection has ended", |bench| bench.reactor.connections.get(slot).is_none());
     let text = rest(&stream);
     assert_eq!(text.matches("\"LOAD\"").count(), 1, "{text}");
@@ -142,26 +142,26 @@ fn a_half_closed_client_waits_for_its_answer_and_for_a_stream_before_it() {
 fn a_half_closed_client_that_waits_for_nothing_more_is_let_go_without_another_word() {
     let mut bench = Bench::new(|_| {});
     let (stream, link, slot) = bench.client();
-    bench.waits(link, 1);
+    bench.waits(link, true, false);
     stream.shutdown(Shutdown::Write).unwrap();
     bench.until("the end is read", |bench| {
         bench.reactor.connections.get(slot).is_some_and(|connection| connection.ended)
     });
     // The core gave the turn back unanswered.
-    bench.waits(link, 0);
+    bench.waits(link, false, false);
     bench.until("the connection has ended", |bench| bench.reactor.connections.get(slot).is_none());
     assert_eq!(rest(&stream), "");
 }
 
 #[test]
-fn who_has_too_many_unanswered_requests_is_not_read_until_half_of_them_are_answered() {
+fn who_has_too_many_unanswered_requests_is_not_read_until_the_core_says_so() {
     let mut bench = Bench::new(|_| {});
     let (mut stream, link, slot) = bench.client();
     let before = bench.messages();
-    bench.waits(link, UNANSWERED);
+    bench.waits(link, true, false);
     stream.write_all(LOAD).unwrap();
     bench.until("the last request is read", |bench| bench.messages() == before + 1);
-    bench.waits(link, UNANSWERED + 1);
+    bench.waits(link, true, true);
     let asker = thread::spawn(move || {
         // More than fits into the sockets and the held input.
         stream.write_all(&LOAD.repeat(100_000)).unwrap();
@@ -169,8 +169,8 @@ fn who_has_too_many_unanswered_requests_is_not_read_until_half_of_them_are_answe
         BufReader::new(stream).lines().map(Result::unwrap).filter(|line| line.contains("LOAD")).count()
     });
     let mut other = bench.client();
-    for unanswered in [UNANSWERED, UNANSWERED_AGAIN + 1] {
-        bench.waits(link, unanswered);
+    for _ in 0..2 {
+        bench.waits(link, true, true);
         for _ in 0..3 {
             other.0.write_all(LOAD).unwrap();
             bench.turn();
@@ -179,11 +179,11 @@ fn who_has_too_many_unanswered_requests_is_not_read_until_half_of_them_are_answe
     let mine = |input: &Input| matches!(input, Input::Message { link: from, .. } if *from == link);
     assert_eq!(bench.reactor.heard.iter().filter(|input| mine(input)).count(), 2, "it was read while it was full");
     assert!(bench.reactor.connections.get(slot).unwrap().full);
-    bench.waits(link, UNANSWERED_AGAIN);
+    bench.waits(link, true, false);
     bench.until("everything is read", |bench| {
         bench.reactor.connections.get(slot).is_some_and(|connection| connection.ended)
     });
-    bench.waits(link, 0);
+    bench.waits(link, false, false);
     bench.until("the connection has ended", |bench| bench.reactor.connections.get(slot).is_none());
     assert_eq!(asker.join().unwrap(), 100_001);
 }
@@ -192,7 +192,7 @@ fn who_has_too_many_unanswered_requests_is_not_read_until_half_of_them_are_answe
 fn a_client_that_breaks_off_while_it_is_not_read_is_noticed() {
     let mut bench = Bench::new(|_| {});
     let (stream, link, slot) = bench.client();
-    bench.waits(link, UNANSWERED + 1);
+    bench.waits(link, true, true);
     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     drop(stream);
     bench.until("the reset is noticed", |bench| bench.reactor.connections.get(slot).is_none());
@@ -420,7 +420,7 @@ fn runs_that_end_at_once_do_not_keep_sockets_waiting() {
 }
 
 #[test]
-fn who_prints_waits_while_the_link_on_which_it_goes_is_congested() {
+fn what_is_printed_waits_while_the_link_on_which_it_goes_is_congested() {
     let (mut bench, end) = with_services(100 * PRINTED_PIECES);
     let (mut stream, link, slot) = bench.client();
     bench.reactor.stuff(slot);
@@ -431,20 +431,26 @@ fn who_prints_waits_while_the_link_on_which_it_goes_is_congested() {
     let connection = bench.reactor.connections.get(slot).unwrap();
     let room = HIGH_WATER + 1 - connection.out.pending().min(HIGH_WATER);
     connection.out.buffer(&mut bench.reactor.pool).extend_from_slice(&vec![b' '; room]);
+    bench.turn();
     bench.heard();
     bench.reactor.perform(start(1, "later"));
-    let mut printed = 0;
-    let mut count = |bench: &mut Bench| {
-        printed += bench.heard().iter().filter(|input| matches!(input, Input::Printed { .. })).count();
-        printed
-    };
-    bench.until("it prints", |bench| count(bench) == PRINTED_PIECES);
-    for _ in 0..5 {
-        bench.turn();
-    }
-    assert_eq!(count(&mut bench), PRINTED_PIECES, "more than permitted while nothing flows");
+    bench.until("it has printed", |bench| bench.reactor.talk.is_waiting());
+    bench.reactor.perform(start(2, "now"));
+    (0..5).for_each(|_| assert_eq!(bench.turn(), None));
+    assert_eq!(bench.heard(), [], "nothing flows");
     let taker = thread::spawn(move || while !matches!(stream.read(&mut [0; 65_536]), Ok(0) | Err(_)) {});
-    bench.until("it has printed all", |bench| count(bench) == 100 * PRINTED_PIECES);
+    let (mut printed, mut finished) = (0, 0);
+    bench.until("all is told", |bench| {
+        for input in bench.heard() {
+            match input {
+                Input::Printed { .. } => printed += 1,
+                Input::Finished { .. } => finished += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        finished == 2
+    });
+    assert_eq!(printed, 200 * PRINTED_PIECES);
     bench.reactor.stopper().stop();
     assert_eq!(bench.reactor.run(&mut bench.watcher).unwrap(), Stop::Graceful);
     assert_eq!(end.try_recv(), Ok(SERVICES_DEADLINE));
