@@ -111,7 +111,7 @@ fn printed(seq: u64) -> Body {
 fn a_half_closed_client_waits_for_its_answer_and_for_a_stream_before_it() {
     let mut bench = Bench::new(|_| {});
     let (mut stream, link, slot) = bench.client();
-    bench.waits(link, 2);
+    bench.waits(link, true, false);
     // The last line has no newline: the end of the input ends it, too.
     stream.write_all(b"{\"TASK\":\"LOAD\"}").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
