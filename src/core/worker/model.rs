@@ -600,7 +600,7 @@ fn laws_hold_under_a_cut_and_a_change_of_the_master() {
 
 #[test]
 fn laws_hold_when_the_first_master_takes_the_worker_back() {
-    check(Farm { cuts: 1, changes: 2, stops: 0, refreshes: 0 });
+    check(Farm { cuts: 0, changes: 2, stops: 0, refreshes: 2 });
 }
 
 #[test]
