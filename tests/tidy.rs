@@ -43,8 +43,13 @@ struct Source {
 impl Source {
     /// Its lines without comments, and without the module of its tests, which ends the file.
     fn code(&self) -> impl Iterator<Item = &str> {
-        let lines = self.text.lines().take_while(|line| *line != "#[cfg(test)]");
+        let lines = self.text.lines().take_while(|line| *line != "#[cfg(test)]" && !self.is_of_tests());
         lines.map(|line| line.split_once("//").map_or(line, |(code, _)| code))
+    }
+
+    /// Whether it is a module of tests: its parent compiles it for them only.
+    fn is_of_tests(&self) -> bool {
+        ["/tests.rs", "/model.rs"].iter().any(|name| self.path.ends_with(name)) || self.path.contains("/tests/")
     }
 
     fn is_under(&self, room: &str) -> bool {
@@ -132,6 +137,7 @@ fn core_and_wire_know_no_clock_no_chance_no_thread_no_socket_and_no_hash_order()
         ("src/core/node.rs", "use std::net::SocketAddr; let operand = brand(rand_like); // Instant"),
         ("src/net/clock.rs", "Instant::now()"),
         ("src/core/node.rs", "fn x() {}\n#[cfg(test)]\nmod tests { use std::collections::HashSet; }"),
+        ("src/core/queue/tests.rs", "let begun = Instant::now();"),
     ];
     law_holds(pure_rooms, &["src"], &bad, &good);
 }
@@ -230,7 +236,12 @@ fn imports_go_one_way() {
 
 fn file_size(source: &Source) -> Vec<String> {
     let lines = source.text.lines().take_while(|line| *line != "#[cfg(test)]").count();
-    if lines > MAX_LINES { vec![format!("{lines} lines; at most {MAX_LINES} without tests")] } else { Vec::new() }
+    let of_tests = source.is_of_tests() && lines <= 2 * MAX_LINES;
+    if lines > MAX_LINES && !of_tests {
+        vec![format!("{lines} lines; at most {MAX_LINES} without tests")]
+    } else {
+        Vec::new()
+    }
 }
 
 #[test]

@@ -30,7 +30,10 @@ impl Master {
 
     fn run(port: u16, directory: &Path, options: &[String]) -> NodeProcess {
         let directory = directory.to_str().expect("temporary directories have plain names");
-        let mut all = vec!["--name", "alpha", "--data-dir", directory, "--cpu-threshold", "0"];
+        let mut all = vec!["--data-dir", directory, "--cpu-threshold", "0"];
+        if !options.iter().any(|option| option == "--name") {
+            all.extend(["--name", "alpha"]);
+        }
         all.extend(options.iter().map(String::as_str));
         NodeProcess::start_on(port, &all)
     }

@@ -254,11 +254,6 @@ impl Calls {
         std::mem::take(&mut self.effects)
     }
 
-    /// The time that a call has left.
-    pub(super) fn left(&self, call: CallKey, now: Time) -> Option<std::time::Duration> {
-        self.pending.get(&call).map(|pending| pending.deadline.since(now))
-    }
-
     /// Panics if the table contradicts itself.
     pub(super) fn check_invariants(&self) {
         assert_eq!(self.agenda.len(), self.pending.len(), "each call has its deadline once");

@@ -4,7 +4,7 @@ use super::machine::Farm;
 use super::worker::Worker;
 use super::{Effect, WorkerKey};
 use crate::core::LinkId;
-use crate::wire::{ServerId, ServiceName};
+use crate::wire::{ServerId, ServiceName, quote};
 
 impl Farm {
     /// Who a worker is.
@@ -17,23 +17,30 @@ impl Farm {
         self.id_of(*self.by_link.get(&link)?)
     }
 
+    /// A worker for people: its name, and whether it is local or borrowed. `None` if it is not known any more.
+    pub(in crate::core) fn describe(&self, id: &str) -> Option<String> {
+        let id = ServerId::new(id)?;
+        let worker = self.workers.get(self.by_id.get(&id)?)?;
+        Some(match &worker.owner {
+            Some(owner) => format!("{}, borrowed from {}", worker.name, quote(owner, 64)),
+            None => format!("{}, local", worker.name),
+        })
+    }
+
     /// Whether this worker says that a method may be done twice.
-    pub(in crate::core) fn is_idempotent(&self, worker: WorkerKey, service: &ServiceName, method: &ServiceName) -> bool {
+    pub(in crate::core) fn is_idempotent(
+        &self,
+        worker: WorkerKey,
+        service: &ServiceName,
+        method: &ServiceName,
+    ) -> bool {
         let offers = self.workers.get(&worker).map(|worker: &Worker| worker.services.as_slice()).unwrap_or_default();
         offers.iter().any(|offer| offer.name == *service && offer.idempotent.contains(method))
     }
 
     /// The best worker for an attempt at this. A method that nobody has goes to anybody who offers the service: it is
     /// refused there, and says so, instead of holding up those behind it.
-    pub(in crate::core) fn pick_for(&self, service: &ServiceName, method: &ServiceName) -> Option<WorkerKey> {
+    pub(in crate::core) fn pick(&self, service: &ServiceName, method: &ServiceName) -> Option<WorkerKey> {
         self.index.pick(service, method).or_else(|| self.index.pick_any(service, method))
     }
-
-    /// Whether something is to be done.
-    pub(in crate::core) fn has_effects(&self) -> bool {
-        !self.effects.is_empty()
-    }
 }
-
-/// The effects are taken one at a time: none is as large as many others.
-const _: () = assert!(size_of::<Effect>() <= 160);

@@ -241,12 +241,6 @@ impl Farm {
         }
     }
 
-    /// A worker with room that offers this: the one with the fewest attempts, of these the one that was given one least
-    /// recently.
-    pub(in crate::core) fn pick(&self, service: &ServiceName, method: &ServiceName) -> Option<WorkerKey> {
-        self.index.pick(service, method)
-    }
-
     /// Gives an attempt to a worker that was picked since the last input.
     pub(in crate::core) fn assign(&mut self, worker: WorkerKey, order: Order, now: Time) {
         self.advance(now);

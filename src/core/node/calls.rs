@@ -123,6 +123,8 @@ impl Node {
                 known.push(offer);
             }
         }
+        // Every node has it, and serves it itself.
+        known.retain(|offer| offer.name.as_str() != "system");
         known.truncate(MAX_SERVICES);
         known
     }

@@ -10,8 +10,8 @@ use crate::core::queue::{self, Finish, Submitted};
 use crate::core::{JobNumber, LinkId, LogLevel, Outcome, Output, farm};
 use crate::time::Time;
 use crate::wire::{
-    Attempt, Body, ErrorAnswer, ErrorCode, JobAnswer, JobOutput, JobRef, JobTask, JobsAnswer, JobsQuery, Json,
-    MAX_HOPS, MAX_WAIT, Message, Redirect, ResultQuery, ServerId, ServiceName, Submit,
+    Attempt, Body, ErrorAnswer, ErrorCode, JobAnswer, JobOutput, JobRef, JobStatus, JobTask, JobsAnswer, JobsQuery,
+    Json, MAX_HOPS, MAX_WAIT, Message, Redirect, ResultQuery, ServerId, ServiceName, Submit,
 };
 
 /// A node that is saturated for this long without help sends clients that follow to a neighbour.
@@ -110,7 +110,7 @@ impl Node {
         let (jobs, more) = if query.list {
             let (mut jobs, more) = self.queue.list(query, now);
             for job in &mut jobs {
-                if let (crate::wire::JobStatus::Queued, Some(service)) = (job.status, &job.service) {
+                if let (JobStatus::Queued, Some(service)) = (job.status, &job.service) {
                     job.reason = Some(self.why_queued(service));
                 }
             }
@@ -197,8 +197,10 @@ impl Node {
             return self.reply_error(&waiter.reply, error);
         };
         let asked = waiter.task == JobTask::Result || matches!(waiter.until, Until::Ended(_));
-        if job.status == crate::wire::JobStatus::Queued && asked {
-            job.reason = self.queue.service_of(number).cloned().map(|service| self.why_queued(&service));
+        if job.status == JobStatus::Queued {
+            // Who has just submitted it does not ask why it waits.
+            let service = self.queue.service_of(number).filter(|_| asked);
+            job.reason = service.map(|service| self.why_queued(service));
         }
         let answer = JobAnswer { task: waiter.task, duplicate: waiter.duplicate, job };
         self.reply(&waiter.reply, Body::JobAnswer(Box::new(answer)));
@@ -267,7 +269,13 @@ impl Node {
                     self.farm.unwanted(&worker, &attempt, reason, now);
                     self.give_out = true;
                 }
-                queue::Effect::Event { kind, detail } => self.event(kind, None, None, detail),
+                queue::Effect::Event { kind, mut detail, worker } => {
+                    if let Some(known) = worker.and_then(|worker| self.farm.describe(&worker)) {
+                        detail.push_str("; ");
+                        detail.push_str(&known);
+                    }
+                    self.event(kind, None, None, detail);
+                }
                 queue::Effect::Log { level, text } => self.log(level, text),
             }
         }
@@ -315,7 +323,7 @@ impl Node {
 
     fn next_assignment(&self) -> Option<(JobNumber, WorkerKey)> {
         self.queue.waiting().find_map(|(service, number)| {
-            let worker = self.farm.pick_for(service, self.queue.method_of(number)?)?;
+            let worker = self.farm.pick(service, self.queue.method_of(number)?)?;
             Some((number, worker))
         })
     }

@@ -662,7 +662,11 @@ impl Queue {
         let Some(job) = self.table.get(number).filter(|job| job.is_settled()) else { return };
         if job.untold {
             let (kind, detail) = self.obituary(number, job);
-            self.event(kind, detail);
+            let worker = match &job.state {
+                State::Ended(end) => end.worker.clone(),
+                _ => None,
+            };
+            self.effects.push_back(Effect::Event { kind, detail, worker });
             self.table.change_writes(number, |job| job.untold = false);
         }
         self.effects.push_back(Effect::Settled(number));
@@ -689,7 +693,7 @@ impl Queue {
     }
 
     fn event(&mut self, kind: EventKind, detail: String) {
-        self.effects.push_back(Effect::Event { kind, detail });
+        self.effects.push_back(Effect::Event { kind, detail, worker: None });
     }
 
     /// Forgets ended jobs that are too old or too many.

@@ -115,6 +115,8 @@ pub(super) enum Effect {
         kind: EventKind,
         /// One sentence.
         detail: String,
+        /// The worker that it names, so that the node can say more of it.
+        worker: Option<Box<str>>,
     },
     /// A line for the log.
     Log {

@@ -180,7 +180,7 @@ fn events(effects: &[Effect]) -> Vec<(EventKind, &str)> {
     effects
         .iter()
         .filter_map(|effect| match effect {
-            Effect::Event { kind, detail } => Some((*kind, detail.as_str())),
+            Effect::Event { kind, detail, .. } => Some((*kind, detail.as_str())),
             _ => None,
         })
         .collect()

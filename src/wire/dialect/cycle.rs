@@ -93,7 +93,9 @@ pub(super) fn shown(form: Option<Form>, body: &Body, shape: Shape) -> Option<For
     if form == Some(Form::Native) && !matches!(body, Body::WorkerAlive(_)) {
         return form;
     }
-    Some(found)
+    // A native node elects in the official form, too: nothing is known from that.
+    let elects = matches!(body, Body::ElectionAck { .. } | Body::ElectionAccepted { .. });
+    if elects && found == Form::Upper { form } else { Some(found) }
 }
 
 /// Appends a line of the cycle. Whatever else it is given, it renders in native form.
@@ -278,7 +280,6 @@ mod tests {
             ("{\"TASK\":\"NO_TASK\"}\n", official),
             ("{\"TASK\": \"QUERY\", \"USER\": 1}\n", official),
             ("{\"STATUS\":\"ACK\"}\n", official),
-            ("{\"TYPE\":\"ELECTION_ACK\",\"STATUS\":\"ACCEPTED\",\"MASTER_NAME\":\"M\"}\n", official),
             ("{\"task\":\"no_task\"}\n", lower),
             ("{\"task\":\"query\",\"user\":1}\n", lower),
             (greeting, native),
@@ -320,6 +321,15 @@ mod tests {
         let begin = "{\"STATUS\":\"OK\",\"TASK\":\"JOB\",\"WORKER_UUID\":\"W\",\"JOB_ID\":\"3fa9c1d2-7-42\",\"ATTEMPT\":1,\
                      \"RESULT\":{\"CPF\"";
         assert!(native.starts_with(begin), "{native}");
+    }
+
+    #[test]
+    fn an_election_does_not_tell_a_native_master_from_another() {
+        let mut edge = Edge::outbound(None);
+        let first = say(&mut edge, alive());
+        let accepted = "{\"TYPE\":\"ELECTION_ACK\",\"STATUS\":\"ACCEPTED\",\"MASTER_NAME\":\"M\"}\n";
+        assert_eq!(hear(&mut edge, accepted).len(), 1);
+        assert_eq!(say(&mut edge, alive()), first, "the next ALIVE still has the form that everybody reads");
     }
 
     #[test]

@@ -170,6 +170,12 @@ fn a_flipped_bit_is_refused_or_costs_the_last_batch_and_says_so() {
         let (mut log, _) = open(&disk, true).unwrap();
         // Several batches in the newest segment.
         run(&mut log, &[vec![put(50), put(51)], vec![remove(50)], vec![attempt(51, 1)], vec![put(52)]], &mut outcome);
+        for next in 53..80 {
+            if log.end > 600 {
+                break;
+            }
+            run(&mut log, &[vec![put(next)]], &mut outcome);
+        }
         assert!(log.end > 600, "{} bytes", log.end);
         if orderly {
             log.close(4_000);
