@@ -126,7 +126,8 @@ fn rounds(
 }
 
 fn relay(options: &Options, node: &Path, cores: &[usize], depth: usize) -> Result<Measurement, Failure> {
-    let memory = ["--durability", "memory", "--cpu-threshold", "0"];
+    // What others do not keep is not kept here.
+    let memory = ["--durability", "memory", "--cpu-threshold", "0", "--keep-results", "0"];
     let mut servers = vec![Server::required(Program::NodeWith(node, &memory))?];
     if !options.no_yardsticks && !options.smoke {
         for name in ["nats", "gearmand", "beanstalkd"] {
@@ -157,7 +158,7 @@ fn durable(options: &Options, node: &Path, cores: &[usize], conns: usize) -> Res
     let reply = exchange(servers[0].address, &request)?;
     let prefix = b"{\"TASK\":\"SUBMIT\",\"RESPONSE\":\"OK\",\"JOB_ID\":\"".to_vec();
     let check = Check::Varying { prefix, length: reply.len() - 1, slack: 8, parse: is_queued };
-    let set = format!("SET job {}\r\n", String::from_utf8_lossy(&request).trim_end().replace('"', "'"));
+    let set = format!("SET job {}\r\n", String::from_utf8_lossy(&request).trim_end().replace('"', "_"));
     let asks = [Ask { request, check }, Ask { request: set.into_bytes(), check: Check::Exact(b"+OK\r\n".to_vec()) }];
     let mut loads: Vec<Load> = (servers.iter().zip(&asks))
         .map(|(server, ask)| Load::connect(server.address, ask, conns, 1))

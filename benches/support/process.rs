@@ -78,7 +78,7 @@ impl Server {
             }
             Program::NodeWith(path, options) => {
                 let mut command = Command::new(path);
-                command.args(["--log-level", "error", "--output", "json", "--port", &port.to_string()]);
+                command.args(["--log-level", "error", "--output", "text", "--port", &port.to_string()]);
                 command.arg("--data-dir").arg(directory.path()).args(options);
                 ("node", command)
             }

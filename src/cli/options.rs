@@ -206,7 +206,7 @@ pub(super) struct RunArgs {
 }
 
 /// `--log-level`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum LogLevel {
     /// Nothing.
@@ -466,6 +466,8 @@ impl Options {
             forget: self.forget,
             load: self.load.clone(),
             queue: self.queue.clone(),
+            // The log has them at `info`, and JSON always.
+            tell_ends: self.output == Output::Json || self.log_level >= LogLevel::Info,
             worker: self.worker.as_ref().map(|worker| WorkerConfig {
                 masters: worker.masters.iter().map(|master| master.address.clone()).collect(),
                 slots: worker.slots,

@@ -21,6 +21,11 @@ impl Events {
         self.seq
     }
 
+    /// Whether any stream runs.
+    pub(super) fn is_heard(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
     /// Begins a stream. `false` if there are too many; nothing changed then.
     pub(super) fn subscribe(&mut self, link: LinkId) -> bool {
         if self.streams.len() >= MAX_STREAMS && !self.streams.contains(&link) {

@@ -104,6 +104,9 @@ pub struct Config {
     pub load: LoadConfig,
     /// The queue of jobs of a master.
     pub queue: QueueConfig,
+    /// Whether [`Output::Event`] tells of each job that ends OK, and not only of those that do not. `EVENTS` streams hear of
+    /// all. Default true. If unsure, true, unless nobody reads them.
+    pub tell_ends: bool,
     /// What a worker does. There if and only if `role` is worker.
     pub worker: Option<WorkerConfig>,
 }
@@ -217,6 +220,7 @@ impl Default for Config {
             forget: Duration::from_secs(600),
             load: LoadConfig::default(),
             queue: QueueConfig::default(),
+            tell_ends: true,
             worker: None,
         }
     }

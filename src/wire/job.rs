@@ -1,6 +1,7 @@
 //! What clients and masters say about jobs: SUBMIT, RESULT, CANCEL, BURY, KICK and JOBS.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Address, Json, MAX_ID_BYTES, ServiceName};
@@ -8,12 +9,12 @@ use super::{Address, Json, MAX_ID_BYTES, ServiceName};
 /// The id of a job: `<master>-<boot>-<number>`, such as `3fa9c1d2-7-42`. It names the master that accepted the job:
 /// the first eight characters of its id, how often it had been started, and a count. At most 128 bytes.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct JobId(Box<str>);
+pub struct JobId(Arc<str>);
 
 impl JobId {
     /// An id, or `None` if `text` is empty, longer than 128 bytes or has blanks or control characters.
-    pub fn new(text: impl Into<Box<str>>) -> Option<JobId> {
-        let text: Box<str> = text.into();
+    pub fn new(text: impl Into<Arc<str>>) -> Option<JobId> {
+        let text: Arc<str> = text.into();
         let fits = !text.is_empty() && text.len() <= MAX_ID_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic());
         fits.then_some(JobId(text))
     }

@@ -1,22 +1,24 @@
 //! A JSON value that passes through: kept as its text, never taken apart.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// One JSON value as compact text, such as `{"n":1}`. Always valid JSON on one line.
+// Shared: values are passed on from message to job to message, and never changed.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Json(Box<str>);
+pub struct Json(Arc<str>);
 
 impl Json {
     /// The value of a text, or `None` if it is not one JSON value. Line ends between its parts become blanks.
-    pub fn new(text: impl Into<Box<str>>) -> Option<Json> {
-        let text: Box<str> = text.into();
+    pub fn new(text: impl Into<Arc<str>>) -> Option<Json> {
+        let text: Arc<str> = text.into();
         serde_json::from_str::<serde::de::IgnoredAny>(&text).ok()?;
         Some(Json::trusted(text))
     }
 
     /// The value of a text that a parser has read as one JSON value already.
-    pub(crate) fn trusted(text: impl Into<Box<str>>) -> Json {
-        let text: Box<str> = text.into();
+    pub(crate) fn trusted(text: impl Into<Arc<str>>) -> Json {
+        let text: Arc<str> = text.into();
         // Inside strings JSON has no raw line ends, so these stand between parts.
         if text.bytes().any(|byte| byte == b'\n' || byte == b'\r') {
             return Json(text.replace(['\n', '\r'], " ").into());

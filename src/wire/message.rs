@@ -1,6 +1,7 @@
 //! The messages: one enum, and the parts that its variants are made of.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
@@ -180,12 +181,12 @@ pub enum Body {
 
 /// The asker's mark on a request: any string of at most 128 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RequestId(String);
+pub struct RequestId(Arc<str>);
 
 impl RequestId {
     /// A mark, or `None` if `text` is longer than 128 bytes.
-    pub fn new(text: impl Into<String>) -> Option<RequestId> {
-        let text = text.into();
+    pub fn new(text: impl Into<Arc<str>>) -> Option<RequestId> {
+        let text: Arc<str> = text.into();
         (text.len() <= MAX_ID_BYTES).then_some(RequestId(text))
     }
 
@@ -197,12 +198,12 @@ impl RequestId {
 
 /// The id of a server: a uuid for native nodes, any name of 1 to 128 bytes without control or invisible characters for others.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ServerId(String);
+pub struct ServerId(Arc<str>);
 
 impl ServerId {
     /// An id, or `None` if `text` is empty, longer than 128 bytes or has control characters.
-    pub fn new(text: impl Into<String>) -> Option<ServerId> {
-        let text = text.into();
+    pub fn new(text: impl Into<Arc<str>>) -> Option<ServerId> {
+        let text: Arc<str> = text.into();
         let fits = !text.is_empty() && text.len() <= MAX_ID_BYTES && !text.chars().any(steers);
         fits.then_some(ServerId(text))
     }

@@ -1,18 +1,19 @@
 //! What is said about services: names, offers, CALL.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Json, MAX_NAME_BYTES, ServerId};
 
 /// The name of a service or of a method: 1 to 64 ASCII letters, digits, `_` and `-`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ServiceName(Box<str>);
+pub struct ServiceName(Arc<str>);
 
 impl ServiceName {
     /// A name, or `None` if `text` is none.
-    pub fn new(text: impl Into<Box<str>>) -> Option<ServiceName> {
-        let text: Box<str> = text.into();
+    pub fn new(text: impl Into<Arc<str>>) -> Option<ServiceName> {
+        let text: Arc<str> = text.into();
         let fits = !text.is_empty()
             && text.len() <= MAX_NAME_BYTES
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');

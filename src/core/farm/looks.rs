@@ -2,7 +2,7 @@
 
 use super::machine::Farm;
 use super::worker::Worker;
-use super::{Effect, WorkerKey};
+use super::WorkerKey;
 use crate::core::LinkId;
 use crate::wire::{ServerId, ServiceName, quote};
 

@@ -140,6 +140,7 @@ impl Node {
         if self.pulse <= now {
             self.pulse = now + self.config.interval;
         }
+        self.queue.mute(!self.config.tell_ends && !self.events.is_heard());
         match input {
             Input::LinkOpened { link, local, remote } => {
                 self.links.opened(link, local, remote);

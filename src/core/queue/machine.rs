@@ -57,6 +57,8 @@ pub(in crate::core) struct Queue {
     retention: Retention,
     pub(super) disk: Disk,
     pub(super) effects: VecDeque<Effect>,
+    /// Nobody listens to the ends of jobs: they are not put into words.
+    mute: bool,
 }
 
 impl Queue {
@@ -78,7 +80,14 @@ impl Queue {
             retention: Retention::default(),
             disk: Disk::default(),
             effects: VecDeque::new(),
+            mute: false,
         }
+    }
+
+    /// Whether anybody listens to the ends of jobs that are OK. A sentence for each would cost more than the job's own
+    /// way through the queue.
+    pub(in crate::core) fn mute(&mut self, mute: bool) {
+        self.mute = mute;
     }
 
     /// A job that the store has. Before the first input, in ascending order. Jobs that ran wait again, until
@@ -660,7 +669,10 @@ impl Queue {
     /// Tells that a job is settled, if it is, and what has become of it.
     fn settle(&mut self, number: JobNumber) {
         let Some(job) = self.table.get(number).filter(|job| job.is_settled()) else { return };
-        if job.untold {
+        let unheard = self.mute && job.status() == Some(JobStatus::Ok);
+        if job.untold && unheard {
+            self.table.change_writes(number, |job| job.untold = false);
+        } else if job.untold {
             let (kind, detail) = self.obituary(number, job);
             let worker = match &job.state {
                 State::Ended(end) => end.worker.clone(),

@@ -15,7 +15,7 @@ use crate::net::limits::{
 };
 use crate::service::Report;
 use crate::wire::{
-    Body, Datagram, JobId, JobOutput, Json, MasterOffer, Message, Role, ServiceName, ServiceOffer, Stream,
+    Body, Datagram, JobId, JobOutput, Json, Message, Role, ServiceName, ServiceOffer, Stream,
 };
 
 const LOAD: &[u8] = b"{\"TASK\":\"LOAD\"}\n";
