@@ -18,7 +18,12 @@ impl Farm {
     }
 
     /// Whether this worker says that a method may be done twice.
-    pub(in crate::core) fn is_idempotent(&self, worker: WorkerKey, service: &ServiceName, method: &ServiceName) -> bool {
+    pub(in crate::core) fn is_idempotent(
+        &self,
+        worker: WorkerKey,
+        service: &ServiceName,
+        method: &ServiceName,
+    ) -> bool {
         let offers = self.workers.get(&worker).map(|worker: &Worker| worker.services.as_slice()).unwrap_or_default();
         offers.iter().any(|offer| offer.name == *service && offer.idempotent.contains(method))
     }
@@ -27,6 +32,16 @@ impl Farm {
     /// refused there, and says so, instead of holding up those behind it.
     pub(in crate::core) fn pick_for(&self, service: &ServiceName, method: &ServiceName) -> Option<WorkerKey> {
         self.index.pick(service, method).or_else(|| self.index.pick_any(service, method))
+    }
+
+    /// How many [`Farm::services_with_room`] tells.
+    pub(in crate::core) fn kinds_with_room(&self) -> usize {
+        self.index.with_room()
+    }
+
+    /// The services that a worker with room offers; one with several sets of methods is told once for each.
+    pub(in crate::core) fn services_with_room(&self) -> impl Iterator<Item = &ServiceName> {
+        self.index.services_with_room()
     }
 
     /// Whether something is to be done.

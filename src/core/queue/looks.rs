@@ -20,6 +20,17 @@ impl Queue {
         self.lanes.ready_of(service)
     }
 
+    /// How many services have jobs that wait for a worker.
+    pub(in crate::core) fn waiting_services(&self) -> usize {
+        self.lanes.waiting_services()
+    }
+
+    /// The most urgent job of a service that waits, and how urgent it is: the smaller, the more.
+    pub(in crate::core) fn head_of(&self, service: &ServiceName) -> Option<(impl Ord + Copy + use<>, JobNumber)> {
+        let urgency = self.lanes.head_of(service)?;
+        Some((urgency, urgency.1))
+    }
+
     /// Whether something is under way to the disk.
     pub(in crate::core) fn is_writing(&self) -> bool {
         self.disk.in_flight() > 0
