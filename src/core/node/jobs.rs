@@ -217,8 +217,14 @@ impl Node {
     pub(super) fn tick_waiters(&mut self, now: Time) {
         while let Some(number) = self.waiters.due(now) {
             let over = |waiter: &Waiter| matches!(waiter.until, Until::Ended(at) if at <= now);
-            for waiter in self.waiters.take(number, over) {
-                self.answer_waiter(number, &waiter, now);
+            for mut waiter in self.waiters.take(number, over) {
+                if self.queue.is_settled(number) {
+                    self.answer_waiter(number, &waiter, now);
+                } else {
+                    // What is not durable is not said; it is soon, or the disk is ill and says so.
+                    waiter.until = Until::Settled;
+                    self.waiters.add(number, waiter);
+                }
             }
         }
     }
@@ -373,7 +379,7 @@ fn too_many_wait(task: &str) -> ErrorAnswer {
 mod tests {
     use super::*;
     use crate::core::{Config, Identity, Input, QueueConfig};
-    use crate::wire::{Durability, NativeWorker, ServiceOffer, WorkerAlive};
+    use crate::wire::{Durability, JobStatus, NativeWorker, ServiceOffer, WorkerAlive};
     use proptest::prelude::*;
 
     fn node(durability: Durability) -> Node {
@@ -416,6 +422,24 @@ mod tests {
             _ => None,
         });
         lines.collect()
+    }
+
+    #[test]
+    fn a_wait_that_is_over_before_the_job_is_durable_is_answered_once_it_is() {
+        let mut node = node(Durability::Fsync);
+        for wait in [0, 5] {
+            let submit = Submit { wait: Some(Duration::from_millis(wait)), ..job("sleep", "run") };
+            let begun = node.now;
+            assert_eq!(says(&mut node, 0, Body::Submit(Box::new(submit)), begun), []);
+            let later = begun + Duration::from_millis(10);
+            node.handle(Input::Tick, later);
+            assert_eq!(said(&mut node, 0), [], "nothing is known of it that may be said");
+            let through = crate::core::Ticket(1 + wait / 5);
+            node.handle(Input::Written { through }, later);
+            let answers = said(&mut node, 0);
+            let [Body::JobAnswer(answer)] = answers.as_slice() else { panic!("{answers:?}") };
+            assert_eq!(answer.job.status, JobStatus::Queued);
+        }
     }
 
     proptest! {
