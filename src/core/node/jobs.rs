@@ -177,8 +177,34 @@ impl Node {
         if self.has_come(number, &waiter) {
             return self.answer_waiter(number, &waiter, now);
         }
+        if waiter.until == Until::Settled
+            && let Some(error) = self.unstored(number, task)
+        {
+            return self.reply_error(&waiter.reply, error);
+        }
         self.links.touch(waiter.reply.link);
         self.waiters.add(number, waiter);
+    }
+
+    /// What is said of a job whose state the disk refuses to take: nobody knows for how long.
+    fn unstored(&self, number: JobNumber, task: JobTask) -> Option<ErrorAnswer> {
+        let reason = crate::wire::quote(self.queue.unstored(number)?, crate::wire::MAX_QUOTE);
+        let detail = format!("the disk refuses to write what became of the job: {reason}; ask again when it is well");
+        Some(ErrorAnswer::new(task.as_str(), ErrorCode::StoreFailed, detail))
+    }
+
+    /// The disk has refused something: who waits for that to be durable is told so.
+    pub(super) fn release_unstored(&mut self) {
+        for number in self.waiters.jobs() {
+            if self.queue.unstored(number).is_none() {
+                continue;
+            }
+            for waiter in self.waiters.take(number, |waiter| waiter.until == Until::Settled) {
+                if let Some(error) = self.unstored(number, waiter.task) {
+                    self.reply_error(&waiter.reply, error);
+                }
+            }
+        }
     }
 
     fn has_come(&self, number: JobNumber, waiter: &Waiter) -> bool {
@@ -220,6 +246,8 @@ impl Node {
             for mut waiter in self.waiters.take(number, over) {
                 if self.queue.is_settled(number) {
                     self.answer_waiter(number, &waiter, now);
+                } else if let Some(error) = self.unstored(number, waiter.task) {
+                    self.reply_error(&waiter.reply, error);
                 } else {
                     // What is not durable is not said; it is soon, or the disk is ill and says so.
                     waiter.until = Until::Settled;
@@ -440,6 +468,33 @@ mod tests {
             let [Body::JobAnswer(answer)] = answers.as_slice() else { panic!("{answers:?}") };
             assert_eq!(answer.job.status, JobStatus::Queued);
         }
+    }
+
+    #[test]
+    fn who_waits_for_what_the_disk_refuses_is_told_so() {
+        let mut node = node(Durability::Fsync);
+        let failed = |bodies: Vec<Body>| match bodies.as_slice() {
+            [Body::Error(error)] => {
+                assert_eq!((error.code.clone(), error.retry), (ErrorCode::StoreFailed, true));
+                assert!(error.detail.contains("no space"), "{}", error.detail);
+            }
+            other => panic!("{other:?}"),
+        };
+        let known = || JobRef::Key("k".to_owned());
+        let query = |wait| ResultQuery { job: known(), wait, output: false };
+        let submit = Submit { key: Some("k".to_owned()), ..job("sleep", "run") };
+        says(&mut node, 0, Body::Submit(Box::new(submit)), Time::ZERO);
+        node.handle(Input::Written { through: crate::core::Ticket(1) }, Time::ZERO);
+        assert_eq!(said(&mut node, 0).len(), 1);
+        assert_eq!(says(&mut node, 2, Body::Cancel(known()), Time::ZERO), []);
+        let wait = Some(Duration::from_millis(5));
+        assert_eq!(says(&mut node, 4, Body::Result(Box::new(query(wait))), Time::ZERO), []);
+        let (from, through) = (crate::core::Ticket(2), crate::core::Ticket(2));
+        node.handle(Input::WriteFailed { from, through, reason: "no space".to_owned() }, Time::ZERO);
+        failed(said(&mut node, 2));
+        failed(says(&mut node, 6, Body::Result(Box::new(query(None))), Time::ZERO));
+        node.handle(Input::Tick, Time::from_micros(5000));
+        failed(said(&mut node, 4));
     }
 
     proptest! {

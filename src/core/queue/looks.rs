@@ -31,6 +31,11 @@ impl Queue {
         Some((urgency, urgency.1))
     }
 
+    /// Why the state of a job is not durable and will not be before the disk is well; `None` if it is or may soon be.
+    pub(in crate::core) fn unstored(&self, number: JobNumber) -> Option<&str> {
+        self.table.get(number).filter(|job| job.owed).and_then(|_| self.disk.illness())
+    }
+
     /// Whether something is under way to the disk.
     pub(in crate::core) fn is_writing(&self) -> bool {
         self.disk.in_flight() > 0
