@@ -118,6 +118,8 @@ struct Pending {
 pub(super) struct Calls {
     pending: BTreeMap<CallKey, Pending>,
     agenda: BTreeSet<(Time, CallKey)>,
+    /// On which links the askers and the asked are: one that goes finds its calls without a look at all others.
+    on_links: BTreeSet<(LinkId, CallKey)>,
     breakers: Breakers,
     next: u64,
     effects: Vec<Effect>,
@@ -155,6 +157,10 @@ impl Calls {
         let deadline = now + request.timeout;
         self.effects.push(Effect::Try { call, at: at.at.clone(), request: request.clone() });
         self.agenda.insert((deadline, call));
+        self.on_links.insert((reply.link, call));
+        if let Place::Peer(link) = at.at {
+            self.on_links.insert((link, call));
+        }
         self.pending.insert(call, Pending { reply, request, begun: now, deadline, at, next: order, tries: 1 });
     }
 
@@ -216,8 +222,8 @@ impl Calls {
         if !asked && !link.is_outbound() {
             return;
         }
-        let on = |pending: &Pending| pending.reply.link == link || pending.at.at == Place::Peer(link);
-        let keys: Vec<CallKey> = self.pending.iter().filter(|(_, pending)| on(pending)).map(|(key, _)| *key).collect();
+        let range = (link, CallKey(0))..=(link, CallKey(u64::MAX));
+        let keys: Vec<CallKey> = self.on_links.range(range).map(|(_, key)| *key).collect();
         for key in keys {
             if self.pending.get(&key).is_some_and(|pending| pending.reply.link == link) {
                 self.give_up(key);
@@ -257,9 +263,11 @@ impl Calls {
     /// Panics if the table contradicts itself.
     pub(super) fn check_invariants(&self) {
         assert_eq!(self.agenda.len(), self.pending.len(), "each call has its deadline once");
+        assert!(self.on_links.len() <= 2 * self.pending.len(), "what is over stands on no link");
         for (call, pending) in self.pending.iter().take(64) {
             assert!(self.agenda.contains(&(pending.deadline, *call)));
             assert!(pending.tries <= MAX_TRIES);
+            assert!(self.on_links.contains(&(pending.reply.link, *call)));
         }
     }
 
@@ -268,7 +276,15 @@ impl Calls {
         if pending.next.is_empty() || pending.deadline <= now {
             return false;
         }
+        if let Place::Peer(link) = pending.at.at
+            && link != pending.reply.link
+        {
+            self.on_links.remove(&(link, call));
+        }
         pending.at = pending.next.remove(0);
+        if let Place::Peer(link) = pending.at.at {
+            self.on_links.insert((link, call));
+        }
         pending.tries += 1;
         let mut request = pending.request.clone();
         request.timeout = pending.deadline.since(now);
@@ -285,6 +301,10 @@ impl Calls {
     fn finish(&mut self, call: CallKey) -> Option<Pending> {
         let pending = self.pending.remove(&call)?;
         self.agenda.remove(&(pending.deadline, call));
+        self.on_links.remove(&(pending.reply.link, call));
+        if let Place::Peer(link) = pending.at.at {
+            self.on_links.remove(&(link, call));
+        }
         Some(pending)
     }
 }

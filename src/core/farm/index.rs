@@ -56,6 +56,8 @@ pub(super) struct Index {
     variants: BTreeMap<ServiceOffer, Variant>,
     entries: BTreeMap<Variant, Entry>,
     services: BTreeMap<ServiceName, Service>,
+    /// The variants with a worker that takes an attempt.
+    roomy: BTreeSet<Variant>,
     next: u64,
 }
 
@@ -117,7 +119,13 @@ impl Index {
             let was_linked = entry.linked > 0;
             entry.linked = entry.linked + u64::from(new.linked) - u64::from(old.linked);
             let turned = was_linked != (entry.linked > 0);
+            let was_roomy = !entry.idle.is_empty();
             exchange(&mut entry.idle, old.idle, new.idle);
+            match (was_roomy, !entry.idle.is_empty()) {
+                (false, true) => _ = self.roomy.insert(*variant),
+                (true, false) => _ = self.roomy.remove(variant),
+                _ => {}
+            }
             exchange(&mut entry.callable, old.callable, new.callable);
             if turned {
                 let name = entry.offer.name.clone();
@@ -140,6 +148,16 @@ impl Index {
         let variants = self.services.get(service).into_iter().flat_map(|service| &service.variants);
         let first = variants.filter_map(|variant| self.entries.get(variant)?.idle.first()).min();
         first.map(|(_, _, worker)| *worker)
+    }
+
+    /// How many variants have a worker that takes an attempt.
+    pub(super) fn with_room(&self) -> usize {
+        self.roomy.len()
+    }
+
+    /// Their services, each once for each of its variants.
+    pub(super) fn services_with_room(&self) -> impl Iterator<Item = &ServiceName> {
+        self.roomy.iter().filter_map(|variant| self.entries.get(variant)).map(|entry| &entry.offer.name)
     }
 
     /// The best `most` workers for a call of this, best first.
@@ -197,10 +215,12 @@ impl Index {
     /// Panics if the index contradicts itself.
     pub(super) fn check_invariants(&self) {
         assert_eq!(self.variants.len(), self.entries.len());
+        assert!(self.roomy.iter().all(|variant| self.entries.contains_key(variant)), "nobody is gone and has room");
         for (variant, entry) in &self.entries {
             assert_eq!(self.variants.get(&entry.offer), Some(variant));
             assert!(self.services.get(&entry.offer.name).is_some_and(|service| service.variants.contains(variant)));
             assert!(entry.offering > 0, "nobody offers this any more");
+            assert_eq!(self.roomy.contains(variant), !entry.idle.is_empty(), "who has room is found");
             assert!(entry.alive <= entry.offering && entry.linked <= entry.alive);
             assert!(entry.idle.len() as u64 <= entry.alive && entry.callable.len() as u64 <= entry.linked);
         }

@@ -43,4 +43,14 @@ impl Farm {
     pub(in crate::core) fn pick(&self, service: &ServiceName, method: &ServiceName) -> Option<WorkerKey> {
         self.index.pick(service, method).or_else(|| self.index.pick_any(service, method))
     }
+
+    /// How many [`Farm::services_with_room`] tells.
+    pub(in crate::core) fn kinds_with_room(&self) -> usize {
+        self.index.with_room()
+    }
+
+    /// The services that a worker with room offers; one with several sets of methods is told once for each.
+    pub(in crate::core) fn services_with_room(&self) -> impl Iterator<Item = &ServiceName> {
+        self.index.services_with_room()
+    }
 }

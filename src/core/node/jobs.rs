@@ -177,8 +177,34 @@ impl Node {
         if self.has_come(number, &waiter) {
             return self.answer_waiter(number, &waiter, now);
         }
+        if waiter.until == Until::Settled
+            && let Some(error) = self.unstored(number, task)
+        {
+            return self.reply_error(&waiter.reply, error);
+        }
         self.links.touch(waiter.reply.link);
         self.waiters.add(number, waiter);
+    }
+
+    /// What is said of a job whose state the disk refuses to take: nobody knows for how long.
+    fn unstored(&self, number: JobNumber, task: JobTask) -> Option<ErrorAnswer> {
+        let reason = crate::wire::quote(self.queue.unstored(number)?, crate::wire::MAX_QUOTE);
+        let detail = format!("the disk refuses to write what became of the job: {reason}; ask again when it is well");
+        Some(ErrorAnswer::new(task.as_str(), ErrorCode::StoreFailed, detail))
+    }
+
+    /// The disk has refused something: who waits for that to be durable is told so.
+    pub(super) fn release_unstored(&mut self) {
+        for number in self.waiters.jobs() {
+            if self.queue.unstored(number).is_none() {
+                continue;
+            }
+            for waiter in self.waiters.take(number, |waiter| waiter.until == Until::Settled) {
+                if let Some(error) = self.unstored(number, waiter.task) {
+                    self.reply_error(&waiter.reply, error);
+                }
+            }
+        }
     }
 
     fn has_come(&self, number: JobNumber, waiter: &Waiter) -> bool {
@@ -219,8 +245,16 @@ impl Node {
     pub(super) fn tick_waiters(&mut self, now: Time) {
         while let Some(number) = self.waiters.due(now) {
             let over = |waiter: &Waiter| matches!(waiter.until, Until::Ended(at) if at <= now);
-            for waiter in self.waiters.take(number, over) {
-                self.answer_waiter(number, &waiter, now);
+            for mut waiter in self.waiters.take(number, over) {
+                if self.queue.is_settled(number) {
+                    self.answer_waiter(number, &waiter, now);
+                } else if let Some(error) = self.unstored(number, waiter.task) {
+                    self.reply_error(&waiter.reply, error);
+                } else {
+                    // What is not durable is not said; it is soon, or the disk is ill and says so.
+                    waiter.until = Until::Settled;
+                    self.waiters.add(number, waiter);
+                }
             }
         }
     }
@@ -321,11 +355,30 @@ impl Node {
         }
     }
 
+    /// The most urgent job for which a worker has room, and that worker. Looks at the services that wait or at those
+    /// that workers have room for, whichever are fewer: thousands may wait for workers that never come.
     fn next_assignment(&self) -> Option<(JobNumber, WorkerKey)> {
-        self.queue.waiting().find_map(|(service, number)| {
-            let worker = self.farm.pick(service, self.queue.method_of(number)?)?;
-            Some((number, worker))
-        })
+        if self.queue.waiting_services() <= self.farm.kinds_with_room() {
+            self.next_by_waiting()
+        } else {
+            self.next_by_room()
+        }
+    }
+
+    fn next_by_waiting(&self) -> Option<(JobNumber, WorkerKey)> {
+        self.queue.waiting().find_map(|(service, number)| self.assignment(service, number))
+    }
+
+    fn next_by_room(&self) -> Option<(JobNumber, WorkerKey)> {
+        let heads = self.farm.services_with_room().filter_map(|service| {
+            let (urgency, number) = self.queue.head_of(service)?;
+            Some((urgency, self.assignment(service, number)?))
+        });
+        heads.min_by_key(|(urgency, _)| *urgency).map(|(_, found)| found)
+    }
+
+    fn assignment(&self, service: &ServiceName, number: JobNumber) -> Option<(JobNumber, WorkerKey)> {
+        Some((number, self.farm.pick(service, self.queue.method_of(number)?)?))
     }
 
     /// A job has printed something: those who watch it see it.
@@ -356,4 +409,141 @@ impl Node {
 fn too_many_wait(task: &str) -> ErrorAnswer {
     let detail = format!("{MAX_WAITERS} clients wait for jobs; ask without WAIT_MS, or try again later");
     ErrorAnswer::new(task, ErrorCode::Busy, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{Config, Identity, Input, QueueConfig};
+    use crate::wire::{Durability, JobStatus, NativeWorker, ServiceOffer, WorkerAlive};
+    use proptest::prelude::*;
+
+    fn node(durability: Durability) -> Node {
+        let config = Config { queue: QueueConfig { durability, ..QueueConfig::default() }, ..Config::default() };
+        let identity = Identity { server_id: ServerId::new("master").unwrap(), name: "m".to_owned() };
+        let mut node = Node::new(config, identity, 1, Time::ZERO).unwrap();
+        for link in [0, 2, 4, 6, 8] {
+            let at = std::net::SocketAddr::from(([127, 0, 0, 1], 9101));
+            node.handle(Input::LinkOpened { link: LinkId(link), local: at, remote: at }, Time::ZERO);
+        }
+        node
+    }
+
+    fn job(service: &str, method: &str) -> Submit {
+        Submit {
+            service: ServiceName::new(service).unwrap(),
+            method: ServiceName::new(method).unwrap(),
+            params: Json::null(),
+            priority: crate::wire::DEFAULT_PRIORITY,
+            delay: Duration::ZERO,
+            timeout: None,
+            attempts: None,
+            key: None,
+            wait: None,
+            output: false,
+            follow: false,
+            hops: 0,
+        }
+    }
+
+    fn says(node: &mut Node, link: u64, body: Body, now: Time) -> Vec<Body> {
+        node.handle(Input::Message { link: LinkId(link), message: Message::plain(body) }, now);
+        said(node, link)
+    }
+
+    fn said(node: &mut Node, link: u64) -> Vec<Body> {
+        let outputs = std::iter::from_fn(|| node.poll_output());
+        let lines = outputs.filter_map(|output| match output {
+            Output::Send { link: to, message } if to == LinkId(link) => Some(message.body),
+            _ => None,
+        });
+        lines.collect()
+    }
+
+    #[test]
+    fn a_wait_that_is_over_before_the_job_is_durable_is_answered_once_it_is() {
+        let mut node = node(Durability::Fsync);
+        for wait in [0, 5] {
+            let submit = Submit { wait: Some(Duration::from_millis(wait)), ..job("sleep", "run") };
+            let begun = node.now;
+            assert_eq!(says(&mut node, 0, Body::Submit(Box::new(submit)), begun), []);
+            let later = begun + Duration::from_millis(10);
+            node.handle(Input::Tick, later);
+            assert_eq!(said(&mut node, 0), [], "nothing is known of it that may be said");
+            let through = crate::core::Ticket(1 + wait / 5);
+            node.handle(Input::Written { through }, later);
+            let answers = said(&mut node, 0);
+            let [Body::JobAnswer(answer)] = answers.as_slice() else { panic!("{answers:?}") };
+            assert_eq!(answer.job.status, JobStatus::Queued);
+        }
+    }
+
+    #[test]
+    fn who_waits_for_what_the_disk_refuses_is_told_so() {
+        let mut node = node(Durability::Fsync);
+        let failed = |bodies: Vec<Body>| match bodies.as_slice() {
+            [Body::Error(error)] => {
+                assert_eq!((error.code.clone(), error.retry), (ErrorCode::StoreFailed, true));
+                assert!(error.detail.contains("no space"), "{}", error.detail);
+            }
+            other => panic!("{other:?}"),
+        };
+        let known = || JobRef::Key("k".to_owned());
+        let query = |wait| ResultQuery { job: known(), wait, output: false };
+        let submit = Submit { key: Some("k".to_owned()), ..job("sleep", "run") };
+        says(&mut node, 0, Body::Submit(Box::new(submit)), Time::ZERO);
+        node.handle(Input::Written { through: crate::core::Ticket(1) }, Time::ZERO);
+        assert_eq!(said(&mut node, 0).len(), 1);
+        assert_eq!(says(&mut node, 2, Body::Cancel(known()), Time::ZERO), []);
+        let wait = Some(Duration::from_millis(5));
+        assert_eq!(says(&mut node, 4, Body::Result(Box::new(query(wait))), Time::ZERO), []);
+        let (from, through) = (crate::core::Ticket(2), crate::core::Ticket(2));
+        node.handle(Input::WriteFailed { from, through, reason: "no space".to_owned() }, Time::ZERO);
+        failed(said(&mut node, 2));
+        failed(says(&mut node, 6, Body::Result(Box::new(query(None))), Time::ZERO));
+        node.handle(Input::Tick, Time::from_micros(5000));
+        failed(said(&mut node, 4));
+    }
+
+    proptest! {
+        #[test]
+        fn the_next_job_is_the_same_looked_for_from_either_side(
+            steps in prop::collection::vec((0..4usize, 0..3usize, any::<bool>(), 0..10u8), 1..60),
+        ) {
+            let mut node = node(Durability::Memory);
+            for (step, (service, method, worker, priority)) in steps.into_iter().enumerate() {
+                let (name, method) = (["a", "b", "c", "d"][service], ["x", "y", "run"][method]);
+                let now = Time::from_micros(step as u64);
+                // Nothing is given out meanwhile, so that there is a choice at each step.
+                node.stopped = true;
+                if worker {
+                    let offer = ServiceOffer {
+                        name: ServiceName::new(name).unwrap(),
+                        methods: vec![ServiceName::new(method).unwrap()],
+                        idempotent: Vec::new(),
+                    };
+                    let native = NativeWorker {
+                        name: "w".to_owned(),
+                        slots: u32::from(priority % 3),
+                        services: vec![offer],
+                        jobs: Vec::new(),
+                    };
+                    let id = ServerId::new(format!("w{service}")).unwrap();
+                    let alive = WorkerAlive { worker: id, owner: None, native: Some(Box::new(native)) };
+                    says(&mut node, 2 + 2 * service as u64, Body::WorkerAlive(Box::new(alive)), now);
+                } else {
+                    let _ = node.queue.submit(Submit { priority, ..job(name, method) }, now);
+                    node.handle(Input::Tick, now);
+                }
+                prop_assert_eq!(node.next_by_waiting(), node.next_by_room());
+                if let Some((number, worker)) = node.next_assignment().filter(|_| step % 3 == 0) {
+                    let id = node.farm.id_of(worker).unwrap().clone();
+                    let order = node.queue.start(number, &id, now).unwrap();
+                    let queue::Order { attempt, service, method, params, timeout, output } = order;
+                    node.farm.assign(worker, farm::Order { attempt, service, method, params, timeout, output }, now);
+                    prop_assert_eq!(node.next_by_waiting(), node.next_by_room());
+                }
+            }
+        }
+    }
 }

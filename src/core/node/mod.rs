@@ -171,7 +171,10 @@ impl Node {
                 self.load_changed(change);
             }
             Input::Written { through } => self.queue.written(through, now),
-            Input::WriteFailed { from, through, reason } => self.queue.write_failed(from, through, &reason, now),
+            Input::WriteFailed { from, through, reason } => {
+                self.queue.write_failed(from, through, &reason, now);
+                self.release_unstored();
+            }
             told @ (Input::Finished { .. } | Input::Printed { .. } | Input::Offers(_)) => self.run_told(told, now),
             Input::Command(Command::Stop) => self.stop(now),
             Input::Tick => self.tick(now),

@@ -21,7 +21,7 @@ pub(super) const MAX_LANES: usize = 10_000;
 const STEPS: usize = MAX_PRIORITY as usize + 1;
 
 /// The key and the number of a job: the order of urgency.
-type Urgency = (Moment, JobNumber);
+pub(super) type Urgency = (Moment, JobNumber);
 
 /// The jobs of one service that wait for a worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -123,6 +123,16 @@ impl Lanes {
     /// The most urgent job of each lane where one waits, the most urgent first.
     pub(super) fn heads(&self) -> impl Iterator<Item = (&ServiceName, JobNumber)> {
         self.heads.iter().map(|((_, number), service)| (&**service, *number))
+    }
+
+    /// How many services have a job that waits.
+    pub(super) fn waiting_services(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// The most urgent job of one service.
+    pub(super) fn head_of(&self, service: &ServiceName) -> Option<Urgency> {
+        self.lanes.get(service)?.head
     }
 
     /// From when on the one waits that has waited longest.

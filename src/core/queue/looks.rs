@@ -20,6 +20,22 @@ impl Queue {
         self.lanes.ready_of(service)
     }
 
+    /// How many services have jobs that wait for a worker.
+    pub(in crate::core) fn waiting_services(&self) -> usize {
+        self.lanes.waiting_services()
+    }
+
+    /// The most urgent job of a service that waits, and how urgent it is: the smaller, the more.
+    pub(in crate::core) fn head_of(&self, service: &ServiceName) -> Option<(impl Ord + Copy + use<>, JobNumber)> {
+        let urgency = self.lanes.head_of(service)?;
+        Some((urgency, urgency.1))
+    }
+
+    /// Why the state of a job is not durable and will not be before the disk is well; `None` if it is or may soon be.
+    pub(in crate::core) fn unstored(&self, number: JobNumber) -> Option<&str> {
+        self.table.get(number).filter(|job| job.owed).and_then(|_| self.disk.illness())
+    }
+
     /// Whether something is under way to the disk.
     pub(in crate::core) fn is_writing(&self) -> bool {
         self.disk.in_flight() > 0
