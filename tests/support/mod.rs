@@ -16,6 +16,7 @@ pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod screen;
 pub(crate) mod shell;
+pub(crate) mod student;
 #[cfg(target_os = "linux")]
 pub(crate) mod terminal;
 pub(crate) mod transcript;

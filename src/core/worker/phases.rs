@@ -17,8 +17,8 @@ use crate::core::rng::Rng;
 use crate::core::{LinkId, LogLevel, Outcome, RunId, WorkerConfig};
 use crate::time::{Seconds, Time};
 use crate::wire::{
-    Address, Body, Datagram, EventKind, JobOutput, MAX_NAME_BYTES, MAX_QUOTE, Message, ServerId, ServiceOffer, Stream,
-    quote,
+    Address, Body, Datagram, EventKind, JobOutput, Json, MAX_NAME_BYTES, MAX_QUOTE, Message, ServerId, ServiceOffer,
+    Stream, quote,
 };
 
 /// How long one attempt to connect may take at most. A SYN is repeated after 1 s and 3 s.
@@ -77,6 +77,8 @@ pub(super) struct Tie {
     pub(super) spare: bool,
     /// The task is to be asked for on the next link: the master closed after it had noted ALIVE.
     pub(super) ask_task: bool,
+    /// Users of the tasks that a foreign master has pushed on this link beside the one that runs, in their order.
+    pub(super) pushed: VecDeque<Json>,
     /// When it last said something on a session link.
     pub(super) contact: Time,
     /// Since when a session is wanted and not had.
@@ -242,6 +244,8 @@ impl Worker {
         let steady = |since: Time| now.since(since) >= STEADY;
         let Some(tie) = self.tie_of(link) else { return };
         let line = std::mem::replace(&mut tie.line, Line::Down { due: Time::FAR });
+        // As lines that a link took with it: its master gives them to somebody else.
+        tie.pushed.clear();
         if let Line::Up { since, stage, .. } = line {
             if steady(since) {
                 tie.drops = 0;
@@ -469,6 +473,7 @@ impl Worker {
             joined: false,
             spare: tell_election,
             ask_task: false,
+            pushed: VecDeque::new(),
             contact: now,
             away: None,
             drops: 0,

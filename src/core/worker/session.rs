@@ -9,11 +9,11 @@
 //!        v              NO_TASK,  │ │   interval is over               │ NO_TASK
 //!     Working          KEEPALIVE  └─────────> Resting <─────────────────┘
 //!        │ done   ACK, silence: ALIVE │  ^
-//!        └─────> Reported ────────────┘  │ NO_TASK      A pushed QUERY is taken in every state but Working.
+//!        └─────> Reported ────────────┘  │ NO_TASK      A pushed QUERY is taken in every state, and waits in Working.
 //! ```
 //!
 //! To a foreign master, two lines are never sent without an answer or five seconds of silence between them, except
-//! PONG: several keep only the first line of what one read returned.
+//! PONG, and 250 ms where it has pushed several tasks: several keep only the first line of what one read returned.
 
 use std::time::Duration;
 
@@ -29,6 +29,13 @@ use crate::wire::{
 
 /// How long an answer is waited for (course-protocol.md, section 3: every wait for an answer is 5 s).
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
+
+/// Pause between STATUS and the next task, where the master has pushed that already: such masters often say no ACK, and
+/// the next STATUS must not come in one read with this one.
+const BETWEEN: Duration = Duration::from_millis(250);
+
+/// Tasks that a foreign master may push beside the one that runs. More than one is rare.
+const MAX_PUSHED: usize = 64;
 
 /// Intervals after which a native master is told again what this worker holds.
 const REFRESH: u32 = 10;
@@ -193,7 +200,8 @@ impl Worker {
         let Some(Task::Done(status)) = self.jobs.task() else { return };
         let status = status.clone();
         self.send(link, Body::WorkerStatus(status));
-        self.turn(Stage::Reported { until: now + ANSWER });
+        let more = self.tie().is_some_and(|tie| !tie.pushed.is_empty());
+        self.turn(Stage::Reported { until: now + if more { BETWEEN } else { ANSWER } });
     }
 
     /// Tells a native master again what is held and offered.
@@ -238,8 +246,9 @@ impl Worker {
             Stage::Requested { .. } => self.rest(now),
             Stage::Resting { .. } => self.say_alive(link, now),
             Stage::Reported { .. } => {
-                self.jobs.task_reported();
-                self.ask_again(link, now);
+                if !self.reported() {
+                    self.ask_again(link, now);
+                }
             }
         }
     }
@@ -337,29 +346,38 @@ impl Worker {
             }
         }
         self.join_foreign();
+        // Links that end after one answer each are how many masters speak: no failures, and nothing to slow down for.
+        if let (Said::Query(_) | Said::NoTask | Said::Ack, Some(tie)) = (&said, self.tie()) {
+            tie.drops = 0;
+        }
         match (stage, said) {
-            (_, Said::Query(_)) if matches!(self.jobs.task(), Some(Task::Running(_))) => {
-                self.log(LogLevel::Info, "QUERY while a task runs is ignored".to_owned());
-                self.turn(Stage::Working);
-            }
             (_, Said::Query(_)) if self.draining.is_some() => {
                 self.log(LogLevel::Info, "QUERY while draining is ignored".to_owned());
             }
-            (stage, Said::Query(user)) => {
-                if let (Some(Task::Done(_)), false) = (self.jobs.task(), matches!(stage, Stage::Reported { .. })) {
-                    return self.report(link, now);
-                }
-                let run = self.jobs.take_task(&user);
-                self.effect(Effect::Start(Box::new(run)));
+            (_, Said::Query(user)) if matches!(self.jobs.task(), Some(Task::Running(_))) => {
+                self.put_behind(user);
                 self.turn(Stage::Working);
             }
+            (Stage::Reported { .. }, Said::Query(user)) => {
+                self.put_behind(user);
+                self.reported();
+            }
+            (_, Said::Query(user)) => {
+                if let Some(Task::Done(_)) = self.jobs.task() {
+                    return self.report(link, now);
+                }
+                self.put_behind(user);
+                self.reported();
+            }
             (Stage::Reported { .. }, Said::Ack | Said::Refused) => {
-                self.jobs.task_reported();
-                self.ask_again(link, now);
+                if !self.reported() {
+                    self.ask_again(link, now);
+                }
             }
             (Stage::Reported { .. }, Said::NoTask) => {
-                self.jobs.task_reported();
-                self.rest(now);
+                if !self.reported() {
+                    self.rest(now);
+                }
             }
             (Stage::Asked { .. }, Said::Ack) => self.request(link, false, now),
             (Stage::Asked { .. } | Stage::Requested { .. } | Stage::Listening, Said::NoTask | Said::KeepAlive) => {
@@ -395,6 +413,27 @@ impl Worker {
         }
     }
 
+    /// Keeps a task that was pushed until those before it are done.
+    fn put_behind(&mut self, user: Json) {
+        let Some(tie) = self.tie() else { return };
+        if tie.pushed.len() < MAX_PUSHED {
+            tie.pushed.push_back(user);
+        } else {
+            self.log(LogLevel::Warn, format!("QUERY is ignored: {MAX_PUSHED} tasks wait already"));
+        }
+    }
+
+    /// The task is reported, if there was one: the next that was pushed meanwhile begins. `false`: there is none.
+    fn reported(&mut self) -> bool {
+        self.jobs.task_reported();
+        let draining = self.draining.is_some();
+        let Some(user) = self.tie().filter(|_| !draining).and_then(|tie| tie.pushed.pop_front()) else { return false };
+        let run = self.jobs.take_task(&user);
+        self.effect(Effect::Start(Box::new(run)));
+        self.turn(Stage::Working);
+        true
+    }
+
     /// The next ALIVE after a task: at once. While draining there is none.
     fn ask_again(&mut self, link: LinkId, now: Time) {
         if self.draining.is_none() {
@@ -427,6 +466,9 @@ impl Worker {
         if self.owner.as_ref() != Some(&owner) {
             self.stop_all();
             self.owner = Some(owner.clone());
+            if let Some(tie) = self.tie() {
+                tie.pushed.clear();
+            }
         }
         let Some(tie) = self.tie() else { return };
         tie.away = None;

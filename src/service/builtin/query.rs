@@ -10,7 +10,7 @@ use crate::wire::{MAX_ID_BYTES, ServiceOffer};
 use super::offer;
 
 /// `query.run {"USER":".."}`: the balance of an account, as the workers of the classroom look it up:
-/// `{"USER":"..","SALDO":"25.00"}`.
+/// `{"USER":"..","SALDO":"25.00"}`. Some masters ask for several users in a list; then `SALDO` is the list of theirs.
 ///
 /// **A demonstration**: there is no bank behind it. The balance is computed from the text of USER, so that the same
 /// user always has the same, on every node; looking it up takes 5 to 20 ms, which are computed from it too.
@@ -22,20 +22,40 @@ impl Service for Query {
     }
 
     fn call(&self, _: &str, params: &Value, context: &Context) -> Result<Value, Failure> {
-        let user = match &params["USER"] {
-            Value::String(user) if (1..=MAX_ID_BYTES).contains(&user.len()) => user.clone(),
-            Value::Number(number) => number.to_string(),
-            other => {
-                let expected = format!("a text of 1 to {MAX_ID_BYTES} bytes, or a number");
-                return Err(Failure::refused(format!("PARAMS `USER` is {other}; expected {expected}")));
-            }
+        let users = &params["USER"];
+        let refused = || {
+            let expected = format!("a text of 1 to {MAX_ID_BYTES} bytes, a number, or a list of these");
+            Failure::refused(format!("PARAMS `USER` is {users}; expected {expected}"))
         };
-        let hash = fnv1a(user.as_bytes());
-        if !context.wait(Duration::from_millis(5 + (hash >> 32) % 16)) {
-            return Err(Failure::broken("stopped before the balance was found"));
-        }
-        Ok(json!({ "USER": params["USER"], "SALDO": saldo(hash) }))
+        let found = match users {
+            Value::Array(all) => {
+                let names: Option<Vec<String>> = all.iter().map(name).collect();
+                let found: Result<Vec<String>, Failure> =
+                    names.ok_or_else(refused)?.iter().map(|name| look_up(name, context)).collect();
+                json!(found?)
+            }
+            one => json!(look_up(&name(one).ok_or_else(refused)?, context)?),
+        };
+        Ok(json!({ "USER": users, "SALDO": found }))
     }
+}
+
+/// The name of one user.
+fn name(user: &Value) -> Option<String> {
+    match user {
+        Value::String(user) if (1..=MAX_ID_BYTES).contains(&user.len()) => Some(user.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// The balance of one user.
+fn look_up(user: &str, context: &Context) -> Result<String, Failure> {
+    let hash = fnv1a(user.as_bytes());
+    if !context.wait(Duration::from_millis(5 + (hash >> 32) % 16)) {
+        return Err(Failure::broken("stopped before the balance was found"));
+    }
+    Ok(saldo(hash))
 }
 
 /// 0.00 to 9999.99.
