@@ -169,13 +169,7 @@ fn durable(options: &Options, node: &Path, cores: &[usize], conns: usize) -> Res
     Ok(measurement("durable", conns, 1, conns == 1, undisturbed, &servers, reply.len(), kept))
 }
 
-fn call(
-    options: &Options,
-    node: &Path,
-    cores: &[usize],
-    conns: usize,
-    depth: usize,
-) -> Result<Measurement, Failure> {
+fn call(options: &Options, node: &Path, cores: &[usize], conns: usize, depth: usize) -> Result<Measurement, Failure> {
     let settings = ["--durability", "memory", "--cpu-threshold", "0"];
     let mut servers = vec![Server::required(Program::NodeWith(node, &settings))?];
     if !options.no_yardsticks && !options.smoke {

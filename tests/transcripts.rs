@@ -90,7 +90,8 @@ fn transcripts_hold_whole_and_all_at_once() {
 fn transcripts_hold_however_their_bytes_are_cut() {
     let world = World::start();
     let mut work = Vec::new();
-    for transcript in parse_all(MANUAL).iter().filter(|transcript| !transcript.has("uncut") && !transcript.has("fresh")) {
+    for transcript in parse_all(MANUAL).iter().filter(|transcript| !transcript.has("uncut") && !transcript.has("fresh"))
+    {
         let (cast, port) = world.cast(transcript);
         let cuts = (1..cast.sent_bytes()).map(Cut::At);
         work.extend(cuts.chain([Cut::EachByte]).map(|cut| (cast.clone(), port, cut)));

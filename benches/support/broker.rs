@@ -106,7 +106,9 @@ impl Broker for Node {
                 let id = field(line, b"\"JOB_ID\":\"", b'"').ok_or_else(|| wrong("node", line))?;
                 let attempt = field(line, b"\"ATTEMPT\":", b',').ok_or_else(|| wrong("node", line))?;
                 let out = &mut out[WORKER];
-                out.extend_from_slice(b"{\"STATUS\":\"OK\",\"TASK\":\"JOB\",\"WORKER_UUID\":\"bench-worker\",\"JOB_ID\":\"");
+                out.extend_from_slice(
+                    b"{\"STATUS\":\"OK\",\"TASK\":\"JOB\",\"WORKER_UUID\":\"bench-worker\",\"JOB_ID\":\"",
+                );
                 out.extend_from_slice(id);
                 out.extend_from_slice(b"\",\"ATTEMPT\":");
                 out.extend_from_slice(attempt);

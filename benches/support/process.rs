@@ -92,7 +92,9 @@ impl Server {
                 let port = port.to_string();
                 let (program, options) = match name {
                     "nats" => ("nats-server", vec!["-a", "127.0.0.1", "-p", &port]),
-                    "gearmand" => ("gearmand", vec!["-L", "127.0.0.1", "-p", &port, "--log-file", "none", "--verbose", "FATAL"]),
+                    "gearmand" => {
+                        ("gearmand", vec!["-L", "127.0.0.1", "-p", &port, "--log-file", "none", "--verbose", "FATAL"])
+                    }
                     _ => ("beanstalkd", vec!["-l", "127.0.0.1", "-p", &port]),
                 };
                 let mut command = Command::new(program);
@@ -111,8 +113,13 @@ impl Server {
         let pid = child.id();
         let mut server = Server { name, address, pid, started_in: Duration::ZERO, child, _directory: directory };
         match program {
-            Program::Broker(name) => server.wait(|address| Ok(super::broker::knock(name, address).is_ok_and(|answer| !answer.is_empty())), begin)?,
-            Program::Redis | Program::RedisDurable => server.wait(|address| Ok(exchange(address, PING)? == PONG), begin)?,
+            Program::Broker(name) => server.wait(
+                |address| Ok(super::broker::knock(name, address).is_ok_and(|answer| !answer.is_empty())),
+                begin,
+            )?,
+            Program::Redis | Program::RedisDurable => {
+                server.wait(|address| Ok(exchange(address, PING)? == PONG), begin)?
+            }
             _ => server.wait(|address| Ok(is_alive(&exchange(address, HEARTBEAT)?)), begin)?,
         }
         server.started_in = begin.elapsed();
@@ -124,11 +131,7 @@ impl Server {
         Server::start(program)?.ok_or_else(|| format!("{program:?} is not installed").into())
     }
 
-    fn wait(
-        &mut self,
-        answers: impl Fn(SocketAddr) -> Result<bool, Failure>,
-        begin: Instant,
-    ) -> Result<(), Failure> {
+    fn wait(&mut self, answers: impl Fn(SocketAddr) -> Result<bool, Failure>, begin: Instant) -> Result<(), Failure> {
         loop {
             match answers(self.address) {
                 Ok(true) => return Ok(()),

@@ -49,7 +49,9 @@ impl Failure {
             Failure::PortTaken(_) => exit::PORT_TAKEN,
             Failure::State(StateError::InUse { .. }) => exit::STATE_IN_USE,
             Failure::State(_) => exit::STATE_UNUSABLE,
-            Failure::Bind(_) | Failure::Discovery(_) | Failure::Run(RunError::Io(_)) | Failure::Console(_) => exit::FAILURE,
+            Failure::Bind(_) | Failure::Discovery(_) | Failure::Run(RunError::Io(_)) | Failure::Console(_) => {
+                exit::FAILURE
+            }
         }
     }
 }

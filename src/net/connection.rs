@@ -6,9 +6,7 @@ use crate::core::LinkId;
 use crate::time::Time;
 use crate::wire::{Address, Dialect, Edge};
 
-use super::limits::{
-    ASKED_LIMIT, HIGH_WATER, IDLE_DEADLINE, LINGER, OUTPUT_LIMIT, WRITE_DEADLINE,
-};
+use super::limits::{ASKED_LIMIT, HIGH_WATER, IDLE_DEADLINE, LINGER, OUTPUT_LIMIT, WRITE_DEADLINE};
 use super::outbox::Outbox;
 
 /// One connection. Idle ones are counted in ten thousands, so what most of them do not need is boxed.

@@ -108,7 +108,8 @@ pub(super) struct Reactor {
 impl Reactor {
     /// A node that is about to run. It listens already, answers once it runs.
     pub(super) fn new(listener: Listener, settings: Settings) -> Result<Reactor, RunError> {
-        let Settings { mut config, identity, seed, dialects, writer, boot, stored, jobs, services, discovery } = settings;
+        let Settings { mut config, identity, seed, dialects, writer, boot, stored, jobs, services, discovery } =
+            settings;
         config.bind = listener.local_addr();
         let interval = config.interval;
         // Two for each peer: a link of our own, and its successor while it is dialled.

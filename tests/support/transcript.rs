@@ -102,7 +102,10 @@ pub(crate) fn parse_all(markdown: &str) -> Vec<Transcript> {
         let name = words.next().unwrap_or_else(|| panic!("a transcript without a name: `{line}`"));
         let options: Vec<String> = words.collect();
         for option in &options {
-            assert!(["peer", "stream", "uncut", "fresh"].contains(&option.as_str()), "{name}: unknown option `{option}`");
+            assert!(
+                ["peer", "stream", "uncut", "fresh"].contains(&option.as_str()),
+                "{name}: unknown option `{option}`"
+            );
         }
         let body: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
         let steps: Vec<Step> = body.iter().filter_map(|line| parse_step(&name, line)).collect();

@@ -18,7 +18,12 @@ impl Farm {
     }
 
     /// Whether this worker says that a method may be done twice.
-    pub(in crate::core) fn is_idempotent(&self, worker: WorkerKey, service: &ServiceName, method: &ServiceName) -> bool {
+    pub(in crate::core) fn is_idempotent(
+        &self,
+        worker: WorkerKey,
+        service: &ServiceName,
+        method: &ServiceName,
+    ) -> bool {
         let offers = self.workers.get(&worker).map(|worker: &Worker| worker.services.as_slice()).unwrap_or_default();
         offers.iter().any(|offer| offer.name == *service && offer.idempotent.contains(method))
     }
