@@ -213,12 +213,17 @@ impl Node {
         }
     }
 
-    /// Answers those whose wait is over.
+    /// Answers those whose wait is over. What is not durable yet is not said even then: a job that is being accepted, or
+    /// an end that a crash could still undo. They wait on until it is.
     pub(super) fn tick_waiters(&mut self, now: Time) {
         while let Some(number) = self.waiters.due(now) {
             let over = |waiter: &Waiter| matches!(waiter.until, Until::Ended(at) if at <= now);
             for waiter in self.waiters.take(number, over) {
-                self.answer_waiter(number, &waiter, now);
+                if self.queue.is_settled(number) {
+                    self.answer_waiter(number, &waiter, now);
+                } else {
+                    self.waiters.add(number, Waiter { until: Until::Settled, ..waiter });
+                }
             }
         }
     }
@@ -348,4 +353,71 @@ impl Node {
 fn too_many_wait(task: &str) -> ErrorAnswer {
     let detail = format!("{MAX_WAITERS} clients wait for jobs; ask without WAIT_MS, or try again later");
     ErrorAnswer::new(task, ErrorCode::Busy, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::core::{Config, Identity, Input, Ticket};
+    use crate::wire::JobStatus;
+
+    const LINK: LinkId = LinkId(2);
+
+    /// Gives an input, and tells what is answered and the last write.
+    fn give(node: &mut Node, input: Input, now: Time) -> (Vec<Body>, Option<Ticket>) {
+        node.handle(input, now);
+        let (mut said, mut written) = (Vec::new(), None);
+        while let Some(output) = node.poll_output() {
+            match output {
+                Output::Send { link: LINK, message } => said.push(message.body),
+                Output::Write { ticket, .. } => written = Some(ticket),
+                _ => {}
+            }
+        }
+        (said, written)
+    }
+
+    #[test]
+    fn a_wait_that_is_over_before_the_disk_has_spoken_is_answered_when_it_has() {
+        let server_id = ServerId::new("master-0").unwrap();
+        let identity = Identity { server_id, name: "me".to_owned() };
+        let mut node = Node::new(Config::default(), identity, 1, Time::ZERO).unwrap();
+        let ms = |n: u64| Time::from_micros(n * 1000);
+        let at = SocketAddr::from(([127, 0, 0, 1], 1));
+        give(&mut node, Input::LinkOpened { link: LINK, local: at, remote: at }, ms(0));
+        let say = |body| Input::Message { link: LINK, message: Message::plain(body) };
+        let submit = Submit {
+            service: ServiceName::new("work").unwrap(),
+            method: ServiceName::run(),
+            params: Json::null(),
+            priority: 4,
+            delay: Duration::ZERO,
+            timeout: None,
+            attempts: None,
+            key: Some("k".to_owned()),
+            wait: Some(Duration::from_millis(5)),
+            output: false,
+            follow: false,
+            hops: 0,
+        };
+        let (said, written) = give(&mut node, say(Body::Submit(Box::new(submit))), ms(0));
+        assert_eq!((said, written), (vec![], Some(Ticket(1))));
+        assert_eq!(give(&mut node, Input::Tick, ms(6)).0, [], "it is being accepted: nothing may be said of it");
+        let (said, _) = give(&mut node, Input::Written { through: Ticket(1) }, ms(7));
+        let [Body::JobAnswer(answer)] = said.as_slice() else { panic!("{said:?}") };
+        assert_eq!(answer.job.status, JobStatus::Queued);
+
+        let job = JobRef::Key("k".to_owned());
+        let wait = Some(Duration::from_millis(5));
+        let query = ResultQuery { job: job.clone(), wait, output: false };
+        assert_eq!(give(&mut node, say(Body::Result(Box::new(query))), ms(8)).0, []);
+        let (said, written) = give(&mut node, say(Body::Cancel(job)), ms(9));
+        assert_eq!((said, written), (vec![], Some(Ticket(2))));
+        assert_eq!(give(&mut node, Input::Tick, ms(14)).0, [], "a crash could still undo its end");
+        let (said, _) = give(&mut node, Input::Written { through: Ticket(2) }, ms(15));
+        let cancelled = |body: &Body| matches!(body, Body::JobAnswer(a) if a.job.status == JobStatus::Cancelled);
+        assert!(said.len() == 2 && said.iter().all(cancelled), "{said:?}");
+    }
 }
