@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::network::{Arrival, Conn, Host};
-use crate::core::{Command, Config, Identity, Input, LinkId, Node, Output};
+use crate::core::{Command, Input, JobWrite, LinkId, Node, Output, Run, RunId, Ticket};
 use crate::time::Time;
-use crate::wire::{Address, Body, Decoded, DialectMemory, Edge, Event, Message, Prepared};
+use crate::wire::{
+    Address, Attempt, Body, Decoded, DialectMemory, Edge, Event, Message, Prepared, decode_datagram, encode_datagram,
+};
 
 /// The port that every machine of the world listens on.
 pub(super) const PORT: u16 = 9101;
@@ -34,6 +36,14 @@ pub(super) enum Wish {
     Send { conn: Conn, bytes: Vec<u8> },
     /// Close a connection.
     Close { conn: Conn },
+    /// Send a datagram; `None`: to everybody who listens for discovery.
+    Datagram { to: Option<Host>, bytes: Vec<u8> },
+    /// Make this durable.
+    Write { ticket: Ticket, write: Box<JobWrite> },
+    /// Run this.
+    Start(Box<Run>),
+    /// Stop this run.
+    StopRun { run: RunId },
 }
 
 /// What the oracle is told of a step.
@@ -47,6 +57,8 @@ pub(super) enum Noted {
     Goodbye { id: String },
     /// A link is gone: an answer on it counts for nothing any more.
     Gone { link: LinkId },
+    /// An attempt was sent to this machine.
+    Ordered { attempt: Attempt, worker: Host },
     /// The core told an event.
     Event(Event),
 }
@@ -58,6 +70,15 @@ struct Wire {
     server: Option<Host>,
     from: Host,
     told: bool,
+    /// So many answers are waited for that nothing more is read; what came since lies here.
+    full: bool,
+    held: Vec<u8>,
+}
+
+impl Wire {
+    fn new(conn: Conn, edge: Edge, server: Option<Host>, from: Host) -> Wire {
+        Wire { conn, edge, server, from, told: server.is_some(), full: false, held: Vec::new() }
+    }
 }
 
 /// A native machine while its process runs.
@@ -76,11 +97,11 @@ pub(super) struct NativeHost {
 }
 
 impl NativeHost {
-    pub(super) fn new(host: Host, config: Config, identity: Identity, seed: u64, now: Time) -> NativeHost {
-        let prepared = Prepared::new(&identity.server_id);
+    pub(super) fn new(host: Host, node: Node) -> NativeHost {
+        let prepared = Prepared::new(&node.identity().server_id);
         NativeHost {
             host,
-            node: Node::new(config, identity, seed, now).expect("plans draw lawful settings"),
+            node,
             prepared,
             wires: BTreeMap::new(),
             by_conn: BTreeMap::new(),
@@ -128,13 +149,32 @@ impl NativeHost {
         }
     }
 
+    /// Reads what was left unread, where answers have made room.
+    fn read_on(&mut self, now: Time) {
+        let ready = |(_, wire): &(&LinkId, &Wire)| !wire.full && !wire.held.is_empty();
+        while let Some(link) = self.wires.iter().find(ready).map(|(link, _)| *link) {
+            self.read(link, &[], now);
+        }
+    }
+
+    /// Gives the edge of a link what came, behind what was left unread.
+    fn read(&mut self, link: LinkId, bytes: &[u8], now: Time) {
+        let Some(wire) = self.wires.get_mut(&link) else { return };
+        wire.held.extend_from_slice(bytes);
+        if wire.full {
+            return;
+        }
+        let held = std::mem::take(&mut wire.held);
+        let mut input = held.as_slice();
+        self.with_edge(link, now, |edge, prepared, out| edge.poll(prepared, &mut input, now, out));
+    }
+
     pub(super) fn arrival(&mut self, arrival: Arrival, now: Time) {
         match arrival {
             Arrival::Connected { conn } => {
                 let Some((link, server)) = self.calls.remove(&conn) else { return };
                 let edge = Edge::outbound(self.dialects.get(&Address::of(address(server))));
-                let wire = Wire { conn, edge, server: Some(server), from: server, told: true };
-                self.wires.insert(link, wire);
+                self.wires.insert(link, Wire::new(conn, edge, Some(server), server));
                 self.by_conn.insert(conn, link);
                 let (local, remote) = (address(self.host), address(server));
                 self.give(Input::LinkOpened { link, local, remote }, now);
@@ -147,13 +187,12 @@ impl NativeHost {
             Arrival::Accepted { conn, from } => {
                 let link = LinkId(self.next_accepted * 2);
                 self.next_accepted += 1;
-                self.wires.insert(link, Wire { conn, edge: Edge::inbound(), server: None, from, told: false });
+                self.wires.insert(link, Wire::new(conn, Edge::inbound(), None, from));
                 self.by_conn.insert(conn, link);
             }
             Arrival::Bytes { conn, bytes } => {
                 let Some(&link) = self.by_conn.get(&conn) else { return };
-                let mut input = bytes.as_slice();
-                self.with_edge(link, now, |edge, prepared, out| edge.poll(prepared, &mut input, now, out));
+                self.read(link, &bytes, now);
             }
             Arrival::Closed { conn } => {
                 let Some(&link) = self.by_conn.get(&conn) else { return };
@@ -165,8 +204,14 @@ impl NativeHost {
                     }
                 }
             }
-            Arrival::Datagram { .. } => {} // TEMPORARY, helper SIM
+            Arrival::Datagram { from, bytes } => {
+                let from = address(from);
+                if let Ok(datagram) = decode_datagram(&bytes, from) {
+                    self.give(Input::Datagram { from, datagram }, now);
+                }
+            }
         }
+        self.read_on(now);
     }
 
     /// Calls an edge until it has nothing more to say, and gives the core what it decodes.
@@ -237,6 +282,9 @@ impl NativeHost {
                 if let (Body::Heartbeat(_), Some(server)) = (&message.body, wire.server) {
                     self.noted.push(Noted::Asked { link, server });
                 }
+                if let Body::Job(order) = &message.body {
+                    self.noted.push(Noted::Ordered { attempt: order.attempt.clone(), worker: wire.from });
+                }
                 let mut bytes = Vec::new();
                 wire.edge.render(&message, &mut bytes);
                 self.wishes.push(Wish::Send { conn: wire.conn, bytes });
@@ -253,12 +301,21 @@ impl NativeHost {
             }
             Output::Event(event) => self.noted.push(Noted::Event(event)),
             Output::Log { .. } => {}
-            // TEMPORARY, helper SIM.
-            Output::Waits { .. }
-            | Output::Write { .. }
-            | Output::Start(_)
-            | Output::StopRun { .. }
-            | Output::Datagram { .. } => {}
+            Output::Waits { link, waits, full } => {
+                if let Some(wire) = self.wires.get_mut(&link) {
+                    wire.edge.set_waiting(waits);
+                    wire.full = full;
+                }
+            }
+            Output::Write { ticket, write } => self.wishes.push(Wish::Write { ticket, write }),
+            Output::Start(run) => self.wishes.push(Wish::Start(run)),
+            Output::StopRun { run } => self.wishes.push(Wish::StopRun { run }),
+            Output::Datagram { to, datagram } => {
+                let mut bytes = Vec::new();
+                encode_datagram(&datagram, &mut bytes);
+                let to = to.map(|to| host_at(&Address::of(to)));
+                self.wishes.push(Wish::Datagram { to, bytes });
+            }
             Output::Stopped => self.stopped = true,
         }
     }

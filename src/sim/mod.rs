@@ -8,31 +8,100 @@
 //! 1. **Safety**: faults happen. After every step an oracle compares each registry with what it ought to be.
 //! 2. **Liveness**: everything heals. Soon every node must be ALIVE to every other, and then nobody may become TIMEOUT.
 //!
+//! Beside the worlds of registries there are worlds of [farms](farm), with disks, executors and clients, and a directed
+//! one of [cuts].
+//!
 //! The same seed gives the same run: [`Report::trace`] is a hash of everything that every node did.
 
+mod clock;
+mod cuts;
+mod farm;
 mod foreign;
 mod host;
 mod network;
 mod oracle;
 mod plan;
+mod trace;
 mod world;
 
 use std::fmt;
+use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 
+pub use farm::Planted;
 pub use plan::Plan;
 
-/// What a run came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// The seed of the run.
-    pub seed: u64,
+/// The kinds of worlds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Masters that call each other: what their registries say.
+    Registry,
+    /// Masters with workers and clients: what becomes of jobs.
+    Farm,
+    /// One master and two workers whose links are cut for less than the timeout: nothing is started twice.
+    Cuts,
+}
+
+impl Kind {
+    /// Every one, in the order of this enum.
+    pub const ALL: [Kind; 3] = [Kind::Registry, Kind::Farm, Kind::Cuts];
+
+    /// Its word on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Registry => "registry",
+            Kind::Farm => "farm",
+            Kind::Cuts => "cuts",
+        }
+    }
+}
+
+/// What happened in one run, or in several together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Runs that were finished, all of them without a broken law.
+    pub runs: u64,
     /// Things that happened.
     pub steps: u64,
     /// Faults among them.
     pub faults: u64,
-    /// TIMEOUT events that were raised, each of them lawful.
+    /// Processes that crashed.
+    pub crashes: u64,
+    /// TIMEOUT events that were raised in worlds of registries, each of them lawful.
     pub timeouts: u64,
+    /// Jobs that were accepted, each of which has ended.
+    pub jobs: u64,
+    /// Attempts that native workers started.
+    pub attempts: u64,
+    /// Batches of writes that failed.
+    pub failed_writes: u64,
+    /// Cuts of links, one way or both.
+    pub cuts: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Tally) {
+        self.runs += other.runs;
+        self.steps += other.steps;
+        self.faults += other.faults;
+        self.crashes += other.crashes;
+        self.timeouts += other.timeouts;
+        self.jobs += other.jobs;
+        self.attempts += other.attempts;
+        self.failed_writes += other.failed_writes;
+        self.cuts += other.cuts;
+    }
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The kind of its world.
+    pub kind: Kind,
+    /// The seed of the run.
+    pub seed: u64,
+    /// What happened.
+    pub tally: Tally,
     /// Hash of everything that every node did.
     pub trace: u64,
 }
@@ -40,6 +109,8 @@ pub struct Report {
 /// A law that was broken: the seed replays it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
+    /// The kind of the world.
+    pub kind: Kind,
     /// The seed of the run.
     pub seed: u64,
     /// The step at which it showed.
@@ -52,45 +123,41 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failure { seed, step, at_us, what } = self;
-        write!(f, "seed {seed}, step {step}, at {at_us} us: {what}; replay: node simulate --seeds 1 --seed {seed}")
+        let Failure { kind, seed, step, at_us, what } = self;
+        let kind = kind.as_str();
+        write!(f, "{kind} world, seed {seed}, step {step}, at {at_us} us: {what}; ")?;
+        write!(f, "replay: node simulate --world {kind} --seeds 1 --seed {seed}")
     }
 }
 
 impl std::error::Error for Failure {}
 
 /// Runs the world of one seed to its end.
-pub fn run(seed: u64) -> Result<Report, Failure> {
-    world::World::new(Plan::draw(seed)).run()
-}
-
-/// What a series of runs came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Runs that were finished, all of them without a broken law.
-    pub seeds: u64,
-    /// Their steps.
-    pub steps: u64,
-    /// Their faults.
-    pub faults: u64,
-    /// Their TIMEOUT events.
-    pub timeouts: u64,
-}
-
-/// Runs the seeds `first`, `first + 1`, ... until `seeds` are done or `within` is over (between two runs, never
-/// within one). Stops at the first broken law.
-pub fn run_many(first: u64, seeds: u64, within: Option<Duration>) -> Result<Summary, Failure> {
-    let begun = Instant::now();
-    let mut summary = Summary::default();
-    for seed in (first..).take(usize::try_from(seeds).unwrap_or(usize::MAX)) {
-        if within.is_some_and(|within| begun.elapsed() >= within) {
-            break;
-        }
-        let report = run(seed)?;
-        summary.seeds += 1;
-        summary.steps += report.steps;
-        summary.faults += report.faults;
-        summary.timeouts += report.timeouts;
+pub fn run(kind: Kind, seed: u64) -> Result<Report, Failure> {
+    match kind {
+        Kind::Registry => world::World::new(Plan::draw(seed)).run(),
+        Kind::Farm => farm::run(seed, Planted::Nothing),
+        Kind::Cuts => cuts::run(seed),
     }
-    Ok(summary)
+}
+
+/// Runs the farm of one seed with a fault that breaks a law: whoever sees no failure has an oracle that does not bite.
+pub fn run_planted(seed: u64, planted: Planted) -> Result<Report, Failure> {
+    farm::run(seed, planted)
+}
+
+/// Runs the seeds `first`, `first + 1`, ..., each in every kind of world, until `seeds` are done or `within` is over
+/// (between two runs, never within one). Stops at the first broken law.
+pub fn run_many(kinds: &[Kind], first: u64, seeds: u64, within: Option<Duration>) -> Result<Tally, Failure> {
+    let begun = Instant::now();
+    let mut total = Tally::default();
+    for seed in (first..).take(usize::try_from(seeds).unwrap_or(usize::MAX)) {
+        for kind in kinds {
+            if within.is_some_and(|within| begun.elapsed() >= within) {
+                return Ok(total);
+            }
+            total += run(*kind, seed)?.tally;
+        }
+    }
+    Ok(total)
 }

@@ -21,7 +21,7 @@ pub(super) struct Conn(pub(super) u64);
 const SYN_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
 /// How long after a heal the sender repeats at the latest what was not acknowledged.
-const REPEAT_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const REPEAT_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the network brings to a host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -163,6 +163,25 @@ impl Network {
                 }
             }
         }
+    }
+
+    /// What goes from `from` to `to` goes again.
+    pub(super) fn mend(&mut self, from: Host, to: Host, now: Time, dice: &mut Dice) {
+        self.blocked.remove(&(from, to));
+        for (conn, c) in &self.conns {
+            for to_server in [true, false] {
+                if c.ends(to_server) == (from, to) && !c.ways[usize::from(to_server)].held.is_empty() {
+                    let at = now + dice.duration(Duration::ZERO, REPEAT_WITHIN);
+                    self.scheduled.push((at, Transit::Repeat { conn: *conn, to_server }));
+                }
+            }
+        }
+    }
+
+    /// The connections between two machines.
+    pub(super) fn conns_between(&self, a: Host, b: Host) -> Vec<Conn> {
+        let between = |c: &Connection| (c.client, c.server) == (a, b) || (c.client, c.server) == (b, a);
+        self.conns.iter().filter(|(_, c)| between(c) && c.has == [true, true]).map(|(conn, _)| *conn).collect()
     }
 
     /// Calls `server`; the outcome arrives within `within`.

@@ -93,6 +93,9 @@ impl Oracle {
                 }
                 self.timeouts += 1;
             }
+            Noted::Ordered { attempt, worker } => {
+                return Err(format!("{worker} was sent {attempt:?}, and nobody submitted anything"));
+            }
             Noted::Event(_) => {}
         }
         Ok(())

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use super::clock::Clock;
 use super::foreign::ForeignHost;
 use super::host::{NativeHost, Wish, address};
 use super::network::{Arrival, Host, Network, Transit};
 use super::oracle::Oracle;
 use super::plan::{Dice, Plan};
-use super::{Failure, Report};
-use crate::core::{Config, Identity, Input, LoadSample};
-use crate::time::{Time, micros};
+use super::trace::Fnv;
+use super::{Failure, Kind, Report, Tally};
+use crate::core::{Config, Identity, Input, LoadSample, Node};
+use crate::time::Time;
 use crate::wire::{Address, Permille, ServerId, Status};
 
 /// What happens at a time.
@@ -44,27 +46,10 @@ enum Process {
 
 struct Machine {
     process: Process,
-    /// Thousandths that its clock gains or loses.
-    skew: i64,
+    clock: Clock,
     peers: Vec<Host>,
     starts: u64,
     oracle: Oracle,
-}
-
-impl Machine {
-    /// This machine's clock at a time of the world.
-    fn clock(&self, now: Time) -> Time {
-        let us = i128::from(now.as_micros());
-        let skewed = us + us * i128::from(self.skew) / 1000;
-        Time::from_micros(u64::try_from(skewed).expect("worlds begin at 0 and clocks run forward"))
-    }
-
-    /// The first time of the world at which this machine's clock has reached `local`.
-    fn reached(&self, local: Time) -> Time {
-        let us = i128::from(local.as_micros()) * 1000;
-        let rate = i128::from(1000 + self.skew);
-        Time::from_micros(u64::try_from((us + rate - 1) / rate).unwrap_or(u64::MAX))
-    }
 }
 
 /// A world.
@@ -78,6 +63,7 @@ pub(super) struct World {
     now: Time,
     step: u64,
     faults: u64,
+    crashes: u64,
     trace: Fnv,
     calm: bool,
     settled: bool,
@@ -90,13 +76,12 @@ impl World {
         let mut machines = Vec::new();
         for host in 0..hosts {
             let native = host < plan.natives;
-            let skew = i64::try_from(dice.between(0, 2 * plan.skew)).expect("small")
-                - i64::try_from(plan.skew).expect("small");
+            let clock = Clock::draw(plan.skew, &mut dice);
             let peers: Vec<Host> =
                 (0..hosts).filter(|peer| native && *peer != host && dice.chance(plan.peered)).collect();
-            let tick = Duration::from_micros(if skew == 0 { 0 } else { 2 });
+            let tick = clock.tick();
             let oracle = Oracle::new(plan.timeout, plan.interval, tick, peers.iter().copied().collect::<BTreeSet<_>>());
-            machines.push(Machine { process: Process::Down, skew, peers, starts: 0, oracle });
+            machines.push(Machine { process: Process::Down, clock, peers, starts: 0, oracle });
         }
         let network = Network::new(&plan);
         World {
@@ -109,7 +94,8 @@ impl World {
             now: Time::ZERO,
             step: 0,
             faults: 0,
-            trace: Fnv(0xcbf2_9ce4_8422_2325),
+            crashes: 0,
+            trace: Fnv::default(),
             calm: false,
             settled: false,
         }
@@ -135,6 +121,7 @@ impl World {
                 break;
             }
             self.happen(happening).map_err(|what| Failure {
+                kind: Kind::Registry,
                 seed: self.plan.seed,
                 step: self.step,
                 at_us: self.now.as_micros(),
@@ -142,7 +129,16 @@ impl World {
             })?;
         }
         let timeouts = self.machines.iter().map(|machine| machine.oracle.timeouts).sum();
-        Ok(Report { seed: self.plan.seed, steps: self.step, faults: self.faults, timeouts, trace: self.trace.finish() })
+        let (seed, trace) = (self.plan.seed, self.trace.finish());
+        let tally = Tally {
+            runs: 1,
+            steps: self.step,
+            faults: self.faults,
+            timeouts,
+            crashes: self.crashes,
+            ..Tally::default()
+        };
+        Ok(Report { kind: Kind::Registry, seed, tally, trace })
     }
 
     fn happen(&mut self, happening: Happening) -> Result<(), String> {
@@ -155,7 +151,7 @@ impl World {
                 let due = matches!(&self.machines[host].process,
                     Process::Native { paused: None, armed, .. } if *armed == self.now);
                 if due {
-                    let local = self.machines[host].clock(self.now);
+                    let local = self.machines[host].clock.at(self.now);
                     self.native(host, |it| it.tick(local))?;
                 }
             }
@@ -225,7 +221,7 @@ impl World {
                 }
             }
             7 => {
-                let local = self.machines[host].clock(now);
+                let local = self.machines[host].clock.at(now);
                 if matches!(&self.machines[host].process, Process::Native { paused: None, .. }) {
                     self.native(host, |it| it.stop(local))?;
                     // What was said at last is on its way before the sockets close.
@@ -242,7 +238,7 @@ impl World {
                     self.network.datagram(host, other, &[n, 0xff, b'{'], now, &mut self.dice);
                 }
                 let cpu = Permille::new(self.dice.between(0, 1000));
-                let local = self.machines[other].clock(now);
+                let local = self.machines[other].clock.at(now);
                 let running = matches!(&self.machines[other].process, Process::Native { paused: None, .. });
                 if running {
                     let sample = LoadSample { cpu, memory: cpu };
@@ -264,6 +260,7 @@ impl World {
     }
 
     fn crash(&mut self, host: Host) {
+        self.crashes += u64::from(!matches!(self.machines[host].process, Process::Down));
         self.machines[host].process = Process::Down;
         self.network.host_down(host, self.now, &mut self.dice);
         self.schedule_network();
@@ -295,13 +292,14 @@ impl World {
         let name = format!("node-{host}");
         let server_id = ServerId::new(name.clone()).ok_or("a name that is no id")?;
         let identity = Identity { server_id, name };
-        let local = machine.clock(self.now);
-        let tick = Duration::from_micros(if machine.skew == 0 { 0 } else { 2 });
+        let local = machine.clock.at(self.now);
+        let tick = machine.clock.tick();
         let peers = machine.peers.iter().copied().collect();
         let before = machine.oracle.timeouts;
         let mut oracle = Oracle::new(self.plan.timeout, self.plan.interval, tick, peers);
         oracle.timeouts = before;
-        let it = Box::new(NativeHost::new(host, config, identity, self.dice.next(), local));
+        let node = Node::new(config, identity, self.dice.next(), local).map_err(|error| error.to_string())?;
+        let it = Box::new(NativeHost::new(host, node));
         self.machines[host].oracle = oracle;
         self.machines[host].process = Process::Native { it, paused: None, inbox: VecDeque::new(), armed: Time::FAR };
         self.native(host, |it| it.give(Input::Tick, local))
@@ -312,7 +310,7 @@ impl World {
         let Some(since) = paused.take() else { return Ok(()) };
         let inbox = std::mem::take(inbox);
         let machine = &mut self.machines[host];
-        let (local, since) = (machine.clock(self.now), machine.clock(since));
+        let (local, since) = (machine.clock.at(self.now), machine.clock.at(since));
         machine.oracle.paused(local.since(since));
         // Sockets are read before timers fire.
         for arrival in inbox {
@@ -322,13 +320,13 @@ impl World {
     }
 
     fn arrive(&mut self, host: Host, arrival: Arrival) -> Result<(), String> {
-        let local = self.machines[host].clock(self.now);
+        let local = self.machines[host].clock.at(self.now);
         match &mut self.machines[host].process {
             Process::Down => self.schedule_network(),
             Process::Foreign(foreign) => {
                 foreign.arrival(arrival);
                 let (at, wishes) = (foreign.host, std::mem::take(&mut foreign.wishes));
-                self.grant(at, wishes);
+                self.grant(at, wishes)?;
             }
             Process::Native { paused: Some(_), inbox, .. } => {
                 inbox.push_back(arrival);
@@ -342,7 +340,7 @@ impl World {
     /// Lets a native node act, grants its wishes, and checks it.
     fn native(&mut self, host: Host, act: impl FnOnce(&mut NativeHost)) -> Result<(), String> {
         let now = self.now;
-        let local = self.machines[host].clock(now);
+        let local = self.machines[host].clock.at(now);
         let Process::Native { it, .. } = &mut self.machines[host].process else { return Ok(()) };
         act(it);
         let (wishes, noted) = (std::mem::take(&mut it.wishes), std::mem::take(&mut it.noted));
@@ -361,7 +359,7 @@ impl World {
         if !stopped {
             machine.oracle.check(&registry, local).map_err(|what| format!("node {host}: {what}"))?;
         }
-        let due = deadline.map_or(Time::FAR, |due| machine.reached(due).max(now));
+        let due = deadline.map_or(Time::FAR, |due| machine.clock.reached(due).max(now));
         if let Process::Native { armed, .. } = &mut machine.process
             && *armed != due
         {
@@ -370,18 +368,15 @@ impl World {
                 self.at(due, Happening::Tick { host });
             }
         }
-        self.grant(host, wishes);
-        Ok(())
+        self.grant(host, wishes)
     }
 
-    fn grant(&mut self, host: Host, wishes: Vec<Wish>) {
+    fn grant(&mut self, host: Host, wishes: Vec<Wish>) -> Result<(), String> {
         let now = self.now;
         for wish in wishes {
             match wish {
                 Wish::Call { link, server, within } => {
-                    let rate = 1000 + self.machines[host].skew;
-                    let us = i64::try_from(micros(within)).unwrap_or(i64::MAX / 2000) * 1000 / rate;
-                    let within = Duration::from_micros(us.unsigned_abs());
+                    let within = self.machines[host].clock.lasts(within);
                     let conn = self.network.call(host, server, within, now, &mut self.dice);
                     if let Process::Native { it, .. } = &mut self.machines[host].process {
                         it.called(link, server, conn);
@@ -389,9 +384,16 @@ impl World {
                 }
                 Wish::Send { conn, bytes } => self.network.send(conn, host, &bytes, now, &mut self.dice),
                 Wish::Close { conn } => self.network.close(conn, host, now, &mut self.dice),
+                Wish::Datagram { to: Some(to), bytes } => {
+                    self.network.datagram(host, to, &bytes, now, &mut self.dice);
+                }
+                Wish::Datagram { to: None, .. } | Wish::Write { .. } | Wish::Start(_) | Wish::StopRun { .. } => {
+                    return Err(format!("{host}, a master without jobs, wants {wish:?}"));
+                }
             }
         }
         self.schedule_network();
+        Ok(())
     }
 
     /// After healing everybody must be ALIVE to everybody that calls it.
@@ -399,7 +401,7 @@ impl World {
         self.settled = true;
         for (host, machine) in self.machines.iter().enumerate() {
             let Process::Native { it, .. } = &machine.process else { continue };
-            for entry in it.node.registry(machine.clock(self.now)) {
+            for entry in it.node.registry(machine.clock.at(self.now)) {
                 if entry.status != Status::Alive {
                     let (address, status, reason) = (entry.address, entry.status.as_str(), entry.reason);
                     return Err(format!("node {host}: {address} is {status} long after all healed: {reason}"));
@@ -424,20 +426,5 @@ impl World {
     fn note(&mut self, what: &impl Hash) {
         self.trace.write_u64(self.now.as_micros());
         what.hash(&mut self.trace);
-    }
-}
-
-/// FNV-1a: a hash that is the same in every process, which the standard library's is not.
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
