@@ -1,21 +1,22 @@
-//! A program with a service of its own: it finds words whose letters are those of another.
+//! A worker with a service of its own: it finds words whose letters are those of another.
 //!
 //! ```sh
-//! cargo run --example own_service -- listen
+//! node --port 9101                                         # a master
+//! cargo run --example own_service -- 127.0.0.1:9101        # this worker
+//! node submit anagrams.run '{"word":"listen"}' --wait
+//! node call 127.0.0.1:9101 anagrams.run '{"word":"evil"}'
 //! ```
 //!
-//! Implement [`Service`], hand it to an [`Executor`] among the built-ins, and runs come back as reports. A node does
-//! the same with what its queue or a `CALL` asks for.
+//! Implement [`Service`] and put it beside the built-ins; a worker offers it, and jobs and calls come.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use mutirao::core::{Outcome, Run, RunId};
-use mutirao::service::{Context, Executor, ExecutorConfig, Failure, Report, Service, builtins};
-use mutirao::wire::{Json, ServiceName, ServiceOffer, Stream};
+use mutirao::core::{Config, Identity, WorkerConfig};
+use mutirao::net::{self, Listener, Settings, Watcher};
+use mutirao::service::{Context, ExecutorConfig, Failure, Service, builtins};
+use mutirao::wire::{Address, Event, LoadAnswer, NodeEntry, Role, ServerId, ServiceName, ServiceOffer, Stream};
 use serde_json::{Value, json};
 
 /// `anagrams.run {"word":"listen"}`: the words of a list that have the same letters.
@@ -70,44 +71,31 @@ impl Service for Anagrams {
     }
 }
 
-/// Shows what happens, and passes the end on.
-struct Show(Sender<Outcome>);
+/// Shows what happens to the worker.
+struct Show;
 
-impl Report for Show {
-    fn finished(&self, _run: RunId, outcome: Outcome) {
-        // Nobody listens any more while the program ends.
-        let _ = self.0.send(outcome);
-    }
+impl Watcher for Show {
+    fn registry(&mut self, _: &Identity, _: &LoadAnswer, _: &[NodeEntry]) {}
 
-    fn printed(&self, _run: RunId, stream: Stream, text: String) {
-        eprint!("[{}] {text}", stream.as_str());
-    }
-
-    fn offers(&self, offers: Vec<ServiceOffer>) {
-        let names: Vec<&str> = offers.iter().map(|offer| offer.name.as_str()).collect();
-        eprintln!("offered here: {}", names.join(", "));
+    fn event(&mut self, event: &Event) {
+        println!("{} {}", event.kind.as_str(), event.detail);
     }
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let word = std::env::args().nth(1).unwrap_or_else(|| "listen".to_owned());
+    let master: Address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9101".to_owned()).parse()?;
+    let worker = WorkerConfig { masters: vec![master], slots: 4, grace: Duration::from_secs(10) };
+    let config = Config { role: Role::Worker, worker: Some(worker), ..Config::default() };
+    let server_id = ServerId::new(uuid::Uuid::new_v4().to_string()).ok_or("a uuid is an id")?;
+    let identity = Identity { server_id, name: "anagrams".to_owned() };
     let mut services = builtins();
     services.push(Box::new(Anagrams::new()));
-    let (ended, outcomes) = channel();
-    let executor = Executor::start(ExecutorConfig { services, ..ExecutorConfig::default() }, Arc::new(Show(ended)))?;
-    executor.run(Run {
-        run: RunId(1),
-        service: ServiceName::new("anagrams").ok_or("a good name")?,
-        method: ServiceName::run(),
-        params: Json::of(&json!({ "word": word })),
-        timeout: Duration::from_secs(5),
-        attempt: None,
-        output: true,
-    });
-    match outcomes.recv()? {
-        Outcome::Ok(result) => println!("{result}"),
-        Outcome::Failed { detail, .. } => eprintln!("failed: {detail}"),
-    }
-    executor.finish(Duration::from_secs(1));
+    let settings = Settings {
+        services: Some(Box::new(ExecutorConfig { services, ..ExecutorConfig::default() })),
+        ..Settings::new(config, identity, 1)
+    };
+    // Its own port is any free one: others call its master. Ctrl-C drains it, a second one ends it.
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into())?;
+    net::run(listener, settings, &mut Show)?;
     Ok(())
 }

@@ -262,6 +262,42 @@ fn a_worker_without_a_master_finds_one_and_another_when_that_dies() {
     assert!(worker.stderr.text().contains("FALLBACK"));
 }
 
+#[test]
+fn a_program_with_a_service_of_its_own_is_a_worker() {
+    let master = Master::start(&[]);
+    // Cargo puts examples beside the directory of test programs.
+    let programs = std::env::current_exe().unwrap();
+    let program = programs.parent().and_then(std::path::Path::parent).unwrap().join("examples/own_service");
+    assert!(program.exists(), "cargo test builds the examples: {}", program.display());
+    let _worker = Process::spawn(std::process::Command::new(program).arg(master.address()));
+    master.wait_worker("anagrams", "IDLE");
+    let result = master.result(&master.submit("anagrams", json!({"word": "listen"})));
+    assert!(result["RESULT"]["anagrams"].to_string().contains("silent"), "{result}");
+}
+
+#[test]
+fn programs_in_any_language_are_services() {
+    let master = Master::start(&[]);
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/services");
+    let _worker = worker(&master, "w1", &["--slots", "2", "--services", directory]);
+    let jobs = [
+        ("wordcount", "python3", "wordcount.count", json!({"text": "a b a"}), "\"words\":3"),
+        ("slug", "node", "slug.run", json!({"text": "Olá, Mundo"}), "ola-mundo"),
+        ("hostinfo", "sh", "hostinfo.kernel", json!(null), "\""),
+    ];
+    for (service, interpreter, job, params, expected) in jobs {
+        if std::process::Command::new(interpreter).arg("--version").output().is_err() && interpreter != "sh" {
+            println!("SKIPPED: {interpreter} is not installed");
+            continue;
+        }
+        let offered = || master.worker("w1").is_some_and(|worker| worker["SERVICES"].to_string().contains(service));
+        wait_until(&format!("{service} to be offered"), offered);
+        let result = master.result(&master.submit(job, params));
+        assert_eq!(result["STATUS"], "OK", "{job}: {result}");
+        assert!(result["RESULT"].to_string().contains(expected), "{job}: {result}");
+    }
+}
+
 /// Jobs are submitted while master and workers are killed at random moments; every accepted one is done in the end.
 fn survive(kills: u32, seed: u64) {
     let mut master = Master::start(&[&QUICK[..], &["--attempts", "100", "--retry-pause", "0.05"]].concat());

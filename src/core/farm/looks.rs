@@ -1,8 +1,8 @@
 //! What the node asks about workers while it gives work out.
 
+use super::WorkerKey;
 use super::machine::Farm;
 use super::worker::Worker;
-use super::WorkerKey;
 use crate::core::LinkId;
 use crate::wire::{ServerId, ServiceName, quote};
 

@@ -14,9 +14,7 @@ use crate::net::limits::{
     EVENTS_PER_TURN, HIGH_WATER, PRINTED_PIECES, READ_BUFFER, SERVICES_DEADLINE, STOP_AFTER_GRACE,
 };
 use crate::service::Report;
-use crate::wire::{
-    Body, Datagram, JobId, JobOutput, Json, Message, Role, ServiceName, ServiceOffer, Stream,
-};
+use crate::wire::{Body, Datagram, JobId, JobOutput, Json, Message, Role, ServiceName, ServiceOffer, Stream};
 
 const LOAD: &[u8] = b"{\"TASK\":\"LOAD\"}\n";
 
