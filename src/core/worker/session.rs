@@ -43,6 +43,10 @@ const REFRESH: u32 = 10;
 /// Bytes that `SERVICES` may take in an ALIVE, so that the line stays below its limit beside the held attempts.
 const MAX_SERVICES_BYTES: usize = 16 * 1024;
 
+/// The same in the first ALIVE to a master of which nothing is known: many programs read 1024 bytes and take them for a
+/// line. The rest is told to a native one after its welcome.
+const FIRST_SERVICES_BYTES: usize = 600;
+
 /// What a session waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Stage {
@@ -183,8 +187,22 @@ impl Worker {
 
     /// ALIVE, to a master of which nothing is known on this link, or which is foreign.
     fn say_alive(&mut self, link: LinkId, now: Time) {
-        let foreign = self.is_foreign_owner() && self.tie().is_some_and(|tie| tie.joined);
-        let alive = self.alive(!foreign);
+        let joined = self.tie().is_some_and(|tie| tie.joined);
+        let room = match &self.owner {
+            Some(Owner::Foreign(_)) if joined && self.is_foreign_owner() => None,
+            Some(Owner::Native(_)) if joined => Some(MAX_SERVICES_BYTES),
+            _ => Some(FIRST_SERVICES_BYTES),
+        };
+        let alive = self.alive(room);
+        let told = if let Body::WorkerAlive(alive) = &alive {
+            alive.native.as_ref().map(|one| one.services.len())
+        } else {
+            None
+        };
+        let all = self.services.len();
+        if let Some(tie) = self.tie() {
+            tie.abridged = told.is_some_and(|told| told < all);
+        }
         self.send(link, alive);
         self.turn(Stage::Asked { until: now + ANSWER });
     }
@@ -207,7 +225,10 @@ impl Worker {
     /// Tells a native master again what is held and offered.
     pub(super) fn refresh(&mut self, now: Time) {
         let Some(link) = self.native_link() else { return };
-        let alive = self.alive(true);
+        let alive = self.alive(Some(MAX_SERVICES_BYTES));
+        if let Some(tie) = self.tie() {
+            tie.abridged = false;
+        }
         self.send(link, alive);
         let late = match self.stage() {
             Some(Stage::Native { asked: Some(late), .. }) => *late,
@@ -216,12 +237,13 @@ impl Worker {
         self.turn(Stage::Native { refresh: now + self.interval * REFRESH, asked: Some(late) });
     }
 
-    fn alive(&self, native: bool) -> Body {
-        let native = native.then(|| {
+    /// ALIVE, with what natives say if there is `room` for services, in bytes.
+    fn alive(&self, room: Option<usize>) -> Body {
+        let native = room.map(|room| {
             Box::new(NativeWorker {
                 name: self.name.clone(),
                 slots: if self.draining.is_some() { 0 } else { self.slots },
-                services: fitting(&self.services),
+                services: fitting(&self.services, room),
                 jobs: self.jobs.attempts(),
             })
         });
@@ -309,6 +331,9 @@ impl Worker {
             // What was said on links that are gone may be lost.
             for status in self.jobs.results() {
                 self.send(link, Body::WorkerStatus(status));
+            }
+            if self.tie().is_some_and(|tie| std::mem::take(&mut tie.abridged)) {
+                self.refresh(now);
             }
         }
     }
@@ -545,12 +570,11 @@ impl Worker {
 }
 
 /// The services that a line has room for.
-fn fitting(services: &[ServiceOffer]) -> Vec<ServiceOffer> {
+fn fitting(services: &[ServiceOffer], mut room: usize) -> Vec<ServiceOffer> {
     let bytes = |offer: &ServiceOffer| {
         let names = offer.methods.iter().chain(&offer.idempotent).map(|name| name.as_str().len() + 3);
         offer.name.as_str().len() + 48 + names.sum::<usize>()
     };
-    let mut room = MAX_SERVICES_BYTES;
     let fits = |offer: &&ServiceOffer| match room.checked_sub(bytes(offer)) {
         Some(rest) if offer.methods.len() <= MAX_METHODS => {
             room = rest;
