@@ -267,11 +267,7 @@ impl Worker {
             Stage::Native { .. } => self.refresh(now),
             Stage::Requested { .. } => self.rest(now),
             Stage::Resting { .. } => self.say_alive(link, now),
-            Stage::Reported { .. } => {
-                if !self.reported() {
-                    self.ask_again(link, now);
-                }
-            }
+            Stage::Reported { .. } => self.go_on(false, link, now),
         }
     }
 
@@ -316,7 +312,7 @@ impl Worker {
     fn welcomed(&mut self, link: LinkId, welcome: WorkerWelcome, now: Time) {
         let known = self.native_link().is_some();
         let name = quote(&welcome.name, MAX_NAME_BYTES);
-        self.join(Owner::Native(welcome.server_id), &name, Some(&welcome.failover));
+        self.join(Owner::Native(welcome.server_id), Some(&name), Some(&welcome.failover));
         for attempt in &welcome.drop {
             if let Some(run) = self.jobs.drop_attempt(attempt) {
                 self.effect(Effect::StopRun { run });
@@ -394,16 +390,8 @@ impl Worker {
                 self.put_behind(user);
                 self.reported();
             }
-            (Stage::Reported { .. }, Said::Ack | Said::Refused) => {
-                if !self.reported() {
-                    self.ask_again(link, now);
-                }
-            }
-            (Stage::Reported { .. }, Said::NoTask) => {
-                if !self.reported() {
-                    self.rest(now);
-                }
-            }
+            (Stage::Reported { .. }, Said::Ack | Said::Refused) => self.go_on(false, link, now),
+            (Stage::Reported { .. }, Said::NoTask) => self.go_on(true, link, now),
             (Stage::Asked { .. }, Said::Ack) => self.request(link, false, now),
             (Stage::Asked { .. } | Stage::Requested { .. } | Stage::Listening, Said::NoTask | Said::KeepAlive) => {
                 self.rest(now);
@@ -459,6 +447,15 @@ impl Worker {
         true
     }
 
+    /// After a report: the next task that was pushed, or ALIVE, after a pause if the master has said that there is none.
+    fn go_on(&mut self, rests: bool, link: LinkId, now: Time) {
+        match (self.reported(), rests) {
+            (true, _) => {}
+            (false, true) => self.rest(now),
+            (false, false) => self.ask_again(link, now),
+        }
+    }
+
     /// The next ALIVE after a task: at once. While draining there is none.
     fn ask_again(&mut self, link: LinkId, now: Time) {
         if self.draining.is_none() {
@@ -481,13 +478,13 @@ impl Worker {
 
     fn join_foreign(&mut self) {
         if let Some(address) = self.tie().map(|tie| tie.address.clone()) {
-            let name = address.to_string();
-            self.join(Owner::Foreign(address), &name, None);
+            let elected = self.tie().and_then(|tie| tie.elected.as_ref()).map(|name| quote(name, MAX_NAME_BYTES));
+            self.join(Owner::Foreign(address), elected.as_deref(), None);
         }
     }
 
     /// The master has taken this worker. If another one owns what runs, that is stopped: never the work of two.
-    fn join(&mut self, owner: Owner, name: &str, failover: Option<&[crate::wire::Address]>) {
+    fn join(&mut self, owner: Owner, name: Option<&str>, failover: Option<&[crate::wire::Address]>) {
         if self.owner.as_ref() != Some(&owner) {
             self.stop_all();
             self.owner = Some(owner.clone());
@@ -506,8 +503,8 @@ impl Worker {
                 Owner::Native(id) => (Some(id), "native"),
                 Owner::Foreign(_) => (None, "foreign"),
             };
-            let detail = format!("works for {name}, a {form} master at {address}");
-            self.log(LogLevel::Info, detail.clone());
+            let name = name.map(|name| format!("{name}, ")).unwrap_or_default();
+            let detail = format!("works for {name}a {form} master at {address}");
             self.explain(format!("it {detail}"));
             self.effect(Effect::Event { kind: EventKind::WorkerJoined, server_id, address: Some(address), detail });
         }
