@@ -144,7 +144,7 @@ fn s21_ct01_one_master_is_elected_and_heartbeats_begin() {
     }
     assert!(!worker.stderr.text().contains("FALLBACK"), "{}", worker.stderr.text());
     let asked = master._beacon.heard().first().expect("it was asked").1.clone();
-    assert_eq!(asked, json!({"TYPE": "DISCOVERY", "WORKER_UUID": master.tcp.cycle()[0]["WORKER_UUID"]}));
+    assert_eq!(asked, json!({"TYPE": "DISCOVERY", "WORKER_UUID": master.tcp.lines()[0]["WORKER_UUID"]}));
 }
 
 #[test]

@@ -105,8 +105,8 @@ fn start_worker(masters: &[&FakeMaster], options: &[&str]) -> Process {
 
 /// The STATUS lines say each user's task done, none twice.
 fn assert_done_once(master: &FakeMaster, tasks: usize) {
-    watch(Duration::from_millis(400), || assert_eq!(master.count(is_status), tasks, "{:#?}", master.cycle()));
-    assert_eq!(master.count(is_ok), tasks, "{:#?}", master.cycle());
+    watch(Duration::from_millis(400), || assert_eq!(master.count(is_status), tasks, "{:#?}", master.lines()));
+    assert_eq!(master.count(is_ok), tasks, "{:#?}", master.lines());
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn an_official_master_that_is_asked_on_a_kept_connection() {
     // It asks again and again, in official keys only once it knows whom it speaks to.
     let before = master.count(is_alive);
     master.wait_count("ALIVE", before + 3, is_alive);
-    let lines = master.cycle();
+    let lines = master.lines();
     assert_eq!(keys(lines.last().expect("some")), ["WORKER", "WORKER_UUID"]);
     let reports: Vec<&Value> = lines.iter().filter(|line| is_status(line)).collect();
     for report in &reports {
@@ -231,7 +231,7 @@ fn a_master_that_acknowledges_alive_and_wants_a_request() {
     let _worker = start_worker(&[&master], &[]);
     master.wait_count("STATUS OK", 10, is_ok);
     assert_done_once(&master, 10);
-    let lines = master.cycle();
+    let lines = master.lines();
     for pair in lines.windows(2).filter(|pair| is_alive(&pair[0])) {
         assert!(is_request(&pair[1]), "after the ACK of ALIVE it asks: {pair:?}");
         assert_eq!(keys(&pair[1]), ["TASK", "WORKER_UUID"]);
@@ -299,7 +299,7 @@ fn a_master_in_lower_case_that_reads_nothing_else() {
     let is_done = |line: &Value| line["status"] == "ok";
     master.wait_count("status ok", 10, is_done);
     watch(Duration::from_millis(400), || assert_eq!(master.count(is_done), 10));
-    assert_eq!(keys(master.cycle().last().expect("some")), ["worker", "worker_uuid"]);
+    assert_eq!(keys(master.lines().last().expect("some")), ["worker", "worker_uuid"]);
 }
 
 #[test]
@@ -345,7 +345,7 @@ fn users_in_a_list_are_looked_up_and_nonsense_is_nok() {
     let master = FakeMaster::start(free_port(), "MASTER_1", true, move |talk| keep(&serves, talk));
     let _worker = start_worker(&[&master], &[]);
     master.wait_count("STATUS", 3, is_status);
-    let words: Vec<Value> = master.cycle().into_iter().filter(is_status).map(|line| line["STATUS"].clone()).collect();
+    let words: Vec<Value> = master.lines().into_iter().filter(is_status).map(|line| line["STATUS"].clone()).collect();
     assert_eq!(words, ["OK", "NOK", "OK"]);
 }
 
@@ -373,7 +373,7 @@ fn heartbeats_of_sprint_1_come_every_interval_with_a_sender() {
     let beats: Vec<Value> = master.noted().into_iter().map(|noted| noted.line).filter(is_beat).collect();
     let last = beats.last().expect("ten");
     assert_eq!(keys(last), ["SERVER_UUID", "TASK"], "in the form of the answer: {last}");
-    let me = master.cycle()[0]["WORKER_UUID"].clone();
+    let me = master.lines()[0]["WORKER_UUID"].clone();
     assert_eq!(last["SERVER_UUID"], me);
 }
 

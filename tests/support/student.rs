@@ -238,7 +238,7 @@ impl FakeMaster {
     }
 
     /// The lines that it heard so far and that are no heartbeats.
-    pub(crate) fn cycle(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         let lines = self.noted().into_iter().map(|noted| noted.line);
         lines.filter(|line| line["TASK"] != "HEARTBEAT").collect()
     }
@@ -259,7 +259,7 @@ impl FakeMaster {
     /// Panics if one of its threads did.
     fn check(&self) {
         let faults = self.shared.faults.lock().expect("no holder of this lock panics").clone();
-        assert!(faults.is_empty(), "{}: {faults:?}; heard {:?}", self.shared.name, self.cycle());
+        assert!(faults.is_empty(), "{}: {faults:?}; heard {:?}", self.shared.name, self.lines());
     }
 }
 
@@ -273,7 +273,7 @@ impl Drop for FakeMaster {
             let _ = stream.shutdown(Shutdown::Both);
         }
         if thread::panicking() {
-            eprintln!("--- {} heard\n{:#?}", self.shared.name, self.cycle());
+            eprintln!("--- {} heard\n{:#?}", self.shared.name, self.lines());
         } else {
             self.check();
         }

@@ -79,6 +79,8 @@ pub(super) struct Tie {
     pub(super) ask_task: bool,
     /// Users of the tasks that a foreign master has pushed on this link beside the one that runs, in their order.
     pub(super) pushed: VecDeque<Json>,
+    /// ALIVE did not name all services, to keep its line short.
+    pub(super) abridged: bool,
     /// When it last said something on a session link.
     pub(super) contact: Time,
     /// Since when a session is wanted and not had.
@@ -308,6 +310,10 @@ impl Worker {
     pub(in crate::core) fn offers(&mut self, services: Vec<ServiceOffer>, now: Time) {
         if self.services != services {
             self.services = services;
+            if let Some(tie) = self.tie() {
+                // Where ALIVE was said and the welcome is on its way, it is told after that.
+                tie.abridged = true;
+            }
             self.refresh(now);
         }
     }
@@ -474,6 +480,7 @@ impl Worker {
             spare: tell_election,
             ask_task: false,
             pushed: VecDeque::new(),
+            abridged: false,
             contact: now,
             away: None,
             drops: 0,

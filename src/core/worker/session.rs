@@ -43,6 +43,10 @@ const REFRESH: u32 = 10;
 /// Bytes that `SERVICES` may take in an ALIVE, so that the line stays below its limit beside the held attempts.
 const MAX_SERVICES_BYTES: usize = 16 * 1024;
 
+/// The same in the first ALIVE to a master of which nothing is known: many programs read 1024 bytes and take them for a
+/// line. The rest is told to a native one after its welcome.
+const FIRST_SERVICES_BYTES: usize = 600;
+
 /// What a session waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Stage {
@@ -183,8 +187,22 @@ impl Worker {
 
     /// ALIVE, to a master of which nothing is known on this link, or which is foreign.
     fn say_alive(&mut self, link: LinkId, now: Time) {
-        let foreign = self.is_foreign_owner() && self.tie().is_some_and(|tie| tie.joined);
-        let alive = self.alive(!foreign);
+        let joined = self.tie().is_some_and(|tie| tie.joined);
+        let room = match &self.owner {
+            Some(Owner::Foreign(_)) if joined && self.is_foreign_owner() => None,
+            Some(Owner::Native(_)) if joined => Some(MAX_SERVICES_BYTES),
+            _ => Some(FIRST_SERVICES_BYTES),
+        };
+        let alive = self.alive(room);
+        let told = if let Body::WorkerAlive(alive) = &alive {
+            alive.native.as_ref().map(|one| one.services.len())
+        } else {
+            None
+        };
+        let all = self.services.len();
+        if let Some(tie) = self.tie() {
+            tie.abridged = told.is_some_and(|told| told < all);
+        }
         self.send(link, alive);
         self.turn(Stage::Asked { until: now + ANSWER });
     }
@@ -207,7 +225,10 @@ impl Worker {
     /// Tells a native master again what is held and offered.
     pub(super) fn refresh(&mut self, now: Time) {
         let Some(link) = self.native_link() else { return };
-        let alive = self.alive(true);
+        let alive = self.alive(Some(MAX_SERVICES_BYTES));
+        if let Some(tie) = self.tie() {
+            tie.abridged = false;
+        }
         self.send(link, alive);
         let late = match self.stage() {
             Some(Stage::Native { asked: Some(late), .. }) => *late,
@@ -216,12 +237,13 @@ impl Worker {
         self.turn(Stage::Native { refresh: now + self.interval * REFRESH, asked: Some(late) });
     }
 
-    fn alive(&self, native: bool) -> Body {
-        let native = native.then(|| {
+    /// ALIVE, with what natives say if there is `room` for services, in bytes.
+    fn alive(&self, room: Option<usize>) -> Body {
+        let native = room.map(|room| {
             Box::new(NativeWorker {
                 name: self.name.clone(),
                 slots: if self.draining.is_some() { 0 } else { self.slots },
-                services: fitting(&self.services),
+                services: fitting(&self.services, room),
                 jobs: self.jobs.attempts(),
             })
         });
@@ -245,11 +267,7 @@ impl Worker {
             Stage::Native { .. } => self.refresh(now),
             Stage::Requested { .. } => self.rest(now),
             Stage::Resting { .. } => self.say_alive(link, now),
-            Stage::Reported { .. } => {
-                if !self.reported() {
-                    self.ask_again(link, now);
-                }
-            }
+            Stage::Reported { .. } => self.go_on(false, link, now),
         }
     }
 
@@ -294,7 +312,7 @@ impl Worker {
     fn welcomed(&mut self, link: LinkId, welcome: WorkerWelcome, now: Time) {
         let known = self.native_link().is_some();
         let name = quote(&welcome.name, MAX_NAME_BYTES);
-        self.join(Owner::Native(welcome.server_id), &name, Some(&welcome.failover));
+        self.join(Owner::Native(welcome.server_id), Some(&name), Some(&welcome.failover));
         for attempt in &welcome.drop {
             if let Some(run) = self.jobs.drop_attempt(attempt) {
                 self.effect(Effect::StopRun { run });
@@ -309,6 +327,9 @@ impl Worker {
             // What was said on links that are gone may be lost.
             for status in self.jobs.results() {
                 self.send(link, Body::WorkerStatus(status));
+            }
+            if self.tie().is_some_and(|tie| std::mem::take(&mut tie.abridged)) {
+                self.refresh(now);
             }
         }
     }
@@ -369,16 +390,8 @@ impl Worker {
                 self.put_behind(user);
                 self.reported();
             }
-            (Stage::Reported { .. }, Said::Ack | Said::Refused) => {
-                if !self.reported() {
-                    self.ask_again(link, now);
-                }
-            }
-            (Stage::Reported { .. }, Said::NoTask) => {
-                if !self.reported() {
-                    self.rest(now);
-                }
-            }
+            (Stage::Reported { .. }, Said::Ack | Said::Refused) => self.go_on(false, link, now),
+            (Stage::Reported { .. }, Said::NoTask) => self.go_on(true, link, now),
             (Stage::Asked { .. }, Said::Ack) => self.request(link, false, now),
             (Stage::Asked { .. } | Stage::Requested { .. } | Stage::Listening, Said::NoTask | Said::KeepAlive) => {
                 self.rest(now);
@@ -434,6 +447,15 @@ impl Worker {
         true
     }
 
+    /// After a report: the next task that was pushed, or ALIVE, after a pause if the master has said that there is none.
+    fn go_on(&mut self, rests: bool, link: LinkId, now: Time) {
+        match (self.reported(), rests) {
+            (true, _) => {}
+            (false, true) => self.rest(now),
+            (false, false) => self.ask_again(link, now),
+        }
+    }
+
     /// The next ALIVE after a task: at once. While draining there is none.
     fn ask_again(&mut self, link: LinkId, now: Time) {
         if self.draining.is_none() {
@@ -456,13 +478,13 @@ impl Worker {
 
     fn join_foreign(&mut self) {
         if let Some(address) = self.tie().map(|tie| tie.address.clone()) {
-            let name = address.to_string();
-            self.join(Owner::Foreign(address), &name, None);
+            let elected = self.tie().and_then(|tie| tie.elected.as_ref()).map(|name| quote(name, MAX_NAME_BYTES));
+            self.join(Owner::Foreign(address), elected.as_deref(), None);
         }
     }
 
     /// The master has taken this worker. If another one owns what runs, that is stopped: never the work of two.
-    fn join(&mut self, owner: Owner, name: &str, failover: Option<&[crate::wire::Address]>) {
+    fn join(&mut self, owner: Owner, name: Option<&str>, failover: Option<&[crate::wire::Address]>) {
         if self.owner.as_ref() != Some(&owner) {
             self.stop_all();
             self.owner = Some(owner.clone());
@@ -481,8 +503,8 @@ impl Worker {
                 Owner::Native(id) => (Some(id), "native"),
                 Owner::Foreign(_) => (None, "foreign"),
             };
-            let detail = format!("works for {name}, a {form} master at {address}");
-            self.log(LogLevel::Info, detail.clone());
+            let name = name.map(|name| format!("{name}, ")).unwrap_or_default();
+            let detail = format!("works for {name}a {form} master at {address}");
             self.explain(format!("it {detail}"));
             self.effect(Effect::Event { kind: EventKind::WorkerJoined, server_id, address: Some(address), detail });
         }
@@ -545,12 +567,11 @@ impl Worker {
 }
 
 /// The services that a line has room for.
-fn fitting(services: &[ServiceOffer]) -> Vec<ServiceOffer> {
+fn fitting(services: &[ServiceOffer], mut room: usize) -> Vec<ServiceOffer> {
     let bytes = |offer: &ServiceOffer| {
         let names = offer.methods.iter().chain(&offer.idempotent).map(|name| name.as_str().len() + 3);
         offer.name.as_str().len() + 48 + names.sum::<usize>()
     };
-    let mut room = MAX_SERVICES_BYTES;
     let fits = |offer: &&ServiceOffer| match room.checked_sub(bytes(offer)) {
         Some(rest) if offer.methods.len() <= MAX_METHODS => {
             room = rest;

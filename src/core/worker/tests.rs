@@ -520,3 +520,33 @@ fn draining_ends_at_once_when_idle_and_at_the_latest_after_the_grace() {
     assert!(desk.seen.contains(&Effect::Drained) && desk.seen.contains(&Effect::Close { link }));
     assert_eq!(desk.stopped(), 1);
 }
+
+#[test]
+fn the_first_alive_is_one_read_of_a_classroom_program_and_the_rest_is_told_after_the_welcome() {
+    let offers: Vec<ServiceOffer> = (0..100)
+        .map(|nth| ServiceOffer {
+            name: ServiceName::new(format!("service-{nth}")).unwrap(),
+            methods: vec![ServiceName::run()],
+            idempotent: Vec::new(),
+        })
+        .collect();
+    let services = |body: &Body| {
+        let Body::WorkerAlive(alive) = body else { panic!("{body:?}") };
+        alive.native.as_ref().map_or(0, |native| native.services.len())
+    };
+    let mut desk = Desk::new(&[1]);
+    desk.worker.offers(offers, desk.now);
+    let link = desk.open();
+    let said = desk.said();
+    let mut line = Vec::new();
+    Edge::outbound(None).render(&Message::plain(said[0].clone()), &mut line);
+    assert!(line.len() <= 1024, "{} bytes", line.len());
+    assert!((1..100).contains(&services(&said[0])));
+    desk.say(link, welcome("M1", Vec::new()));
+    assert_eq!(desk.said().iter().map(services).collect::<Vec<_>>(), [100]);
+    desk.say(link, welcome("M1", Vec::new()));
+    assert_eq!(desk.said(), [], "once");
+    desk.close(link);
+    desk.open();
+    assert_eq!(services(&desk.said()[0]), 100, "a master that is known to be native is told all at once");
+}

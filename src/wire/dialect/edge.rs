@@ -596,6 +596,26 @@ mod tests {
     }
 
     #[test]
+    fn our_first_heartbeat_is_one_read_of_a_classroom_program() {
+        let offer = |nth: u32| crate::wire::ServiceOffer {
+            name: crate::wire::ServiceName::new(format!("service-{nth}")).unwrap(),
+            methods: vec![crate::wire::ServiceName::run()],
+            idempotent: Vec::new(),
+        };
+        let presence = Box::new(Presence { services: (0..100).map(offer).collect(), ..*presence() });
+        let mut ours = Link::new(Edge::outbound(None));
+        let body = || Body::Heartbeat(Heartbeat { sender: None, presence: Some(presence.clone()) });
+        ours.edge.render(&Message::plain(body()), &mut ours.out);
+        let first = ours.said();
+        assert!(first.len() <= 1024 && !first.contains("service-"), "{first}");
+        let mut theirs = Link::inbound();
+        let answer = theirs.feed(first).said();
+        ours.feed(answer);
+        ours.edge.render(&Message::plain(body()), &mut ours.out);
+        assert!(ours.said().contains("service-99"), "a native node is told all");
+    }
+
+    #[test]
     fn http_is_answered_501_and_nothing_in_it_is_a_task() {
         for request in [
             format!("POST / HTTP/1.1\r\nContent-Length: 21\r\n\r\n{BARE}"),
