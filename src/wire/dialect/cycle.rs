@@ -84,6 +84,10 @@ pub(super) fn of_dialect(dialect: Option<Dialect>) -> Option<Form> {
 /// The form of a link after this message came. Native once is native for good, as some lines are alike in both; only
 /// the ALIVE of another worker can change that.
 pub(super) fn shown(form: Option<Form>, body: &Body, shape: Shape) -> Option<Form> {
+    // An election is spelt alike by everybody: it tells nothing.
+    if matches!(body, Body::ElectionAck { .. } | Body::ElectionAccepted { .. }) {
+        return form;
+    }
     let found = match shape {
         Shape::Native => Form::Native,
         Shape::Upper => Form::Upper,
@@ -278,7 +282,7 @@ mod tests {
             ("{\"TASK\":\"NO_TASK\"}\n", official),
             ("{\"TASK\": \"QUERY\", \"USER\": 1}\n", official),
             ("{\"STATUS\":\"ACK\"}\n", official),
-            ("{\"TYPE\":\"ELECTION_ACK\",\"STATUS\":\"ACCEPTED\",\"MASTER_NAME\":\"M\"}\n", official),
+            ("{\"TYPE\":\"ELECTION_ACK\",\"STATUS\":\"ACCEPTED\",\"MASTER_NAME\":\"M\"}\n", UNIVERSAL),
             ("{\"task\":\"no_task\"}\n", lower),
             ("{\"task\":\"query\",\"user\":1}\n", lower),
             (greeting, native),
