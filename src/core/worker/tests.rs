@@ -464,3 +464,26 @@ fn draining_ends_at_once_when_idle_and_at_the_latest_after_the_grace() {
     assert!(desk.seen.contains(&Effect::Drained) && desk.seen.contains(&Effect::Close { link }));
     assert_eq!(desk.stopped(), 1);
 }
+
+#[test]
+fn a_master_with_less_patience_than_the_interval_hears_of_its_worker_often_enough() {
+    let mut desk = Desk::new(&[1]);
+    let link = desk.open();
+    let patience = Duration::from_secs(1);
+    assert!(patience < INTERVAL);
+    let welcome = || match welcome("M", Vec::new()) {
+        Body::WorkerWelcome(welcome) => Body::WorkerWelcome(Box::new(WorkerWelcome { timeout: patience, ..*welcome })),
+        other => panic!("{other:?}"),
+    };
+    desk.say(link, welcome());
+    let (mut heard, begun) = (desk.now, desk.now);
+    desk.take();
+    while desk.now < begun + Duration::from_secs(20) {
+        desk.pass(Duration::from_millis(20));
+        if desk.said().iter().any(|body| matches!(body, Body::WorkerAlive(_))) {
+            heard = desk.now;
+            desk.say(link, welcome());
+        }
+        assert!(desk.now.since(heard) < patience, "silent for {:?}", desk.now.since(heard));
+    }
+}
