@@ -435,6 +435,11 @@ impl Worker {
     /// The master has taken this worker. If another one owns what runs, that is stopped: never the work of two.
     fn join(&mut self, owner: Owner, name: &str, failover: Option<&[crate::wire::Address]>) {
         if self.owner.as_ref() != Some(&owner) {
+            let running = self.jobs.running();
+            if running > 0 {
+                let text = format!("stops the {running} that it runs for its former master, which has them done again");
+                self.log(LogLevel::Warn, text);
+            }
             self.stop_all();
             self.owner = Some(owner.clone());
         }
