@@ -113,6 +113,8 @@ pub(in crate::core) struct Worker {
     grace: Duration,
     pub(super) interval: Duration,
     timeout: Duration,
+    /// Silence after which the native master counts this worker as lost, as it said.
+    pub(super) patience: Duration,
     pub(super) services: Vec<ServiceOffer>,
     pub(super) jobs: Jobs,
     pub(super) owner: Option<Owner>,
@@ -150,6 +152,7 @@ impl Worker {
             grace: config.grace,
             interval,
             timeout,
+            patience: timeout,
             services: Vec::new(),
             owner: None,
             source,

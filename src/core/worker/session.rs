@@ -40,6 +40,9 @@ const MAX_PUSHED: usize = 64;
 /// Intervals after which a native master is told again what this worker holds.
 const REFRESH: u32 = 10;
 
+/// The shortest pause between two of them, however impatient a master is.
+const SOONEST: Duration = Duration::from_millis(50);
+
 /// Bytes that `SERVICES` may take in an ALIVE, so that the line stays below its limit beside the held attempts.
 const MAX_SERVICES_BYTES: usize = 16 * 1024;
 
@@ -234,7 +237,13 @@ impl Worker {
             Some(Stage::Native { asked: Some(late), .. }) => *late,
             _ => now + ANSWER,
         };
-        self.turn(Stage::Native { refresh: now + self.interval * REFRESH, asked: Some(late) });
+        self.turn(Stage::Native { refresh: now + self.refresh_pause(), asked: Some(late) });
+    }
+
+    /// Heartbeats are this worker's signs of life, and what it holds is told seldom; to a master that would count it as
+    /// lost between two of them it is told so often that it does not.
+    fn refresh_pause(&self) -> Duration {
+        if self.interval * 2 <= self.patience { self.interval * REFRESH } else { (self.patience / 3).max(SOONEST) }
     }
 
     /// ALIVE, with what natives say if there is `room` for services, in bytes.
@@ -313,6 +322,7 @@ impl Worker {
         let known = self.native_link().is_some();
         let name = quote(&welcome.name, MAX_NAME_BYTES);
         self.join(Owner::Native(welcome.server_id), Some(&name), Some(&welcome.failover));
+        self.patience = welcome.timeout;
         for attempt in &welcome.drop {
             if let Some(run) = self.jobs.drop_attempt(attempt) {
                 self.effect(Effect::StopRun { run });
@@ -320,7 +330,7 @@ impl Worker {
         }
         let refresh = match self.stage() {
             Some(Stage::Native { refresh, .. }) => *refresh,
-            _ => now + self.interval * REFRESH,
+            _ => now + self.refresh_pause(),
         };
         self.turn(Stage::Native { refresh, asked: None });
         if !known {
@@ -486,6 +496,11 @@ impl Worker {
     /// The master has taken this worker. If another one owns what runs, that is stopped: never the work of two.
     fn join(&mut self, owner: Owner, name: Option<&str>, failover: Option<&[crate::wire::Address]>) {
         if self.owner.as_ref() != Some(&owner) {
+            let running = self.jobs.running();
+            if running > 0 {
+                let text = format!("stops the {running} that it runs for its former master, which has them done again");
+                self.log(LogLevel::Warn, text);
+            }
             self.stop_all();
             self.owner = Some(owner.clone());
             if let Some(tie) = self.tie() {

@@ -550,3 +550,26 @@ fn the_first_alive_is_one_read_of_a_classroom_program_and_the_rest_is_told_after
     desk.open();
     assert_eq!(services(&desk.said()[0]), 100, "a master that is known to be native is told all at once");
 }
+
+#[test]
+fn a_master_with_less_patience_than_the_interval_hears_of_its_worker_often_enough() {
+    let mut desk = Desk::new(&[1]);
+    let link = desk.open();
+    let patience = Duration::from_secs(1);
+    assert!(patience < INTERVAL);
+    let welcome = || match welcome("M", Vec::new()) {
+        Body::WorkerWelcome(welcome) => Body::WorkerWelcome(Box::new(WorkerWelcome { timeout: patience, ..*welcome })),
+        other => panic!("{other:?}"),
+    };
+    desk.say(link, welcome());
+    let (mut heard, begun) = (desk.now, desk.now);
+    desk.take();
+    while desk.now < begun + Duration::from_secs(20) {
+        desk.pass(Duration::from_millis(20));
+        if desk.said().iter().any(|body| matches!(body, Body::WorkerAlive(_))) {
+            heard = desk.now;
+            desk.say(link, welcome());
+        }
+        assert!(desk.now.since(heard) < patience, "silent for {:?}", desk.now.since(heard));
+    }
+}

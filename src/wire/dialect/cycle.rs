@@ -84,6 +84,10 @@ pub(super) fn of_dialect(dialect: Option<Dialect>) -> Option<Form> {
 /// The form of a link after this message came. Native once is native for good, as some lines are alike in both; only
 /// the ALIVE of another worker can change that.
 pub(super) fn shown(form: Option<Form>, body: &Body, shape: Shape) -> Option<Form> {
+    // An election is spelt alike by everybody: it tells nothing.
+    if matches!(body, Body::ElectionAck { .. } | Body::ElectionAccepted { .. }) {
+        return form;
+    }
     let found = match shape {
         Shape::Native => Form::Native,
         Shape::Upper => Form::Upper,
@@ -93,9 +97,7 @@ pub(super) fn shown(form: Option<Form>, body: &Body, shape: Shape) -> Option<For
     if form == Some(Form::Native) && !matches!(body, Body::WorkerAlive(_)) {
         return form;
     }
-    // A native node elects in the official form, too: nothing is known from that.
-    let elects = matches!(body, Body::ElectionAck { .. } | Body::ElectionAccepted { .. });
-    if elects && found == Form::Upper { form } else { Some(found) }
+    Some(found)
 }
 
 /// Appends a line of the cycle. Whatever else it is given, it renders in native form.
@@ -280,6 +282,7 @@ mod tests {
             ("{\"TASK\":\"NO_TASK\"}\n", official),
             ("{\"TASK\": \"QUERY\", \"USER\": 1}\n", official),
             ("{\"STATUS\":\"ACK\"}\n", official),
+            ("{\"TYPE\":\"ELECTION_ACK\",\"STATUS\":\"ACCEPTED\",\"MASTER_NAME\":\"M\"}\n", UNIVERSAL),
             ("{\"task\":\"no_task\"}\n", lower),
             ("{\"task\":\"query\",\"user\":1}\n", lower),
             (greeting, native),
