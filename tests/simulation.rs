@@ -4,29 +4,90 @@
 
 use std::time::Duration;
 
-use mutirao::sim;
+use mutirao::sim::{self, Kind, Planted, Tally};
 
 fn from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
 
+/// Runs worlds of one kind as long as the time box allows, or the one seed that was asked for.
+fn simulate(kind: Kind) -> Option<Tally> {
+    if let Some(seed) = from_env("MUTIRAO_SIM_SEED") {
+        println!("{:?}", sim::run(kind, seed).unwrap_or_else(|failure| panic!("{failure}")));
+        return None;
+    }
+    let within = Duration::from_secs(from_env("MUTIRAO_SIM_SECONDS").unwrap_or(12));
+    let tally = sim::run_many(&[kind], 0, u64::MAX, Some(within)).unwrap_or_else(|failure| panic!("{failure}"));
+    println!("{} worlds, seeds 0 to {}: {tally:?}", kind.as_str(), tally.runs - 1);
+    Some(tally)
+}
+
 #[test]
 fn clusters_keep_the_laws_of_the_registry_under_faults() {
-    if let Some(seed) = from_env("MUTIRAO_SIM_SEED") {
-        println!("{:?}", sim::run(seed).unwrap_or_else(|failure| panic!("{failure}")));
-        return;
-    }
-    let within = Duration::from_secs(from_env("MUTIRAO_SIM_SECONDS").unwrap_or(15));
-    let summary = sim::run_many(0, u64::MAX, Some(within)).unwrap_or_else(|failure| panic!("{failure}"));
-    println!("seeds 0 to {}: {summary:?}", summary.seeds - 1);
-    assert!(summary.faults > summary.seeds, "worlds without faults prove little");
-    assert!(summary.timeouts > 0, "nobody was ever lost");
+    let Some(tally) = simulate(Kind::Registry) else { return };
+    assert!(tally.faults > tally.runs, "worlds without faults prove little");
+    assert!(tally.timeouts > 0, "nobody was ever lost");
+}
+
+#[test]
+fn farms_keep_the_laws_of_jobs_under_faults() {
+    let Some(tally) = simulate(Kind::Farm) else { return };
+    assert!(tally.crashes > tally.runs / 2 && tally.cuts > tally.runs && tally.failed_writes > 0, "{tally:?}");
+    assert!(tally.jobs > tally.runs && tally.attempts > tally.jobs / 2, "farms without work prove little: {tally:?}");
+}
+
+#[test]
+fn short_cuts_start_nothing_twice() {
+    let Some(tally) = simulate(Kind::Cuts) else { return };
+    println!("{} cuts, {} jobs, {} attempts", tally.cuts, tally.jobs, tally.attempts);
+    assert!(tally.cuts > 0 && tally.crashes == 0);
+    assert_eq!(tally.attempts, tally.jobs, "each job was started once");
 }
 
 #[test]
 fn the_same_seed_gives_the_same_run_and_another_seed_another() {
-    for seed in [1, 2, 3] {
-        assert_eq!(sim::run(seed), sim::run(seed));
+    for kind in Kind::ALL {
+        for seed in [1, 2, 3] {
+            assert_eq!(sim::run(kind, seed), sim::run(kind, seed));
+        }
+        assert_ne!(sim::run(kind, 1).unwrap().trace, sim::run(kind, 2).unwrap().trace);
     }
-    assert_ne!(sim::run(1).unwrap().trace, sim::run(2).unwrap().trace);
+}
+
+/// The law that the first of many farms with this fault breaks.
+fn bitten(planted: Planted) -> String {
+    let broken = (0..200).find_map(|seed| sim::run_planted(seed, planted).err());
+    let broken = broken.unwrap_or_else(|| panic!("nobody noticed {planted:?}"));
+    println!("{planted:?}: {broken}");
+    broken.what
+}
+
+#[test]
+fn a_disk_that_says_written_too_early_loses_accepted_jobs() {
+    let what = bitten(Planted::DiskLies);
+    assert!(what.contains("forgotten") || what.contains("was told as") || what.contains("never put"), "{what}");
+}
+
+#[test]
+fn a_disk_that_loses_ends_has_jobs_done_again_that_were_told_as_ended() {
+    let what = bitten(Planted::EndsLost);
+    assert!(what.contains("was told"), "{what}");
+}
+
+#[test]
+fn a_worker_that_forgets_what_it_runs_starts_it_again() {
+    let what = bitten(Planted::WorkerForgets);
+    assert!(what.contains("is started on worker") || what.contains("slots"), "{what}");
+}
+
+#[test]
+fn a_result_that_nobody_worked_out_is_noticed() {
+    let what = bitten(Planted::MadeUpResults);
+    assert!(what.contains("nobody worked out"), "{what}");
+}
+
+#[test]
+fn a_worker_that_takes_more_than_its_slots_is_noticed() {
+    let what = bitten(Planted::TooManySlots);
+    assert!(what.contains("slots"), "{what}");
 }

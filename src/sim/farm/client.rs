@@ -54,8 +54,9 @@ struct Job {
     submit: Value,
     submitted: bool,
     id: Option<String>,
-    /// What it was last told.
+    /// What it was last told, and why.
     status: String,
+    reason: String,
     kicks: u32,
     /// It was told as ended after all was well again.
     checked: bool,
@@ -109,7 +110,7 @@ impl Client {
                 "TIMEOUT_MS": u64::try_from(plan.job_timeout.as_millis()).unwrap_or(u64::MAX),
             });
             let status = String::new();
-            Job { key, submit, submitted: false, id: None, status, kicks: 0, checked: false }
+            Job { key, submit, submitted: false, id: None, status, reason: String::new(), kicks: 0, checked: false }
         });
         Client {
             server: plan.home(host),
@@ -138,7 +139,7 @@ impl Client {
     /// What is still missing, for people.
     pub(super) fn missing(&self) -> String {
         let missing = |job: &&Job| !job.checked;
-        let told = |job: &Job| format!("{} ({:?}) is {:?}", job.key, job.id, job.status);
+        let told = |job: &Job| format!("{} ({:?}) is {:?}, {}", job.key, job.id, job.status, job.reason);
         self.jobs.iter().filter(missing).map(told).collect::<Vec<_>>().join(", ")
     }
 
@@ -281,6 +282,7 @@ impl Client {
             let (id, status) = (text("JOB_ID"), text("STATUS"));
             job.id = Some(id.clone());
             job.status.clone_from(&status);
+            job.reason = text("REASON");
             job.checked = calm && job.is_ended();
             let (key, attempt) = (job.key.clone(), answer["ATTEMPT"].as_u64().unwrap_or(0));
             self.news.push(News::Told { key, id, status, attempt, result: answer.get("RESULT").cloned() });

@@ -94,6 +94,10 @@ pub(super) fn shown(form: Option<Form>, body: &Body, shape: Shape) -> Option<For
         Shape::Lower => Form::Lower,
         Shape::Plain | Shape::Id | Shape::Uuid => return form,
     };
+    // Native nodes say the election in the official form, too: it tells nothing of what they understand.
+    if matches!((body, found), (Body::ElectionAck { .. } | Body::ElectionAccepted { .. }, Form::Upper)) {
+        return form;
+    }
     if form == Some(Form::Native) && !matches!(body, Body::WorkerAlive(_)) {
         return form;
     }
@@ -269,6 +273,20 @@ mod tests {
     const UNIVERSAL: &str = "{\"WORKER\":\"ALIVE\",\"WORKER_UUID\":\"W\",\"NAME\":\"anna\",\"SLOTS\":4,\"WAIT\":true,\
                              \"SERVICES\":[\"run\"],\"JOBS\":[\"3fa9c1d2-7-42/1\"],\"worker\":\"alive\",\
                              \"worker_uuid\":\"W\"}\n";
+
+    #[test]
+    fn a_native_worker_that_was_accepted_after_its_election_still_says_that_it_is_native() {
+        let (mut worker, mut master) = (Edge::outbound(None), Edge::inbound());
+        let election = Body::ElectionAck { worker: id("W"), selected: "m".to_owned() };
+        let told = say(&mut worker, election.clone());
+        assert_eq!(hear(&mut master, &told), [election]);
+        let accepted = say(&mut master, Body::ElectionAccepted { master: "m".to_owned() });
+        hear(&mut worker, &accepted);
+        let asked = say(&mut worker, alive());
+        assert_eq!(hear(&mut master, &asked), [alive()]);
+        let welcomed = say(&mut master, welcome());
+        assert_eq!(hear(&mut worker, &welcomed), [welcome()]);
+    }
 
     #[test]
     fn a_worker_begins_in_the_form_that_everybody_reads_and_goes_on_in_that_of_the_answer() {
