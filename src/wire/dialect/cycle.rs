@@ -296,7 +296,7 @@ mod tests {
             ("{\"TASK\":\"NO_TASK\"}\n", official),
             ("{\"TASK\": \"QUERY\", \"USER\": 1}\n", official),
             ("{\"STATUS\":\"ACK\"}\n", official),
-            ("{\"TYPE\":\"ELECTION_ACK\",\"STATUS\":\"ACCEPTED\",\"MASTER_NAME\":\"M\"}\n", official),
+            ("{\"TYPE\":\"ELECTION_ACK\",\"STATUS\":\"ACCEPTED\",\"MASTER_NAME\":\"M\"}\n", UNIVERSAL),
             ("{\"task\":\"no_task\"}\n", lower),
             ("{\"task\":\"query\",\"user\":1}\n", lower),
             (greeting, native),
