@@ -81,6 +81,8 @@ struct Connection {
     /// The caller was told how the attempt ended.
     settled: bool,
     accepted: bool,
+    /// It has lost what was under way: nothing that is sent from then on arrives, or there would be a hole before it.
+    broken: bool,
     /// Which side's process still has its socket: [client, server].
     has: [bool; 2],
     ways: [Direction; 2],
@@ -189,7 +191,7 @@ impl Network {
         let conn = Conn(self.next);
         self.next += 1;
         let ways = [Direction::default(), Direction::default()];
-        let c = Connection { client, server, settled: false, accepted: false, has: [true, false], ways };
+        let c = Connection { client, server, settled: false, accepted: false, broken: false, has: [true, false], ways };
         self.conns.insert(conn, c);
         let first = now + self.way(dice);
         self.scheduled.push((first, Transit::Syn { conn }));
@@ -223,6 +225,7 @@ impl Network {
         if !c.accepted {
             return;
         }
+        c.broken = true;
         for to_server in [true, false] {
             let way = &mut c.ways[usize::from(to_server)];
             way.held.clear();
@@ -354,6 +357,11 @@ impl Network {
         let Some(c) = self.conns.get_mut(&conn) else { return };
         let to_server = c.client == host;
         if !c.has[usize::from(!to_server)] {
+            return;
+        }
+        if c.broken {
+            // Its reset may have been swallowed by a cut: who sends on learns it now.
+            self.scheduled.push((now + delay, Transit::Reset { conn, to_server: !to_server }));
             return;
         }
         let way = &mut c.ways[usize::from(to_server)];

@@ -195,10 +195,12 @@ impl Node {
         if self.ended {
             return None;
         }
-        // Nobody who calls nobody can misjudge a silence: no pulse then.
-        let calls = self.registry.deadline().map(|due| due.min(self.pulse));
+        // Nobody who calls nobody can misjudge a silence: no pulse then. Who has stopped and only waits for the disk calls
+        // nobody and loses nobody any more: what is due there stays undone, and would be due for ever.
+        let calls = self.registry.deadline().map(|due| due.min(self.pulse)).filter(|_| !self.stopped);
+        let farm = self.farm.deadline().filter(|_| !self.stopped);
         let worker = self.worker.as_ref().and_then(|worker| worker.deadline());
-        let jobs = [self.queue.deadline(), self.farm.deadline(), self.waiters.deadline(), self.calls.deadline()];
+        let jobs = [self.queue.deadline(), farm, self.waiters.deadline(), self.calls.deadline()];
         [calls, self.load.deadline(), worker].into_iter().chain(jobs).flatten().min()
     }
 

@@ -168,7 +168,6 @@ impl World {
         }
         let length = self.dice.duration(Duration::from_millis(1), longest);
         self.at(self.now + length, Happening::Mend { worker, left: left - 1 });
-        self.break_some(worker);
     }
 
     /// The link is whole again; the next cut comes when both ends have had time to notice.
@@ -190,7 +189,8 @@ impl World {
         times * self.plan.slots.len() as u64
     }
 
-    /// Now and then connections of the link break, with the loss of what was under way last.
+    /// Now and then connections of the link break, with the loss of what was under way last. Not while it is cut: the reset
+    /// would be swallowed, and an end that learns nothing waits for the timeout, however short the cut was.
     fn break_some(&mut self, worker: Host) {
         for conn in self.network.conns_between(worker, 0) {
             if self.dice.chance(25) {

@@ -27,6 +27,9 @@ const ALL_ENDED: Duration = Duration::from_secs(3600);
 /// Serials of foreign workers: each has so many of its own for each start.
 const SERIALS: u64 = 1 << 20;
 
+/// Things that may happen at one time: more is somebody who always has something due.
+const MOST_AT_ONCE: u64 = 100_000;
+
 /// What happens at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Happening {
@@ -80,6 +83,8 @@ pub(super) struct World {
     agenda: BTreeMap<(Time, u64), Happening>,
     seq: u64,
     pub(super) now: Time,
+    /// Things that happened at this very time.
+    at_once: u64,
     pub(super) tally: Tally,
     /// Since when all is well.
     pub(super) calm: Option<Time>,
@@ -104,6 +109,7 @@ impl World {
             agenda: BTreeMap::new(),
             seq: 0,
             now: Time::ZERO,
+            at_once: 0,
             tally: Tally::default(),
             calm: None,
             oracle,
@@ -122,10 +128,15 @@ impl World {
         while !self.done
             && let Some(((now, _), happening)) = self.agenda.pop_first()
         {
+            self.at_once = if now == self.now { self.at_once + 1 } else { 0 };
             self.now = now;
             self.tally.steps += 1;
             self.note(&happening);
-            self.happen(happening).map_err(|what| Failure {
+            let happened = match self.at_once {
+                MOST_AT_ONCE.. => Err(format!("time stands still: {happening:?}")),
+                _ => self.happen(happening),
+            };
+            happened.map_err(|what| Failure {
                 kind: self.kind,
                 seed: self.plan.base.seed,
                 step: self.tally.steps,
