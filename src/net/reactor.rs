@@ -114,12 +114,14 @@ impl Reactor {
         let interval = config.interval;
         // Two for each peer: a link of our own, and its successor while it is dialled.
         let mut reserved = RESERVED_DESCRIPTORS + 2 * config.peers.len();
+        let limit = os::raise_descriptor_limit();
         if services.is_some() {
             let slots = config.worker.as_ref().map_or(0, |worker| worker.slots as usize);
-            reserved += DESCRIPTORS_FOR_SERVICES + DESCRIPTORS_PER_RUN * slots;
+            // Where there are few, connections have three quarters: who cannot be talked to needs no services.
+            reserved += (DESCRIPTORS_FOR_SERVICES + DESCRIPTORS_PER_RUN * slots).min(limit / 4);
         }
         let grace = config.worker.as_ref().map(|worker| worker.grace);
-        let room = os::raise_descriptor_limit().saturating_sub(reserved).clamp(1, CONNECTIONS);
+        let room = limit.saturating_sub(reserved).clamp(1, CONNECTIONS);
 
         let mut clock = Clock::default();
         let now = clock.now();

@@ -552,16 +552,18 @@ mod tests {
         let identity = Identity { server_id: ServerId::new("master-0").unwrap(), name: "me".to_owned() };
         let config = Config { peers: vec!["10.0.0.2:9101".parse().unwrap()], ..Config::default() };
         let mut node = Node::new(config, identity, 1, Time::ZERO).unwrap();
-        let at = SocketAddr::from(([127, 0, 0, 1], 1));
-        give(&mut node, Input::LinkOpened { link: LINK, local: at, remote: at }, Time::ZERO);
+        let (at, link) = (std::net::SocketAddr::from(([127, 0, 0, 1], 1)), LinkId(2));
+        node.handle(Input::LinkOpened { link, local: at, remote: at }, Time::ZERO);
         let user = Json::string("x");
-        let query = Input::Message { link: LINK, message: Message::plain(Body::Query { user }) };
-        assert_eq!(give(&mut node, query, Time::ZERO), (vec![], Some(Ticket(1))));
-        give(&mut node, Input::Command(crate::core::Command::Stop), Time::ZERO);
+        node.handle(Input::Message { link, message: Message::plain(Body::Query { user }) }, Time::ZERO);
+        let through = crate::core::Ticket(1);
+        let wrote = |output: Output| matches!(output, Output::Write { ticket, .. } if ticket == through);
+        assert!(std::iter::from_fn(|| node.poll_output()).any(wrote));
+        node.handle(Input::Command(crate::core::Command::Stop), Time::ZERO);
         let later = Time::ZERO + Duration::from_secs(100);
-        give(&mut node, Input::Tick, later);
+        node.handle(Input::Tick, later);
         assert!(node.deadline().is_none_or(|due| due > later), "it would be ticked for ever");
-        node.handle(Input::Written { through: Ticket(1) }, later);
+        node.handle(Input::Written { through }, later);
         assert!(std::iter::from_fn(|| node.poll_output()).any(|output| output == Output::Stopped));
     }
 }
