@@ -8,8 +8,8 @@
 //! 1. **Safety**: faults happen. After every step an oracle compares each registry with what it ought to be.
 //! 2. **Liveness**: everything heals. Soon every node must be ALIVE to every other, and then nobody may become TIMEOUT.
 //!
-//! Beside the worlds of registries there are worlds of [farms](farm), with disks, executors and clients, and a directed
-//! one of [cuts].
+//! Beside the worlds of registries there are worlds of farms, with disks, executors and clients, and a directed
+//! one of cuts.
 //!
 //! The same seed gives the same run: [`Report::trace`] is a hash of everything that every node did.
 

@@ -32,10 +32,12 @@ fn begin(calls: &mut Calls, candidates: Vec<Candidate>, ms: u64) {
 }
 
 fn tried(effects: &[Effect]) -> Vec<&Place> {
-    let place = |effect| match effect {
-        &Effect::Try { ref at, .. } => Some(at),
-        _ => None,
-    };
+    fn place(effect: &Effect) -> Option<&Place> {
+        match effect {
+            Effect::Try { at, .. } => Some(at),
+            _ => None,
+        }
+    }
     effects.iter().filter_map(place).collect()
 }
 

@@ -10,10 +10,9 @@ use crate::wire::{Body, ErrorAnswer, ErrorCode, ServerId, WorkersAnswer};
 
 impl Node {
     /// A line of the worker cycle, on a link that is not this node's own session with a master.
-    pub(super) fn from_worker(&mut self, reply: Reply, body: Body, now: Time) {
-        if let Some(worker) = &self.worker {
+    pub(super) fn worker_says(&mut self, reply: Reply, body: Body, now: Time) {
+        if self.worker.is_some() {
             // Two workers that take each other for a master would ask for ever: nothing is said.
-            let _ = worker;
             return self.unanswered(&reply);
         }
         self.links.touch(reply.link);

@@ -282,7 +282,7 @@ impl Node {
     fn message(&mut self, link: LinkId, message: Message, now: Time) {
         let Message { id, body } = message;
         if self.is_session(link) && !matches!(body, Body::Heartbeat(_)) {
-            return self.from_master(link, id, body, now);
+            return self.master_says(link, id, body, now);
         }
         match body {
             Body::Heartbeat(heartbeat) => self.heartbeat(link, id, heartbeat, now),
@@ -358,7 +358,7 @@ impl Node {
             Body::WhereTo { hops } => self.where_to(&reply, hops),
             Body::Workers { after } => self.workers(&reply, after.as_ref(), now),
             Body::Query { user } => self.query(reply, &user, now),
-            cycle => self.from_worker(reply, cycle, now),
+            cycle => self.worker_says(reply, cycle, now),
         }
     }
 

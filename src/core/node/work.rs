@@ -8,7 +8,7 @@ use crate::wire::{Address, Body, Datagram, EventKind, MasterOffer, RequestId};
 
 impl Node {
     /// A message on a link of this worker to its master.
-    pub(super) fn from_master(&mut self, link: LinkId, id: Option<RequestId>, body: Body, now: Time) {
+    pub(super) fn master_says(&mut self, link: LinkId, id: Option<RequestId>, body: Body, now: Time) {
         if let Some(worker) = &mut self.worker {
             worker.message(link, id, body, now);
         }

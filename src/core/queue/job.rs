@@ -278,7 +278,8 @@ pub(super) fn cost_of(service: &ServiceName, method: &ServiceName, params: &Json
 /// A reason as it is kept: its begin, if it is long.
 pub(super) fn clipped(mut reason: String) -> Box<str> {
     if reason.len() > MAX_REASON {
-        reason.truncate(reason.floor_char_boundary(MAX_REASON));
+        let end = (0..=MAX_REASON).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or(0);
+        reason.truncate(end);
         reason.push('…');
     }
     reason.into()

@@ -435,7 +435,9 @@ impl Queue {
                         job.writes = job.writes.saturating_sub(1);
                         job.owed = true;
                     });
-                    kept.map(|()| self.disk.owe(flight.number, Kind::State));
+                    if kept.is_some() {
+                        self.disk.owe(flight.number, Kind::State);
+                    }
                 }
                 Kind::Remove => self.disk.owe(flight.number, Kind::Remove),
             }

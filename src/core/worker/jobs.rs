@@ -286,8 +286,8 @@ impl Jobs {
     }
 
     /// Every result that is not acknowledged.
-    pub(super) fn results(&self) -> Vec<Box<WorkerStatus>> {
-        let done = |held: &Held| if let Held::Done(status) = held { Some(status.clone()) } else { None };
+    pub(super) fn results(&self) -> Vec<WorkerStatus> {
+        let done = |held: &Held| if let Held::Done(status) = held { Some((**status).clone()) } else { None };
         self.held.values().filter_map(done).collect()
     }
 

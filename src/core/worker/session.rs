@@ -336,7 +336,7 @@ impl Worker {
         if !known {
             // What was said on links that are gone may be lost.
             for status in self.jobs.results() {
-                self.send(link, Body::WorkerStatus(status));
+                self.send(link, Body::WorkerStatus(Box::new(status)));
             }
             if self.tie().is_some_and(|tie| std::mem::take(&mut tie.abridged)) {
                 self.refresh(now);

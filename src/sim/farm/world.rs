@@ -228,7 +228,10 @@ impl World {
         let mut news = Vec::new();
         let machine = &mut self.machines[host];
         let (wishes, noted, due, stopped) = match &mut machine.process {
-            Process::Down => return Ok(self.schedule_network()),
+            Process::Down => {
+                self.schedule_network();
+                return Ok(());
+            }
             Process::Node { it, paused, .. } => {
                 let due = it.deadline().filter(|_| paused.is_none()).map(|due| machine.clock.reached(due));
                 (std::mem::take(&mut it.wishes), std::mem::take(&mut it.noted), due, it.stopped)

@@ -60,7 +60,7 @@ fn jobs_survive_and_starts_are_counted() {
 }
 
 fn in_boot(write: JobWrite, boot: u32) -> JobWrite {
-    let number = JobNumber(JobNumber::first(boot).0 + u64::from(write.number().count()));
+    let number = JobNumber(JobNumber::first(boot).0 + write.number().count());
     match write {
         JobWrite::Put { spec, .. } => JobWrite::Put { number, spec },
         JobWrite::State { state, .. } => JobWrite::State { number, state },
