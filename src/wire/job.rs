@@ -253,7 +253,7 @@ pub struct JobOutput {
     pub attempt: u32,
     /// `STREAM`.
     pub stream: Stream,
-    /// `DATA`: the text, at most 16 KiB a line; bytes that are not UTF-8 are replaced.
+    /// `DATA`: the text, at most [`super::MAX_OUTPUT_BYTES`]; bytes that are not UTF-8 are replaced.
     pub data: String,
 }
 

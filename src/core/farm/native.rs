@@ -38,6 +38,13 @@ impl Farm {
             self.remove(key, None, "it came back as a native worker");
             known = None;
         }
+        let current = known.and_then(|key| self.workers.get(&key)?.link);
+        if current.is_some_and(|current| reply.link < current) {
+            // Said before the worker dialled anew, and late: links are numbered in the order in which they were accepted.
+            let link = reply.link;
+            self.effect(Effect::Unanswered { reply });
+            return self.close(link);
+        }
         let joined = known.is_none();
         let Some(key) = known.or_else(|| self.join(id.clone(), name.clone(), owner.clone(), host, native(slots)))
         else {

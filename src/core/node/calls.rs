@@ -205,3 +205,229 @@ fn offers(services: &[ServiceOffer], call: &Call) -> Option<bool> {
     let offer = services.iter().find(|offer| offer.name == *service && offer.has(method))?;
     Some(offer.idempotent.contains(method))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::{Config, Identity, Input, LoadConfig, LoadSample, Outcome, QueueConfig};
+    use crate::wire::{Durability, HeartbeatAnswer, Json, LoadReport, Permille, Presence, Role, ServerId, Submit};
+
+    fn id(text: &str) -> ServerId {
+        ServerId::new(text).unwrap()
+    }
+
+    fn name(text: &str) -> ServiceName {
+        ServiceName::new(text).unwrap()
+    }
+
+    fn at(ms: u64) -> Time {
+        Time::ZERO + Duration::from_millis(ms)
+    }
+
+    fn call(service: &str, hops: u32) -> Body {
+        let (service, method) = (name(service), ServiceName::run());
+        Body::Call(Box::new(Call { service, method, params: Json::null(), timeout: Duration::from_secs(1), hops }))
+    }
+
+    const CLIENT: LinkId = LinkId(2);
+
+    /// A master with one ALIVE peer that offers `far`, and what it wants done since.
+    struct Pair {
+        node: Node,
+        peer: LinkId,
+        now: Time,
+    }
+
+    impl Pair {
+        fn new(peer_cpu: u64) -> Pair {
+            let config = Config {
+                peers: vec!["10.0.0.2:9101".parse().unwrap()],
+                queue: QueueConfig { durability: Durability::Memory, ..QueueConfig::default() },
+                load: LoadConfig { capacity: 1, release: 1, hold: Duration::ZERO, ..LoadConfig::default() },
+                ..Config::default()
+            };
+            let identity = Identity { server_id: id("me"), name: "me".to_owned() };
+            let mut node = Node::new(config, identity, 1, at(0)).unwrap();
+            let (local, remote) = (SocketAddr::from(([10, 0, 0, 1], 9101)), SocketAddr::from(([10, 0, 0, 2], 9101)));
+            node.handle(Input::Tick, at(0));
+            let opened = |output| match output {
+                Output::Open { link, .. } => Some(link),
+                _ => None,
+            };
+            let peer = std::iter::from_fn(|| node.poll_output()).find_map(opened).expect("it calls its peer");
+            node.handle(Input::LinkOpened { link: peer, local, remote }, at(0));
+            let asked = |output| match output {
+                Output::Send { message, .. } => message.id,
+                _ => None,
+            };
+            let sequence = std::iter::from_fn(|| node.poll_output()).find_map(asked).expect("it asks its peer");
+            let offer = |text| ServiceOffer { name: name(text), methods: Vec::new(), idempotent: Vec::new() };
+            let presence = Presence {
+                server_id: id("peer"),
+                name: "peer".to_owned(),
+                address: "10.0.0.2:9101".parse().unwrap(),
+                role: Role::Master,
+                group: "default".to_owned(),
+                load: LoadReport { cpu: Permille::new(peer_cpu), ..LoadReport::default() },
+                services: vec![offer("far"), offer("both")],
+            };
+            let answer = HeartbeatAnswer { server_id: id("peer"), presence: Some(Box::new(presence)) };
+            let message = Message { id: Some(sequence), body: Body::HeartbeatAnswer(answer) };
+            node.handle(Input::Message { link: peer, message }, at(1));
+            node.handle(Input::LinkOpened { link: CLIENT, local, remote }, at(1));
+            node.handle(Input::Offers(vec![offer("both"), offer("system")]), at(1));
+            while node.poll_output().is_some() {}
+            Pair { node, peer, now: at(1) }
+        }
+
+        fn hot(mut self) -> Pair {
+            for _ in 0..20 {
+                let sample = LoadSample { cpu: Permille::new(950), memory: Permille::new(0) };
+                self.node.handle(Input::LoadSample(sample), self.now);
+            }
+            assert!(self.node.load().hot);
+            while self.node.poll_output().is_some() {}
+            self
+        }
+
+        fn give(&mut self, link: LinkId, message: Message) -> Vec<Output> {
+            self.node.handle(Input::Message { link, message }, self.now);
+            let waits =
+                |output: &Output| !matches!(output, Output::Waits { .. } | Output::Event(_) | Output::Log { .. });
+            std::iter::from_fn(|| self.node.poll_output()).filter(waits).collect()
+        }
+
+        fn ask(&mut self, body: Body) -> Vec<Output> {
+            // With an ID, no answer waits for another.
+            self.give(CLIENT, Message { id: RequestId::new("q"), body })
+        }
+    }
+
+    fn answer(outputs: &[Output]) -> &Body {
+        match outputs {
+            [Output::Send { link: CLIENT, message }] => &message.body,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_call_goes_to_this_node_first_and_else_to_a_peer_that_offers_it() {
+        let mut pair = Pair::new(0);
+        assert!(matches!(pair.ask(call("both", 0)).as_slice(), [Output::Start(run)] if run.service == name("both")));
+        let peer = pair.peer;
+        let outputs = pair.ask(call("far", 0));
+        let [Output::Send { link, message }] = outputs.as_slice() else { panic!("{outputs:?}") };
+        let Body::Call(passed_on) = &message.body else { panic!("{message:?}") };
+        assert_eq!((*link, passed_on.hops), (peer, 1));
+        let result = Body::CallAnswer(Box::new(CallAnswer { result: Json::string("x"), served_by: id("w") }));
+        let outputs = pair.give(peer, Message { id: message.id.clone(), body: result });
+        let Body::CallAnswer(answered) = answer(&outputs) else { panic!("{outputs:?}") };
+        assert_eq!((answered.result.as_str(), &answered.served_by), ("\"x\"", &id("w")));
+    }
+
+    #[test]
+    fn at_three_hops_a_call_goes_no_further() {
+        let mut pair = Pair::new(0);
+        let outputs = pair.ask(call("far", MAX_HOPS));
+        assert!(matches!(answer(&outputs), Body::Error(error) if error.code == ErrorCode::NoService), "{outputs:?}");
+        let mut hot = Pair::new(0).hot();
+        assert!(matches!(hot.ask(call("both", MAX_HOPS)).as_slice(), [Output::Start(_)]), "it serves");
+    }
+
+    #[test]
+    fn a_hot_node_redirects_calls_to_a_peer_that_is_really_better() {
+        let mut pair = Pair::new(100).hot();
+        let outputs = pair.ask(call("both", 1));
+        let Body::Redirect(redirect) = answer(&outputs) else { panic!("{outputs:?}") };
+        assert_eq!(
+            (redirect.task.as_str(), redirect.target.to_string().as_str(), redirect.hops),
+            ("CALL", "10.0.0.2:9101", 2)
+        );
+        let mut alike = Pair::new(900).hot();
+        assert!(matches!(alike.ask(call("both", 0)).as_slice(), [Output::Start(_)]), "a little better is not enough");
+        let mut other = Pair::new(100).hot();
+        assert!(matches!(other.ask(call("system", 0)).as_slice(), [Output::Start(_)]), "the peer does not offer it");
+    }
+
+    #[test]
+    fn a_bare_redirect_names_this_node_until_a_peer_is_better() {
+        let ask = |pair: &mut Pair| match answer(&pair.ask(Body::WhereTo { hops: 0 })) {
+            Body::Redirect(redirect) => (redirect.target.to_string(), redirect.hops),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(ask(&mut Pair::new(100)), ("127.0.0.1:9101".to_owned(), 0));
+        assert_eq!(ask(&mut Pair::new(100).hot()), ("10.0.0.2:9101".to_owned(), 1));
+    }
+
+    #[test]
+    fn submit_is_redirected_only_for_who_follows_after_five_seconds_of_saturation() {
+        let submit = |follow| {
+            let body = Submit {
+                service: name("nobody"),
+                method: ServiceName::run(),
+                params: Json::null(),
+                priority: 4,
+                delay: Duration::ZERO,
+                timeout: None,
+                attempts: None,
+                key: None,
+                wait: None,
+                output: false,
+                follow,
+                hops: 0,
+            };
+            Body::Submit(Box::new(body))
+        };
+        let mut pair = Pair::new(100);
+        for _ in 0..3 {
+            assert!(matches!(answer(&pair.ask(submit(true))), Body::JobAnswer(_)), "it is not saturated yet");
+        }
+        pair.node.handle(Input::Tick, pair.now);
+        assert!(pair.node.load().load.saturated);
+        while pair.node.poll_output().is_some() {}
+        pair.now = at(5000);
+        assert!(matches!(answer(&pair.ask(submit(true))), Body::JobAnswer(_)), "not for five seconds yet");
+        pair.now = at(5002);
+        assert!(matches!(answer(&pair.ask(submit(false))), Body::JobAnswer(_)), "it does not follow");
+        let outputs = pair.ask(submit(true));
+        assert!(matches!(answer(&outputs), Body::Redirect(redirect) if redirect.hops == 1), "{outputs:?}");
+    }
+
+    #[test]
+    fn a_call_that_a_peer_refuses_is_answered_with_its_words_and_one_whose_link_breaks_is_lost() {
+        let mut pair = Pair::new(0);
+        let peer = pair.peer;
+        let asked = |outputs: Vec<Output>| match outputs.as_slice() {
+            [Output::Send { message, .. }] => message.id.clone(),
+            other => panic!("{other:?}"),
+        };
+        let id = asked(pair.ask(call("far", 0)));
+        let busy = Body::Error(Box::new(ErrorAnswer::new("CALL", ErrorCode::Busy, "full")));
+        let outputs = pair.give(peer, Message { id, body: busy });
+        assert!(matches!(answer(&outputs), Body::Error(error) if error.code == ErrorCode::Busy && error.retry));
+        asked(pair.ask(call("far", 0)));
+        pair.node.handle(Input::LinkClosed { link: peer, reason: "cut".to_owned() }, pair.now);
+        let outputs: Vec<Output> = std::iter::from_fn(|| pair.node.poll_output())
+            .filter(|output| matches!(output, Output::Send { link: CLIENT, .. }))
+            .collect();
+        assert!(matches!(answer(&outputs), Body::Error(error) if error.code == ErrorCode::Lost && !error.retry));
+    }
+
+    #[test]
+    fn a_run_that_fails_here_is_an_error_of_the_service() {
+        let mut pair = Pair::new(0);
+        let outputs = pair.ask(call("both", 0));
+        let [Output::Start(run)] = outputs.as_slice() else { panic!("{outputs:?}") };
+        let outcome = Outcome::Failed { detail: "no".to_owned(), result: None, retry: false };
+        pair.node.handle(Input::Finished { run: run.run, outcome }, pair.now);
+        let outputs: Vec<Output> = std::iter::from_fn(|| pair.node.poll_output())
+            .filter(|output| matches!(output, Output::Send { .. }))
+            .collect();
+        assert!(
+            matches!(answer(&outputs), Body::Error(error) if error.code == ErrorCode::Failed && error.detail == "no")
+        );
+    }
+}

@@ -358,7 +358,7 @@ impl Node {
     /// The most urgent job for which a worker has room, and that worker. Looks at the services that wait or at those
     /// that workers have room for, whichever are fewer: thousands may wait for workers that never come.
     fn next_assignment(&self) -> Option<(JobNumber, WorkerKey)> {
-        if self.queue.waiting_services() <= self.farm.kinds_with_room() {
+        if self.queue.waiting_lanes() <= self.farm.kinds_with_room() {
             self.next_by_waiting()
         } else {
             self.next_by_room()
@@ -370,9 +370,9 @@ impl Node {
     }
 
     fn next_by_room(&self) -> Option<(JobNumber, WorkerKey)> {
-        let heads = self.farm.services_with_room().filter_map(|service| {
-            let (urgency, number) = self.queue.head_of(service)?;
-            Some((urgency, self.assignment(service, number)?))
+        let heads = self.farm.services_with_room().flat_map(|service| {
+            let heads = self.queue.heads_of(service);
+            heads.filter_map(move |(urgency, number)| Some((urgency, self.assignment(service, number)?)))
         });
         heads.min_by_key(|(urgency, _)| *urgency).map(|(_, found)| found)
     }

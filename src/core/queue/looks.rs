@@ -1,8 +1,12 @@
 //! What the node asks about jobs while it decides whom to tell what.
 
+use std::time::Duration;
+
 use super::machine::Queue;
+use super::moment::Moment;
 use crate::core::JobNumber;
-use crate::wire::{JobStatus, ServiceName};
+use crate::time::Time;
+use crate::wire::{JobCounts, JobStatus, ServiceName};
 
 impl Queue {
     /// Whether a job is OK, NOK, CANCELLED or BURIED; also if it is unknown.
@@ -20,15 +24,52 @@ impl Queue {
         self.lanes.ready_of(service)
     }
 
-    /// How many services have jobs that wait for a worker.
-    pub(in crate::core) fn waiting_services(&self) -> usize {
-        self.lanes.waiting_services()
+    /// How many methods of services have jobs that wait for a worker.
+    pub(in crate::core) fn waiting_lanes(&self) -> usize {
+        self.lanes.waiting()
     }
 
-    /// The most urgent job of a service that waits, and how urgent it is: the smaller, the more.
-    pub(in crate::core) fn head_of(&self, service: &ServiceName) -> Option<(impl Ord + Copy + use<>, JobNumber)> {
-        let urgency = self.lanes.head_of(service)?;
-        Some((urgency, urgency.1))
+    /// The most urgent job of each method of a service that waits, and how urgent it is: the smaller, the more.
+    pub(in crate::core) fn heads_of(
+        &self,
+        service: &ServiceName,
+    ) -> impl Iterator<Item = (impl Ord + Copy + use<>, JobNumber)> {
+        self.lanes.heads_of(service).map(|urgency| (urgency, urgency.1))
+    }
+
+    /// How many jobs there are of each status.
+    pub(in crate::core) fn counts(&self) -> JobCounts {
+        let count = |status| self.table.tally(status).jobs;
+        JobCounts {
+            delayed: count(JobStatus::Delayed),
+            queued: count(JobStatus::Queued),
+            running: count(JobStatus::Running),
+            ok: count(JobStatus::Ok),
+            nok: count(JobStatus::Nok),
+            cancelled: count(JobStatus::Cancelled),
+            buried: count(JobStatus::Buried),
+        }
+    }
+
+    /// Jobs that wait for a worker. Those that wait for their time are not among them: no worker would help.
+    pub(in crate::core) fn pending(&self) -> u64 {
+        self.table.tally(JobStatus::Queued).jobs
+    }
+
+    /// Jobs that run.
+    pub(in crate::core) fn running(&self) -> u64 {
+        self.table.tally(JobStatus::Running).jobs
+    }
+
+    /// How long the QUEUED job that has waited longest has waited, since it could have been started.
+    pub(in crate::core) fn oldest_queued(&self, now: Time) -> Option<Duration> {
+        self.lanes.oldest().map(|since| Moment::at(now).since(since))
+    }
+
+    /// Bytes of all jobs and kept results: for each job 200, and the lengths of its service, method, `PARAMS`, `KEY`,
+    /// `RESULT`, reason and the name of the worker that finished it.
+    pub(in crate::core) fn bytes(&self) -> u64 {
+        self.table.bytes()
     }
 
     /// Why the state of a job is not durable and will not be before the disk is well; `None` if it is or may soon be.

@@ -17,8 +17,8 @@ use super::table::Table;
 use super::{Effect, Finish, Order, Submitted};
 use crate::time::{Seconds, Time};
 use crate::wire::{
-    Attempt, Durability, ErrorAnswer, ErrorCode, EventKind, JobCounts, JobId, JobRef, JobStatus, JobTask, JobView,
-    MAX_QUOTE, ServerId, ServiceName, Submit, quote,
+    Attempt, Durability, ErrorAnswer, ErrorCode, EventKind, JobId, JobRef, JobStatus, JobTask, JobView, MAX_QUOTE,
+    ServerId, ServiceName, Submit, quote,
 };
 
 /// Jobs whose time has come that one tick looks at. The rest follows with the next, which is due at once, so that
@@ -126,7 +126,7 @@ impl Queue {
             self.keys.insert(key.clone(), number);
         }
         if !matches!(job.state, State::Ended(_)) {
-            self.lanes.open(&job.service);
+            self.lanes.open(&job.service, &job.method);
         }
         self.table.insert(number, job);
         self.admit(number);
@@ -163,7 +163,7 @@ impl Queue {
         if let Some(key) = &key {
             self.keys.insert(key.clone(), number);
         }
-        self.lanes.open(&service);
+        self.lanes.open(&service, &method);
         let accepted = Moment::at(now);
         let (since, state) = (accepted.after(delay), State::Accepting);
         let mut job =
@@ -189,8 +189,8 @@ impl Queue {
         if bytes + cost > max_bytes {
             return full(format!("jobs and results hold {bytes} bytes, this job {cost}, and max-bytes is {max_bytes}"));
         }
-        if !self.lanes.has_room(&submit.service) {
-            return full(format!("jobs of {MAX_LANES} services wait or run, and that is the most"));
+        if !self.lanes.has_room(&submit.service, &submit.method) {
+            return full(format!("jobs of {MAX_LANES} methods wait or run, and that is the most"));
         }
         Ok(())
     }
@@ -276,12 +276,12 @@ impl Queue {
         if self.table.open() >= self.config.max_jobs {
             return full(format!("max-jobs, {} jobs, wait or run", self.config.max_jobs));
         }
-        if !self.lanes.has_room(&job.service) {
-            return full(format!("jobs of {MAX_LANES} services wait or run, and that is the most"));
+        if !self.lanes.has_room(&job.service, &job.method) {
+            return full(format!("jobs of {MAX_LANES} methods wait or run, and that is the most"));
         }
-        let service = job.service.clone();
+        let (service, method) = (job.service.clone(), job.method.clone());
         self.withdraw(number);
-        self.lanes.open(&service);
+        self.lanes.open(&service, &method);
         self.table.change(number, |job| {
             (job.state, job.since, job.untold, job.resumable) = (State::Queued, Moment::at(now), false, false);
         });
@@ -315,7 +315,7 @@ impl Queue {
     /// The next attempt at this job is `worker`'s. `None` if it does not wait.
     pub(in crate::core) fn start(&mut self, number: JobNumber, worker: &ServerId, now: Time) -> Option<Order> {
         let job = self.table.get(number).filter(|job| job.state == State::Queued)?;
-        self.lanes.remove(&job.service, job.priority, job.since, number);
+        self.lanes.remove(&job.service, &job.method, job.priority, job.since, number);
         let (due, order) = self.table.change(number, |job| {
             let due = job.run(job.attempt.saturating_add(1), worker, Moment::at(now));
             (due, (job.attempt, (*job.service).clone(), (*job.method).clone(), job.params.clone(), job.timeout()))
@@ -426,7 +426,7 @@ impl Queue {
                 Kind::Put => {
                     let error = refusal(JobTask::Submit, ErrorCode::StoreFailed, unstored(reason));
                     if let Some(job) = self.drop_job(flight.number) {
-                        self.lanes.close(&job.service);
+                        self.lanes.close(&job.service, &job.method);
                     }
                     self.effects.push_back(Effect::Refused { number: flight.number, error });
                 }
@@ -482,41 +482,6 @@ impl Queue {
         self.effects.pop_front()
     }
 
-    /// How many jobs there are of each status.
-    pub(in crate::core) fn counts(&self) -> JobCounts {
-        let count = |status| self.table.tally(status).jobs;
-        JobCounts {
-            delayed: count(JobStatus::Delayed),
-            queued: count(JobStatus::Queued),
-            running: count(JobStatus::Running),
-            ok: count(JobStatus::Ok),
-            nok: count(JobStatus::Nok),
-            cancelled: count(JobStatus::Cancelled),
-            buried: count(JobStatus::Buried),
-        }
-    }
-
-    /// Jobs that wait for a worker. Those that wait for their time are not among them: no worker would help.
-    pub(in crate::core) fn pending(&self) -> u64 {
-        self.table.tally(JobStatus::Queued).jobs
-    }
-
-    /// Jobs that run.
-    pub(in crate::core) fn running(&self) -> u64 {
-        self.table.tally(JobStatus::Running).jobs
-    }
-
-    /// How long the QUEUED job that has waited longest has waited, since it could have been started.
-    pub(in crate::core) fn oldest_queued(&self, now: Time) -> Option<Duration> {
-        self.lanes.oldest().map(|since| Moment::at(now).since(since))
-    }
-
-    /// Bytes of all jobs and kept results: for each job 200, and the lengths of its service, method, `PARAMS`, `KEY`,
-    /// `RESULT`, reason and the name of the worker that finished it.
-    pub(in crate::core) fn bytes(&self) -> u64 {
-        self.table.bytes()
-    }
-
     fn is_durable(&self) -> bool {
         self.config.durability != Durability::Memory
     }
@@ -541,7 +506,7 @@ impl Queue {
     fn admit(&mut self, number: JobNumber) {
         let Some(job) = self.table.get(number) else { return };
         match &job.state {
-            State::Queued => self.lanes.insert(&job.service, job.priority, job.since, number),
+            State::Queued => self.lanes.insert(&job.service, &job.method, job.priority, job.since, number),
             State::Delayed => {
                 self.agenda.insert((job.since, number));
             }
@@ -554,7 +519,7 @@ impl Queue {
     fn withdraw(&mut self, number: JobNumber) -> Option<(u32, Run)> {
         let job = self.table.get(number)?;
         match &job.state {
-            State::Queued => self.lanes.remove(&job.service, job.priority, job.since, number),
+            State::Queued => self.lanes.remove(&job.service, &job.method, job.priority, job.since, number),
             State::Delayed => {
                 self.agenda.remove(&(job.since, number));
             }
@@ -577,10 +542,10 @@ impl Queue {
         let change = |job: &mut Job| {
             let was_open = !matches!(job.state, State::Ended(_));
             job.end(end, Moment::at(now));
-            was_open.then(|| job.service.clone())
+            was_open.then(|| (job.service.clone(), job.method.clone()))
         };
-        if let Some(service) = self.table.change(number, change).flatten() {
-            self.lanes.close(&service);
+        if let Some((service, method)) = self.table.change(number, change).flatten() {
+            self.lanes.close(&service, &method);
         }
         self.admit(number);
         self.save(number);
@@ -775,7 +740,7 @@ impl Queue {
             State::Accepting => assert!(job.writes == 1 && !job.owed && job.attempt == 0, "{number:?}"),
             State::Delayed => assert!(self.agenda.contains(&(job.since, number)), "{number:?}"),
             State::Queued => {
-                assert!(self.lanes.contains(&job.service, job.priority, job.since, number), "{number:?}");
+                assert!(self.lanes.contains(&job.service, &job.method, job.priority, job.since, number), "{number:?}");
             }
             State::Running(run) => {
                 assert!(self.agenda.contains(&(run.due, number)), "{number:?}");

@@ -319,7 +319,7 @@ fn services_without_end_are_refused() {
     }
     desk.effects();
     let error = desk.refused(job("other"));
-    assert!(error.code == ErrorCode::QueueFull && error.detail.contains("10000 services"), "{error:?}");
+    assert!(error.code == ErrorCode::QueueFull && error.detail.contains("10000 methods"), "{error:?}");
     desk.submit(job("s1"));
 }
 

@@ -162,6 +162,19 @@ fn on_a_link_that_stands_nothing_is_sent_twice() {
 }
 
 #[test]
+fn a_late_alive_on_an_older_link_does_not_take_the_session_back() {
+    let mut world = World::new();
+    world.native(2, "N", 2, &["primes"], &[]);
+    world.give(order("a", "primes", "1"));
+    world.effects();
+    let effects = world.native(0, "N", 2, &["primes"], &[]);
+    let expected = matches!(&effects[..], [Effect::Unanswered { .. }, Effect::Close { link: LinkId(0) }]);
+    assert!(expected, "{effects:?}");
+    world.status(2, Some("N"), Some(attempt("a", 1)), true);
+    assert_eq!(world.view("N").status, WorkerState::Idle, "the session is where it was");
+}
+
+#[test]
 fn a_newer_link_closes_the_older_one() {
     let mut world = World::new();
     world.native(0, "N", 2, &["primes"], &[]);

@@ -84,7 +84,10 @@ impl Books {
                 let alive = WorkerAlive { worker: id(WORKERS[worker]), owner: None, native: Some(Box::new(said)) };
                 self.world.farm.alive(reply, here(), alive, now);
                 if let Some(key) = self.world.farm.key_of(&id(WORKERS[worker])) {
-                    self.slots.insert(key, slots);
+                    // What comes late on an older link changes nothing.
+                    if self.world.farm.workers[&key].link == Some(LinkId(link)) {
+                        self.slots.insert(key, slots);
+                    }
                 }
             }
             Step::Request { link, worker } => self.world.request(link, worker.map(|worker| WORKERS[worker])),
