@@ -14,7 +14,7 @@ use crate::wire::ServerId;
 pub(super) const IDENTITY: &str = "identity.json";
 
 /// Every file of the state, for its age and for `--fresh`. The jobs have a directory beside them.
-pub(super) const FILES: [&str; 3] = [IDENTITY, dialects::DIALECTS, jobs::BOOT];
+pub(super) const FILES: [&str; 4] = [IDENTITY, dialects::DIALECTS, jobs::BOOT, jobs::RESERVE];
 
 /// The format that this version writes and reads.
 const FORMAT: u64 = 1;

@@ -7,6 +7,7 @@
 //!       identity.json                         who the node is; written once
 //!       dialects.json                         what peers speak; a cache, rewritten by the Writer
 //!       boot.json                             how often a master was started; in the ids of its jobs
+//!       reserve                               room for the next start, given up when the disk is full
 //!       jobs/                                 the jobs that a master accepted
 //!         jobs-00000001.log                   an append log in segments; see `jobs`
 //! ```

@@ -47,6 +47,7 @@ mod index;
 mod log;
 mod record;
 mod recover;
+mod reserve;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -60,6 +61,7 @@ pub use writer::JobWriter;
 
 use self::disk::{Disk, FileDisk};
 use self::log::Log;
+pub(super) use self::reserve::RESERVE;
 use super::StateError;
 use super::state_dir::io_error;
 use crate::core::StoredJob;
@@ -125,7 +127,24 @@ impl JobStore {
     ///
     /// What is damaged, another master's or another version's is an error, and nothing is changed. With
     /// [`Durability::Memory`] the start is counted, nothing is stored, and jobs of earlier starts are left alone.
+    ///
+    /// A start needs some room: it is counted, and the log is ended orderly. On a disk that is full that room comes from a
+    /// reserve that earlier starts have laid aside.
     pub fn open(dir: &Path, durability: Durability, master: &ServerId) -> Result<(JobStore, Recovered), StateError> {
+        // First: the log takes all the room that it finds.
+        reserve::lay_aside(dir);
+        match JobStore::open_once(dir, durability, master) {
+            Err(StateError::Io { error, .. })
+                if error.kind() == io::ErrorKind::StorageFull && reserve::give_up(dir) =>
+            {
+                ::log::warn!("jobs: the disk is full; this start uses the room that was laid aside for it");
+                JobStore::open_once(dir, durability, master)
+            }
+            other => other,
+        }
+    }
+
+    fn open_once(dir: &Path, durability: Durability, master: &ServerId) -> Result<(JobStore, Recovered), StateError> {
         let now = writer::now();
         let before = boot::read(dir)?;
         let jobs_dir = dir.join(JOBS);
