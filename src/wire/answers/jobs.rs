@@ -86,6 +86,7 @@ struct Jobs<'a> {
 /// The answer to `JOBS`.
 pub(in crate::wire) fn jobs(text: &str) -> Option<JobsAnswer> {
     let answer: Jobs = serde_json::from_str(text).ok()?;
+    let jobs = valid(answer.jobs, |jobs| jobs.into_iter().map(view).collect::<Option<Vec<_>>>())?;
     Some(JobsAnswer {
         counts: JobCounts {
             delayed: answer.delayed.unwrap_or_default(),
@@ -101,8 +102,9 @@ pub(in crate::wire) fn jobs(text: &str) -> Option<JobsAnswer> {
         max_jobs: answer.max_jobs,
         max_bytes: answer.max_bytes,
         durability: Durability::parse(&answer.durability)?,
-        jobs: valid(answer.jobs, |jobs| jobs.into_iter().map(view).collect::<Option<Vec<_>>>())?,
-        more: answer.more.unwrap_or_default(),
+        // Without a page there is no next one.
+        more: jobs.is_some() && answer.more.unwrap_or_default(),
+        jobs,
     })
 }
 
