@@ -135,7 +135,11 @@ impl Disk {
                 let buried =
                     |state: &StoredState| matches!(state, StoredState::Ended(end) if end.status == JobStatus::Buried);
                 let ended = matches!(kept.state, StoredState::Ended(_));
-                if ended && kept.state != state && !buried(&kept.state) && !buried(&state) {
+                // What a disk that is ill has not taken is written at once with what came after it: of a NOK that was buried and then
+                // cancelled or kicked only the last is seen.
+                let nok = matches!(&kept.state, StoredState::Ended(end) if end.status == JobStatus::Nok);
+                let unseen = nok && self.ill_until > Time::ZERO;
+                if ended && kept.state != state && !buried(&kept.state) && !buried(&state) && !unseen {
                     return Err(format!("{number:?} has ended twice: {:?}, then {state:?}", kept.state));
                 }
                 if !(self.loses_ends && matches!(state, StoredState::Ended(_))) {
