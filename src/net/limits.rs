@@ -46,11 +46,11 @@ pub(super) const LOW_WATER: usize = HIGH_WATER / 2;
 /// Output above which a connection is cut on which a stream runs: events, or what jobs print. Its reader is too slow.
 pub(super) const OUTPUT_LIMIT: usize = 1024 * 1024;
 
-/// Output above which any connection is cut. What was asked for does not reach it: the most is a worker with as many
-/// slots as are allowed that takes its orders, each of the longest line; answers are bounded by [`UNANSWERED`].
 /// Requests of one connection that the core leaves unanswered at most before it has the connection not read.
 pub(super) const UNANSWERED: usize = crate::core::MAX_WAITING as usize;
 
+/// Output above which any connection is cut. What was asked for does not reach it: the most is a worker with as many
+/// slots as are allowed that takes its orders, each of the longest line; answers are bounded by [`UNANSWERED`].
 pub(super) const ASKED_LIMIT: usize = (MAX_SLOTS as usize + UNANSWERED) * MAX_LINE_BYTES;
 
 /// An output buffer larger than this is given back to the allocator once it is empty.
