@@ -24,6 +24,7 @@ mod heartbeat;
 mod links;
 mod load;
 mod node;
+mod order;
 mod peer;
 mod queue;
 mod record;

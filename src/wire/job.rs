@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Address, Json, MAX_ID_BYTES, ServiceName};
+use super::{Address, DEFAULT_PRIORITY, Json, MAX_ID_BYTES, ServiceName};
 
 /// The id of a job: `<master>-<boot>-<number>`, such as `3fa9c1d2-7-42`. It names the master that accepted the job:
 /// the first eight characters of its id, how often it had been started, and a count. At most 128 bytes.
@@ -65,6 +65,26 @@ pub struct Submit {
     pub follow: bool,
     /// `HOPS`: redirects that the asker has followed.
     pub hops: u32,
+}
+
+impl Submit {
+    /// A job with the defaults of every field that is not required.
+    pub fn new(service: ServiceName, method: ServiceName, params: Json) -> Submit {
+        Submit {
+            service,
+            method,
+            params,
+            priority: DEFAULT_PRIORITY,
+            delay: Duration::ZERO,
+            timeout: None,
+            attempts: None,
+            key: None,
+            wait: None,
+            output: false,
+            follow: false,
+            hops: 0,
+        }
+    }
 }
 
 /// Which job is meant.

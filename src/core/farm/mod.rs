@@ -31,8 +31,9 @@ mod worker;
 use std::time::Duration;
 
 use super::links::Reply;
+use super::order::Order;
 use super::{LinkId, LogLevel, Outcome};
-use crate::wire::{Attempt, Body, EventKind, JobId, JobOutput, Json, Message, ServerId, ServiceName};
+use crate::wire::{Attempt, Body, EventKind, JobId, JobOutput, Message, ServerId};
 
 pub(super) use machine::Farm;
 
@@ -64,23 +65,6 @@ const FORGET_AFTER: u32 = 10;
 /// One worker for as long as it is known. Never reused: a worker that was lost and comes back has another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct WorkerKey(pub(super) u64);
-
-/// An attempt that a worker shall make.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Order {
-    /// Which attempt at which job.
-    pub(super) attempt: Attempt,
-    /// Which service.
-    pub(super) service: ServiceName,
-    /// Which method of it.
-    pub(super) method: ServiceName,
-    /// With what. A foreign worker is sent its member `USER` as USER, or all of it where there is none.
-    pub(super) params: Json,
-    /// How long it may take from its arrival.
-    pub(super) timeout: Duration,
-    /// Whether somebody wants to see what it prints.
-    pub(super) output: bool,
-}
 
 /// How many workers there are for a service: why a job waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]

@@ -365,20 +365,7 @@ mod tests {
     #[test]
     fn submit_is_redirected_only_for_who_follows_after_five_seconds_of_saturation() {
         let submit = |follow| {
-            let body = Submit {
-                service: name("nobody"),
-                method: ServiceName::run(),
-                params: Json::null(),
-                priority: 4,
-                delay: Duration::ZERO,
-                timeout: None,
-                attempts: None,
-                key: None,
-                wait: None,
-                output: false,
-                follow,
-                hops: 0,
-            };
+            let body = Submit { follow, ..Submit::new(name("nobody"), ServiceName::run(), Json::null()) };
             Body::Submit(Box::new(body))
         };
         let mut pair = Pair::new(100);

@@ -7,7 +7,7 @@ use super::waiters::{MAX_WAITERS, Until, Waiter};
 use crate::core::farm::WorkerKey;
 use crate::core::links::Reply;
 use crate::core::queue::{self, Finish, Submitted};
-use crate::core::{JobNumber, LinkId, LogLevel, Outcome, Output, farm};
+use crate::core::{JobNumber, LinkId, LogLevel, Outcome, Output};
 use crate::time::Time;
 use crate::wire::{
     Attempt, Body, ErrorAnswer, ErrorCode, JobAnswer, JobOutput, JobRef, JobStatus, JobTask, JobsAnswer, JobsQuery,
@@ -63,21 +63,9 @@ impl Node {
 
     /// `{"TASK":"QUERY","USER":...}` of a client is a job of service `query`.
     pub(super) fn query(&mut self, reply: Reply, user: &Json, now: Time) {
-        let submit = Submit {
-            service: ServiceName::new("query").expect("a lawful name"),
-            method: ServiceName::run(),
-            params: Json::trusted(format!("{{\"USER\":{user}}}")),
-            priority: crate::wire::DEFAULT_PRIORITY,
-            delay: Duration::ZERO,
-            timeout: None,
-            attempts: None,
-            key: None,
-            wait: None,
-            output: false,
-            follow: false,
-            hops: 0,
-        };
-        self.submit(reply, submit, now);
+        let service = ServiceName::new("query").expect("a lawful name");
+        let params = Json::trusted(format!("{{\"USER\":{user}}}"));
+        self.submit(reply, Submit::new(service, ServiceName::run(), params), now);
     }
 
     pub(super) fn result(&mut self, reply: Reply, query: &ResultQuery, now: Time) {
@@ -347,10 +335,8 @@ impl Node {
         }
         while let Some((number, worker)) = self.next_assignment() {
             let Some(id) = self.farm.id_of(worker) else { break };
-            let Some(order) = self.queue.start(number, id, now) else { break };
-            let queue::Order { attempt, service, method, params, timeout, output: _ } = order;
-            let output = self.waiters.of(number).any(|waiter| waiter.output);
-            let order = farm::Order { attempt, service, method, params, timeout, output };
+            let Some(mut order) = self.queue.start(number, id, now) else { break };
+            order.output = self.waiters.of(number).any(|waiter| waiter.output);
             self.farm.assign(worker, order, now);
         }
     }
@@ -430,20 +416,7 @@ mod tests {
     }
 
     fn job(service: &str, method: &str) -> Submit {
-        Submit {
-            service: ServiceName::new(service).unwrap(),
-            method: ServiceName::new(method).unwrap(),
-            params: Json::null(),
-            priority: crate::wire::DEFAULT_PRIORITY,
-            delay: Duration::ZERO,
-            timeout: None,
-            attempts: None,
-            key: None,
-            wait: None,
-            output: false,
-            follow: false,
-            hops: 0,
-        }
+        Submit::new(ServiceName::new(service).unwrap(), ServiceName::new(method).unwrap(), Json::null())
     }
 
     fn says(node: &mut Node, link: u64, body: Body, now: Time) -> Vec<Body> {
@@ -539,8 +512,7 @@ mod tests {
                 if let Some((number, worker)) = node.next_assignment().filter(|_| step % 3 == 0) {
                     let id = node.farm.id_of(worker).unwrap().clone();
                     let order = node.queue.start(number, &id, now).unwrap();
-                    let queue::Order { attempt, service, method, params, timeout, output } = order;
-                    node.farm.assign(worker, farm::Order { attempt, service, method, params, timeout, output }, now);
+                    node.farm.assign(worker, order, now);
                     prop_assert_eq!(node.next_by_waiting(), node.next_by_room());
                 }
             }

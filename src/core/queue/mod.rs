@@ -34,10 +34,9 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
+use super::order::Order;
 use super::{JobNumber, JobWrite, LogLevel, Ticket};
-use crate::wire::{Attempt, ErrorAnswer, EventKind, Json, ServerId, ServiceName};
+use crate::wire::{Attempt, ErrorAnswer, EventKind, ServerId};
 
 pub(super) use machine::Queue;
 
@@ -58,23 +57,6 @@ pub(super) enum Finish {
     /// It changes nothing: the job has ended or is unknown, or the attempt counts as failed already. The worker is
     /// told at once, so that it forgets it.
     Late,
-}
-
-/// An attempt that a worker is to make.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Order {
-    /// Which job, and the how manieth attempt.
-    pub(super) attempt: Attempt,
-    /// The service.
-    pub(super) service: ServiceName,
-    /// The method of it.
-    pub(super) method: ServiceName,
-    /// With what.
-    pub(super) params: Json,
-    /// How long it may take.
-    pub(super) timeout: Duration,
-    /// Whether what it prints is wanted. The queue says `false`; the node knows who listens.
-    pub(super) output: bool,
 }
 
 /// What the queue wants done.

@@ -23,20 +23,7 @@ fn worker(text: &str) -> ServerId {
 }
 
 pub(super) fn job(service: &str) -> Submit {
-    Submit {
-        service: name(service),
-        method: ServiceName::run(),
-        params: Json::new(r#"{"n":1}"#).unwrap(),
-        priority: 4,
-        delay: Duration::ZERO,
-        timeout: None,
-        attempts: None,
-        key: None,
-        wait: None,
-        output: false,
-        follow: false,
-        hops: 0,
-    }
+    Submit::new(name(service), ServiceName::run(), Json::new(r#"{"n":1}"#).unwrap())
 }
 
 fn keyed(key: &str) -> Submit {
