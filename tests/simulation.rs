@@ -87,6 +87,12 @@ fn a_result_that_nobody_worked_out_is_noticed() {
 }
 
 #[test]
+fn a_cut_that_outlasts_the_patience_of_the_master_is_noticed() {
+    let what = bitten(Planted::LongCuts);
+    assert!(what.contains("has cost an attempt"), "{what}");
+}
+
+#[test]
 fn a_worker_that_takes_more_than_its_slots_is_noticed() {
     let what = bitten(Planted::TooManySlots);
     assert!(what.contains("slots"), "{what}");

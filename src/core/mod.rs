@@ -25,6 +25,7 @@ mod links;
 mod load;
 mod node;
 mod order;
+mod patience;
 mod peer;
 mod queue;
 mod record;

@@ -137,13 +137,14 @@ pub fn run(kind: Kind, seed: u64) -> Result<Report, Failure> {
     match kind {
         Kind::Registry => world::World::new(Plan::draw(seed)).run(),
         Kind::Farm => farm::run(seed, Planted::Nothing),
-        Kind::Cuts => cuts::run(seed),
+        Kind::Cuts => cuts::run(seed, Planted::Nothing),
     }
 }
 
-/// Runs the farm of one seed with a fault that breaks a law: whoever sees no failure has an oracle that does not bite.
+/// Runs the farm of one seed, or its cuts, with a fault that breaks a law: whoever sees no failure has an oracle that does
+/// not bite.
 pub fn run_planted(seed: u64, planted: Planted) -> Result<Report, Failure> {
-    farm::run(seed, planted)
+    if planted == Planted::LongCuts { cuts::run(seed, planted) } else { farm::run(seed, planted) }
 }
 
 /// Runs the seeds `first`, `first + 1`, ..., each in every kind of world, until `seeds` are done or `within` is over

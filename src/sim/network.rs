@@ -2,7 +2,8 @@
 //!
 //! Bytes of a connection arrive in order or not at all. A cut delays them until it heals and the sender has repeated
 //! them. A connection that breaks loses a suffix of what was under way, each direction its own. A machine that is gone
-//! resets the connections of the others, unless a cut swallows the reset: then they are half-open until they send.
+//! resets the connections of the others, unless a cut swallows the reset: then they are half-open until they send. A
+//! connection may die silently, as where a router forgets it: nothing arrives on it any more, and nobody is told.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub(super) struct Conn(pub(super) u64);
 const SYN_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
 /// How long after a heal the sender repeats at the latest what was not acknowledged.
-pub(super) const REPEAT_WITHIN: Duration = Duration::from_secs(2);
+const REPEAT_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the network brings to a host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -83,6 +84,8 @@ struct Connection {
     accepted: bool,
     /// It has lost what was under way: nothing that is sent from then on arrives, or there would be a hole before it.
     broken: bool,
+    /// It has died silently: what is sent is swallowed, and so is every close and reset.
+    dead: bool,
     /// Which side's process still has its socket: [client, server].
     has: [bool; 2],
     ways: [Direction; 2],
@@ -167,13 +170,15 @@ impl Network {
         }
     }
 
-    /// What goes from `from` to `to` goes again.
-    pub(super) fn mend(&mut self, from: Host, to: Host, now: Time, dice: &mut Dice) {
+    /// What goes from `from` to `to` goes again, after it did not for `length`. TCP doubles its pauses: what it has sent in
+    /// vain for that long it sends again after as long once more at the latest.
+    pub(super) fn mend(&mut self, from: Host, to: Host, length: Duration, now: Time, dice: &mut Dice) {
         self.blocked.remove(&(from, to));
+        let within = length.max(REPEAT_WITHIN);
         for (conn, c) in &self.conns {
             for to_server in [true, false] {
                 if c.ends(to_server) == (from, to) && !c.ways[usize::from(to_server)].held.is_empty() {
-                    let at = now + dice.duration(Duration::ZERO, REPEAT_WITHIN);
+                    let at = now + dice.duration(Duration::ZERO, within);
                     self.scheduled.push((at, Transit::Repeat { conn: *conn, to_server }));
                 }
             }
@@ -191,7 +196,8 @@ impl Network {
         let conn = Conn(self.next);
         self.next += 1;
         let ways = [Direction::default(), Direction::default()];
-        let c = Connection { client, server, settled: false, accepted: false, broken: false, has: [true, false], ways };
+        let (has, broken, dead) = ([true, false], false, false);
+        let c = Connection { client, server, settled: false, accepted: false, broken, dead, has, ways };
         self.conns.insert(conn, c);
         let first = now + self.way(dice);
         self.scheduled.push((first, Transit::Syn { conn }));
@@ -237,6 +243,14 @@ impl Network {
             let at = way.last.max(now) + Duration::from_micros(dice.between(1, 50_000));
             way.last = at;
             self.scheduled.push((at, Transit::Reset { conn, to_server }));
+        }
+    }
+
+    /// Lets a connection die silently.
+    pub(super) fn mute(&mut self, conn: Conn) {
+        if let Some(c) = self.conns.get_mut(&conn) {
+            c.dead = true;
+            c.ways.iter_mut().for_each(|way| way.held.clear());
         }
     }
 
@@ -289,6 +303,9 @@ impl Network {
                 let ends = c.ends(to_server);
                 let way = &mut c.ways[usize::from(to_server)];
                 let piece = way.under_way.pop_front()?;
+                if c.dead {
+                    return None;
+                }
                 if self.blocked.contains(&ends) || !way.held.is_empty() {
                     way.held.push_back(piece);
                     return None;
@@ -312,7 +329,7 @@ impl Network {
             Transit::Reset { conn, to_server } => {
                 let c = self.conns.get_mut(&conn)?;
                 let (from, to) = c.ends(to_server);
-                if self.blocked.contains(&(from, to)) || !c.has[usize::from(to_server)] {
+                if c.dead || self.blocked.contains(&(from, to)) || !c.has[usize::from(to_server)] {
                     return None;
                 }
                 let told = to_server || c.settled;
@@ -480,6 +497,18 @@ mod tests {
             }
         }
         assert!(lost > 25, "a break that never loses anything is none");
+    }
+
+    #[test]
+    fn a_connection_that_died_silently_brings_nothing_more_and_tells_nobody() {
+        let (mut network, mut dice, conn) = connected(5);
+        network.send(conn, 0, b"under way", Time::ZERO, &mut dice);
+        network.mute(conn);
+        network.send(conn, 1, b"later", Time::ZERO, &mut dice);
+        network.close(conn, 0, Time::ZERO, &mut dice);
+        network.host_down(0, Time::ZERO, &mut dice);
+        assert_eq!(drain(&mut network, &mut dice), []);
+        assert_eq!(network.conns_of(1), [conn], "half-open");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::quarantine::Successes;
 use super::worker::{Foreign, Kind, Native, Running, Stage, Worker};
 use super::{Census, Effect, FORGET_AFTER, MAX_CANDIDATES, Order, WorkerKey};
 use crate::core::links::Reply;
+use crate::core::patience::lost_after;
 use crate::core::{LinkId, LogLevel, Outcome};
 use crate::time::{Seconds, Time};
 use crate::wire::{
@@ -59,7 +60,7 @@ pub(super) struct Ack {
 }
 
 impl Farm {
-    /// An empty farm. `timeout`: silence after which a native worker is lost. `failover`: what workers are told to try when this
+    /// An empty farm. `timeout`: what native workers are told; they are lost after a silence of [`lost_after`] it. `failover`: what workers are told to try when this
     /// master is gone, at most 16 are told.
     pub(in crate::core) fn new(
         server_id: ServerId,
@@ -214,7 +215,7 @@ impl Farm {
             worker.conduct.lift(self.now);
             let silent = self.now.since(worker.seen);
             let reason = format!("no word for {} s", Seconds(silent));
-            if worker.native().is_some() && silent >= self.timeout {
+            if worker.native().is_some() && silent >= lost_after(self.timeout) {
                 if let Some(link) = worker.link {
                     self.close(link);
                 }

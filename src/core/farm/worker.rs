@@ -9,6 +9,7 @@ use super::quarantine::Conduct;
 use super::{FORGET_AFTER, MAX_CALLS, Order, PAUSE_BEFORE_PUSH, WAITS_FOR_PUSH, WorkerKey};
 use crate::core::LinkId;
 use crate::core::links::Reply;
+use crate::core::patience::lost_after;
 use crate::time::{Seconds, Time};
 use crate::wire::{Attempt, JobId, ServerId, ServiceOffer, WorkerState, WorkerView, quote};
 
@@ -198,7 +199,7 @@ impl Worker {
     /// When the passing of time next changes something: it is lost or forgotten, waits to be pushed, or leaves quarantine.
     pub(super) fn due(&self, timeout: Duration, now: Time) -> Option<Time> {
         let own = match &self.kind {
-            Kind::Native(_) => Some(self.seen + timeout),
+            Kind::Native(_) => Some(self.seen + lost_after(timeout)),
             Kind::Foreign(_) if self.is_left_behind() => Some(self.seen + timeout * FORGET_AFTER),
             Kind::Foreign(_) if self.link.is_none() => None,
             Kind::Foreign(foreign) => foreign.pushable().filter(|from| *from > now),
@@ -233,7 +234,7 @@ impl Worker {
     fn state(&self, timeout: Duration, now: Time) -> (WorkerState, String) {
         let silent = Seconds(now.since(self.seen));
         if let (None, Some(_)) = (self.link, self.native()) {
-            let rest = Seconds((self.seen + timeout).since(now));
+            let rest = Seconds((self.seen + lost_after(timeout)).since(now));
             return (WorkerState::Away, format!("its link is gone; it may resume within {rest} s"));
         }
         if self.link.is_none() && self.running.is_empty() && now.since(self.seen) >= timeout {

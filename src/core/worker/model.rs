@@ -15,6 +15,7 @@ use super::masters::Masters;
 use super::phases::{Line, Place, Source};
 use super::session::Stage;
 use super::{Effect, Worker};
+use crate::core::patience::lost_after;
 use crate::core::rng::Rng;
 use crate::core::{LinkId, Outcome, RunId, WorkerConfig};
 use crate::time::Time;
@@ -43,6 +44,8 @@ struct Farm {
     stops: u8,
     /// Times that the worker tells its master again what it holds.
     refreshes: u8,
+    /// Times that it takes a link for dead on which an answer is still to come.
+    suspicions: u8,
 }
 
 /// A job at its master.
@@ -86,7 +89,7 @@ struct World {
     welcomed_by: Option<usize>,
     /// Something of another master ran then.
     for_two: bool,
-    left: (u8, u8, u8, u8),
+    left: (u8, u8, u8, u8, u8),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -105,8 +108,10 @@ enum Action {
     /// The worker calls again: after a drop, or after a round.
     Redial,
     Refresh,
-    /// The worker takes its master for dead: no answer, or TIMEOUT.
+    /// The worker takes its master for dead: no answer to the first ALIVE, or TIMEOUT.
     GiveUp,
+    /// The worker takes its link for dead: no answer to a later ALIVE.
+    Suspect,
     /// The master takes the worker for lost.
     Lose(usize),
     Stop {
@@ -143,7 +148,7 @@ impl World {
             started_twice: false,
             welcomed_by: None,
             for_two: false,
-            left: (farm.cuts, farm.changes, farm.stops, farm.refreshes),
+            left: (farm.cuts, farm.changes, farm.stops, farm.refreshes, farm.suspicions),
         };
         world.worker.tick(NOW);
         world.settle();
@@ -218,11 +223,11 @@ impl World {
             Place::Tied(tie) => tie,
             place => panic!("{place:?}"),
         };
-        (tie.contact, tie.drops) = (NOW, 0);
+        (tie.contact, tie.drops, tie.unanswered, tie.said, tie.rtt) = (NOW, 0, 0, None, None);
         tie.away = tie.away.map(|_| NOW);
         match &mut tie.line {
             Line::Down { due } => *due = LATER,
-            Line::Dialling { link } => *link = LinkId::of_worker(0),
+            Line::Dialling { link, since } => (*link, *since) = (LinkId::of_worker(0), NOW),
             Line::Up { link, since, stage } => {
                 (*link, *since) = (LinkId::of_worker(0), NOW);
                 match stage {
@@ -241,9 +246,8 @@ impl World {
     fn bring_give_up(&mut self) -> bool {
         let Place::Tied(tie) = &mut self.worker.place else { return false };
         match &mut tie.line {
-            Line::Up { stage: Stage::Asked { until }, .. } => *until = NOW,
-            Line::Up { stage: Stage::Native { asked: Some(late), .. }, .. } => *late = NOW,
-            _ if tie.joined && tie.away.is_some() => tie.away = Some(NOW - TIMEOUT),
+            Line::Up { stage: Stage::Asked { until }, .. } if !tie.joined => *until = NOW,
+            _ if tie.joined && tie.away.is_some() => tie.away = Some(NOW - lost_after(TIMEOUT)),
             _ => return false,
         }
         true
@@ -252,9 +256,24 @@ impl World {
     fn may_give_up(&self) -> bool {
         let Place::Tied(tie) = &self.worker.place else { return false };
         match &tie.line {
-            Line::Up { stage: Stage::Asked { .. } | Stage::Native { asked: Some(_), .. }, .. } => true,
+            Line::Up { stage: Stage::Asked { .. }, .. } if !tie.joined => true,
             _ => tie.joined && tie.away.is_some(),
         }
+    }
+
+    /// The deadline that makes the worker take its link for dead, brought to now. `false`: none is armed.
+    fn bring_suspicion(&mut self) -> bool {
+        let Place::Tied(tie) = &mut self.worker.place else { return false };
+        match &mut tie.line {
+            Line::Up { stage: Stage::Asked { until }, .. } if tie.joined => *until = NOW,
+            Line::Up { stage: Stage::Native { asked: Some(late), .. }, .. } => *late = NOW,
+            _ => return false,
+        }
+        true
+    }
+
+    fn may_suspect(&self) -> bool {
+        self.clone().bring_suspicion()
     }
 
     fn may_redial(&self) -> bool {
@@ -409,6 +428,9 @@ impl World {
         if self.left.1 > 0 && self.may_give_up() {
             actions.push(Action::GiveUp);
         }
+        if self.left.4 > 0 && self.may_suspect() {
+            actions.push(Action::Suspect);
+        }
         for (master, jobs) in self.masters.iter().enumerate() {
             let away = !self.links.iter().any(|link| link.master == master && link.session);
             for (job, state) in jobs.iter().enumerate() {
@@ -470,6 +492,11 @@ impl World {
                 self.bring_give_up();
                 self.worker.tick(NOW);
             }
+            Action::Suspect => {
+                self.left.4 -= 1;
+                self.bring_suspicion();
+                self.worker.tick(NOW);
+            }
             Action::Lose(master) => {
                 for state in &mut self.masters[master] {
                     if let Job::Sent(number) = *state {
@@ -493,7 +520,7 @@ impl World {
     /// acknowledged, nothing runs, and the master that has the worker has ended all its jobs.
     fn heals(&self) -> bool {
         let mut world = self.clone();
-        world.left = (0, 0, 0, 1);
+        world.left = (0, 0, 0, 1, 0);
         for _ in 0..200 {
             let actions = world.actions();
             let useful = |action: &&Action| !matches!(action, Action::Refresh | Action::Lose(_));
@@ -588,20 +615,25 @@ fn check(farm: Farm) {
 
 #[test]
 fn laws_hold_under_two_cuts() {
-    check(Farm { cuts: 2, changes: 0, stops: 0, refreshes: 0 });
+    check(Farm { cuts: 2, changes: 0, stops: 0, refreshes: 0, suspicions: 0 });
 }
 
 #[test]
 fn laws_hold_under_a_cut_and_a_change_of_the_master() {
-    check(Farm { cuts: 1, changes: 1, stops: 0, refreshes: 0 });
+    check(Farm { cuts: 1, changes: 1, stops: 0, refreshes: 0, suspicions: 0 });
 }
 
 #[test]
 fn laws_hold_when_the_first_master_takes_the_worker_back() {
-    check(Farm { cuts: 0, changes: 2, stops: 0, refreshes: 2 });
+    check(Farm { cuts: 0, changes: 2, stops: 0, refreshes: 2, suspicions: 2 });
 }
 
 #[test]
 fn laws_hold_under_a_cut_a_change_a_refresh_and_a_stop() {
-    check(Farm { cuts: 1, changes: 1, stops: 1, refreshes: 1 });
+    check(Farm { cuts: 1, changes: 1, stops: 1, refreshes: 1, suspicions: 0 });
+}
+
+#[test]
+fn laws_hold_when_the_worker_leaves_links_that_stand() {
+    check(Farm { cuts: 1, changes: 0, stops: 0, refreshes: 1, suspicions: 2 });
 }

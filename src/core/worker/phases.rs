@@ -13,6 +13,7 @@ use super::jobs::{Ended, Jobs, Task};
 use super::masters::{Masters, Next, ROUND_FIRST, backoff};
 use super::session::Stage;
 use super::{Effect, Phase, Standing};
+use crate::core::patience::{AGAIN, ANSWER, DIAL, lost_after};
 use crate::core::rng::Rng;
 use crate::core::{LinkId, LogLevel, Outcome, RunId, WorkerConfig};
 use crate::time::{Seconds, Time};
@@ -87,6 +88,12 @@ pub(super) struct Tie {
     pub(super) away: Option<Time>,
     /// Links that dropped in a row.
     pub(super) drops: u32,
+    /// Links in a row on which its native master has answered nothing.
+    pub(super) unanswered: u32,
+    /// When the sign of life was said that is not answered yet.
+    pub(super) said: Option<Time>,
+    /// How long the last answer to one took; grows to at most the double with each.
+    pub(super) rtt: Option<Duration>,
     /// Whether it is heartbeaten.
     pub(super) watched: bool,
     /// What its heartbeats say: `None` before the first answer.
@@ -98,8 +105,8 @@ pub(super) struct Tie {
 pub(super) enum Line {
     /// None; it is called then ([`Time::FAR`]: when the task is done).
     Down { due: Time },
-    /// One was asked for.
-    Dialling { link: LinkId },
+    /// One was asked for, then.
+    Dialling { link: LinkId, since: Time },
     /// It stands.
     Up { link: LinkId, since: Time, stage: Stage },
 }
@@ -232,11 +239,12 @@ impl Worker {
     /// A session link could not be made.
     pub(in crate::core) fn refused(&mut self, link: LinkId, reason: &str, now: Time) {
         let Some(tie) = self.tie_of(link) else { return };
-        tie.line = Line::Down { due: Time::FAR };
+        let line = std::mem::replace(&mut tie.line, Line::Down { due: Time::FAR });
         let joined = tie.joined;
         let reason = quote(reason, MAX_QUOTE);
         if joined {
-            self.redial_later(now);
+            let since = if let Line::Dialling { since, .. } = line { since } else { now };
+            self.redial_later(since, now);
             self.reason = format!("its master cannot be reached: {reason}");
         } else {
             self.give_up(&format!("cannot be reached: {reason}"), now);
@@ -416,10 +424,23 @@ impl Worker {
     fn timeout_due(&self, tie: &Tie) -> Time {
         match (tie.away, &tie.line) {
             _ if !tie.joined => Time::FAR,
-            (Some(away), _) => away + self.timeout,
-            (None, Line::Up { .. } | Line::Down { .. }) if tie.beats == Some(false) => tie.contact + self.timeout,
+            (Some(away), _) => away + self.stays(),
+            (None, Line::Up { .. } | Line::Down { .. }) if tie.beats == Some(false) => tie.contact + self.stays(),
             _ => Time::FAR,
         }
+    }
+
+    /// How long a master may be silent before this worker turns to another. Who holds its jobs stays at least as long
+    /// as it lets them be resumed: another master would have them stopped, and this one would have them done again.
+    fn stays(&self) -> Duration {
+        let holds = self.jobs.holds_attempts() && matches!(self.owner, Some(Owner::Native(_)));
+        if holds { lost_after(self.timeout.max(self.patience)) } else { self.timeout }
+    }
+
+    /// Whether the master of the tie is the native one that owns what is held: the link to it is kept alive, and made
+    /// anew soon (see [`crate::core::patience`]).
+    pub(super) fn is_native_owner(&self) -> bool {
+        matches!((&self.place, &self.owner), (Place::Tied(tie), Some(Owner::Native(_))) if tie.joined)
     }
 
     /// Calls the next master, or looks for one.
@@ -487,6 +508,9 @@ impl Worker {
             contact: now,
             away: None,
             drops: 0,
+            unanswered: 0,
+            said: None,
+            rtt: None,
             watched: false,
             beats: None,
         }));
@@ -494,26 +518,51 @@ impl Worker {
     }
 
     fn dial(&mut self, now: Time) {
-        let (link, within) = (LinkId::of_worker(self.next_link), DIAL_WITHIN.min(self.timeout));
+        let link = LinkId::of_worker(self.next_link);
+        let within = if self.is_native_owner() { DIAL } else { DIAL_WITHIN.min(self.timeout) };
         let Some(tie) = self.tie() else { return };
+        let within = within.max(tie.patience().min(DIAL_WITHIN));
         tie.away.get_or_insert(now);
-        tie.line = Line::Dialling { link };
+        tie.line = Line::Dialling { link, since: now };
         let address = tie.address.clone();
         self.next_link += 1;
         self.effects.push_back(Effect::Open { link, address, within });
     }
 
-    /// The link dropped, or could not be made: the same master again, at once after the first time.
-    pub(super) fn redial_later(&mut self, now: Time) {
+    /// The link dropped, or could not be made since it was asked for at `since`: the same master again, at once after
+    /// the first time. A native owner soon, however often: it waits for what is held no longer than it says.
+    pub(super) fn redial_later(&mut self, since: Time, now: Time) {
+        let owner = self.is_native_owner();
         let Place::Tied(tie) = &mut self.place else { return };
         let refused = tie.away.is_some();
         tie.away.get_or_insert(now);
-        let pause = match tie.drops {
-            0 if !refused => Duration::ZERO,
-            drops => backoff(ROUND_FIRST, drops.saturating_sub(1), &mut self.rng),
+        let due = match tie.drops {
+            0 if !refused => now,
+            drops if owner => {
+                let pause = AGAIN.saturating_mul(1 << drops.saturating_sub(1).min(2)).min(DIAL);
+                (since + pause).max(now + self.rng.shortened(AGAIN))
+            }
+            drops => now + backoff(ROUND_FIRST, drops.saturating_sub(1), &mut self.rng),
         };
         tie.drops = tie.drops.saturating_add(1);
-        tie.line = Line::Down { due: now + pause };
+        tie.line = Line::Down { due };
+    }
+
+    /// The native owner has not answered a sign of life in time: the link is taken for dead, and made anew.
+    pub(super) fn suspect(&mut self, now: Time) {
+        let Some(tie) = self.tie() else { return };
+        let Line::Up { link, since, .. } = tie.line else { return };
+        if now.since(since) >= STEADY {
+            tie.drops = 0;
+        }
+        let waited = Seconds(now.since(tie.said.take().unwrap_or(now)));
+        tie.unanswered = tie.unanswered.saturating_add(1);
+        tie.line = Line::Down { due: Time::FAR };
+        self.hang_up_calls(link);
+        self.effects.push_back(Effect::Close { link });
+        self.redial_later(now, now);
+        self.log(LogLevel::Info, format!("its master has not answered ALIVE for {waited} s: it is called anew"));
+        self.reason = format!("its master has not answered ALIVE for {waited} s");
     }
 
     /// The link is down as it should be: the next one is due then.
@@ -605,7 +654,24 @@ impl Tie {
     pub(super) fn link(&self) -> Option<LinkId> {
         match self.line {
             Line::Down { .. } => None,
-            Line::Dialling { link } | Line::Up { link, .. } => Some(link),
+            Line::Dialling { link, .. } | Line::Up { link, .. } => Some(link),
+        }
+    }
+
+    /// How long the answer to a sign of life is waited for: [`ANSWER`], longer where answers take long, and doubled with
+    /// each link that brought none, so that a master that is merely slow is not buried under links. [`super::session::ANSWER`]
+    /// at most.
+    pub(super) fn patience(&self) -> Duration {
+        let usual = self.rtt.map_or(ANSWER, |rtt| (rtt * 4).max(ANSWER));
+        usual.saturating_mul(1 << self.unanswered.min(8)).min(super::session::ANSWER)
+    }
+
+    /// A sign of life was answered.
+    pub(super) fn answered(&mut self, now: Time) {
+        self.unanswered = 0;
+        if let Some(said) = self.said.take() {
+            let rtt = now.since(said);
+            self.rtt = Some(self.rtt.map_or(rtt, |before| rtt.min((before * 2).max(ANSWER / 4))));
         }
     }
 }

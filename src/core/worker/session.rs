@@ -20,6 +20,7 @@ use std::time::Duration;
 use super::Effect;
 use super::jobs::{Taken, Task};
 use super::phases::{Line, Owner, Place, Source, Worker};
+use crate::core::patience::pace;
 use crate::core::{LinkId, LogLevel};
 use crate::time::Time;
 use crate::wire::{
@@ -36,12 +37,6 @@ const BETWEEN: Duration = Duration::from_millis(250);
 
 /// Tasks that a foreign master may push beside the one that runs. More than one is rare.
 const MAX_PUSHED: usize = 64;
-
-/// Intervals after which a native master is told again what this worker holds.
-const REFRESH: u32 = 10;
-
-/// The shortest pause between two of them, however impatient a master is.
-const SOONEST: Duration = Duration::from_millis(50);
 
 /// Bytes that `SERVICES` may take in an ALIVE, so that the line stays below its limit beside the held attempts.
 const MAX_SERVICES_BYTES: usize = 16 * 1024;
@@ -205,9 +200,12 @@ impl Worker {
         let all = self.services.len();
         if let Some(tie) = self.tie() {
             tie.abridged = told.is_some_and(|told| told < all);
+            // What was said on another link is answered no more.
+            tie.said = None;
         }
-        self.send(link, alive);
-        self.turn(Stage::Asked { until: now + ANSWER });
+        self.send_alive(link, alive, now);
+        let wait = if self.is_native_owner() { self.answer_due() } else { ANSWER };
+        self.turn(Stage::Asked { until: now + wait });
     }
 
     /// TASK REQUEST. `first`: the first line on this link.
@@ -232,18 +230,26 @@ impl Worker {
         if let Some(tie) = self.tie() {
             tie.abridged = false;
         }
-        self.send(link, alive);
+        self.send_alive(link, alive, now);
         let late = match self.stage() {
             Some(Stage::Native { asked: Some(late), .. }) => *late,
-            _ => now + ANSWER,
+            _ => now + self.answer_due(),
         };
-        self.turn(Stage::Native { refresh: now + self.refresh_pause(), asked: Some(late) });
+        self.turn(Stage::Native { refresh: now + pace(self.patience), asked: Some(late) });
     }
 
-    /// Heartbeats are this worker's signs of life, and what it holds is told seldom; to a master that would count it as
-    /// lost between two of them it is told so often that it does not.
-    fn refresh_pause(&self) -> Duration {
-        if self.interval * 2 <= self.patience { self.interval * REFRESH } else { (self.patience / 3).max(SOONEST) }
+    /// ALIVE to a native master has an ID: its answer does not wait for those of results that are being recorded.
+    fn send_alive(&mut self, link: LinkId, body: Body, now: Time) {
+        let id = if self.is_native_owner() { RequestId::new("alive") } else { None };
+        if let Some(tie) = self.tie() {
+            tie.said.get_or_insert(now);
+        }
+        self.effect(Effect::Send { link, message: Message { id, body } });
+    }
+
+    /// How long the native owner has to answer.
+    fn answer_due(&mut self) -> Duration {
+        self.tie().map_or(ANSWER, |tie| tie.patience())
     }
 
     /// ALIVE, with what natives say if there is `room` for services, in bytes.
@@ -269,10 +275,9 @@ impl Worker {
                 self.join_foreign();
                 self.turn(Stage::Listening);
             }
+            Stage::Asked { .. } if self.is_native_owner() => self.suspect(now),
             Stage::Asked { .. } => self.give_up("did not answer ALIVE within 5 s", now),
-            Stage::Native { asked: Some(late), .. } if late <= now => {
-                self.give_up("did not answer ALIVE within 5 s", now);
-            }
+            Stage::Native { asked: Some(late), .. } if late <= now => self.suspect(now),
             Stage::Native { .. } => self.refresh(now),
             Stage::Requested { .. } => self.rest(now),
             Stage::Resting { .. } => self.say_alive(link, now),
@@ -299,7 +304,7 @@ impl Worker {
                 }
             }
             Stage::Fresh | Stage::Electing { .. } | Stage::Asked { .. } | Stage::Native { .. } | Stage::Listening => {
-                self.redial_later(now);
+                self.redial_later(now, now);
                 self.explain(format!("the link to its master dropped: {reason}"));
             }
         }
@@ -323,6 +328,9 @@ impl Worker {
         let name = quote(&welcome.name, MAX_NAME_BYTES);
         self.join(Owner::Native(welcome.server_id), Some(&name), Some(&welcome.failover));
         self.patience = welcome.timeout;
+        if let Some(tie) = self.tie() {
+            tie.answered(now);
+        }
         for attempt in &welcome.drop {
             if let Some(run) = self.jobs.drop_attempt(attempt) {
                 self.effect(Effect::StopRun { run });
@@ -330,7 +338,7 @@ impl Worker {
         }
         let refresh = match self.stage() {
             Some(Stage::Native { refresh, .. }) => *refresh,
-            _ => now + self.refresh_pause(),
+            _ => now + pace(self.patience),
         };
         self.turn(Stage::Native { refresh, asked: None });
         if !known {
@@ -420,7 +428,7 @@ impl Worker {
                 let joined = self.tie().is_some_and(|tie| tie.joined);
                 if joined && error.retry {
                     self.effect(Effect::Close { link });
-                    self.redial_later(now);
+                    self.redial_later(now, now);
                     self.explain(format!("its master answered ALIVE with {code}: {detail}"));
                 } else {
                     self.give_up(&format!("answered ALIVE with {code}: {detail}"), now);

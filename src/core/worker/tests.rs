@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::core::patience::{AGAIN, ANSWER, DIAL, lost_after, pace};
 use crate::core::{Outcome, WorkerConfig};
 use crate::time::Time;
 use crate::wire::*;
@@ -10,6 +11,7 @@ use crate::wire::*;
 const INTERVAL: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(6);
 
+#[derive(Clone)]
 struct Desk {
     worker: Worker,
     now: Time,
@@ -138,9 +140,31 @@ impl Desk {
         self.collect();
     }
 
+    fn refuse(&mut self, link: LinkId) {
+        self.worker.refused(link, "refused", self.now);
+        self.collect();
+    }
+
     fn hear(&mut self, datagram: Datagram, host: u8) {
         self.worker.datagram(format!("10.0.0.{host}:5000").parse().unwrap(), datagram, self.now);
         self.collect();
+    }
+
+    /// Takes each call and answers nothing, until the master is given up; notes how long each answer was waited for.
+    fn say_nothing(&mut self, waits: &mut Vec<Duration>) {
+        while !self.logged("FALLBACK") {
+            self.open();
+            let begun = self.now;
+            let closed = |desk: &Desk| desk.seen.iter().any(|effect| matches!(effect, Effect::Close { .. }));
+            self.take();
+            while !closed(self) {
+                self.pass(Duration::from_millis(50));
+            }
+            waits.push(self.now.since(begun));
+            while !self.logged("FALLBACK") && !self.seen.iter().any(|effect| matches!(effect, Effect::Open { .. })) {
+                self.pass(Duration::from_millis(50));
+            }
+        }
     }
 
     /// With a native master, welcomed.
@@ -295,8 +319,7 @@ fn a_link_that_dropped_is_redialled_at_once_and_then_with_backoff_until_timeout(
     desk.close(link);
     let (link, address) = desk.dialled();
     assert_eq!(address, at(1));
-    desk.worker.refused(link, "refused", desk.now);
-    desk.collect();
+    desk.refuse(link);
     assert!(desk.seen.iter().all(|effect| !matches!(effect, Effect::Open { .. })), "not at once again");
     assert_eq!(desk.worker.state().phase, Phase::Away);
     desk.pass(Duration::from_millis(500));
@@ -375,12 +398,87 @@ fn calls_end_with_their_link() {
 }
 
 #[test]
-fn a_native_master_is_told_again_every_ten_intervals_and_must_answer() {
-    let (mut desk, _) = Desk::native();
-    desk.pass(INTERVAL * 10);
+fn a_native_master_hears_alive_at_a_pace_and_is_called_anew_when_it_does_not_answer() {
+    let (mut desk, link) = Desk::native();
+    for _ in 0..5 {
+        desk.pass(pace(TIMEOUT));
+        assert!(matches!(desk.said().as_slice(), [Body::WorkerAlive(_)]));
+        desk.say(link, welcome("M1", Vec::new()));
+        assert_eq!(desk.said(), []);
+    }
+    desk.pass(pace(TIMEOUT) + ANSWER - Duration::from_micros(1));
     assert!(matches!(desk.said().as_slice(), [Body::WorkerAlive(_)]));
-    desk.pass(Duration::from_secs(5));
+    desk.pass(Duration::from_micros(1));
+    assert!(desk.seen.contains(&Effect::Close { link }), "a link that brings nothing is not waited for");
+    assert_eq!(desk.dialled().1, at(1), "at once, and nobody else");
+    assert!(!desk.logged("FALLBACK"));
+    desk.pass(TIMEOUT);
+    assert!(desk.logged("FALLBACK"), "it held nothing, and turns to another");
+}
+
+#[test]
+fn who_holds_jobs_calls_its_master_at_a_fixed_pace_until_it_is_lost_there() {
+    let (mut desk, link) = Desk::native();
+    desk.say(link, job(one(1, 1)));
+    let begun = desk.now;
+    desk.close(link);
+    let mut link = desk.dialled().0;
+    let mut swallowed = 0;
+    while desk.now.since(begun) + DIAL + AGAIN < lost_after(TIMEOUT) {
+        // The cut swallows the attempt.
+        desk.pass(DIAL);
+        desk.refuse(link);
+        desk.pass(AGAIN);
+        let (next, address) = desk.dialled();
+        assert_eq!(address, at(1));
+        (link, swallowed) = (next, swallowed + 1);
+    }
+    assert_eq!(swallowed, 7, "10 s by 1.25 s");
+    assert!(!desk.logged("FALLBACK"));
+    assert_eq!(desk.stopped(), 0);
+    let mut resumed = desk.clone();
+    resumed.worker.opened(link, resumed.now);
+    resumed.collect();
+    assert_eq!(alive_jobs(&resumed.said()[0]), [one(1, 1)]);
+    desk.pass(lost_after(TIMEOUT));
     assert!(desk.logged("FALLBACK"));
+}
+
+#[test]
+fn a_master_that_refuses_at_once_is_called_about_once_a_second() {
+    let (mut desk, link) = Desk::native();
+    desk.say(link, job(one(1, 1)));
+    desk.close(link);
+    let begun = desk.now;
+    let mut calls = Vec::new();
+    while calls.len() < 6 {
+        let link = desk.dialled().0;
+        calls.push(desk.now.since(begun));
+        desk.refuse(link);
+        while !desk.seen.iter().any(|effect| matches!(effect, Effect::Open { .. })) {
+            desk.pass(Duration::from_millis(10));
+        }
+    }
+    let gaps: Vec<u128> = calls.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
+    assert_eq!(gaps, [250, 500, 1000, 1000, 1000]);
+}
+
+#[test]
+fn a_slow_master_is_waited_for_longer_each_time() {
+    let (mut desk, link) = Desk::native();
+    desk.close(link);
+    let mut waits = Vec::new();
+    desk.say_nothing(&mut waits);
+    assert_eq!(waits[..2], [1, 2].map(Duration::from_secs), "{waits:?}");
+    // Answers that take long are waited for in proportion, and a single late one changes little.
+    let (mut desk, link) = Desk::native();
+    desk.pass(pace(TIMEOUT));
+    let until = |desk: &Desk| desk.worker.deadline().unwrap().since(desk.now);
+    assert_eq!(until(&desk), ANSWER);
+    desk.pass(Duration::from_millis(900));
+    desk.say(link, welcome("M1", Vec::new()));
+    desk.pass(pace(TIMEOUT) - Duration::from_millis(900));
+    assert_eq!(until(&desk), ANSWER, "one late answer doubles what the first took, and that was nothing");
 }
 
 #[test]

@@ -153,7 +153,8 @@ impl World {
         Ok(())
     }
 
-    /// Cuts the link of a worker to the master, for less than may matter.
+    /// Cuts the link of a worker to the master, for less than may matter. Connections break or die silently in it, or
+    /// just when it is over.
     pub(super) fn cut(&mut self, worker: Host, left: u64) {
         let Trouble::Cuts { longest, .. } = self.plan.trouble else { return };
         self.tally.faults += 1;
@@ -166,15 +167,18 @@ impl World {
                 self.network.cut(0, worker);
             }
         }
-        let length = self.dice.duration(Duration::from_millis(1), longest);
-        self.at(self.now + length, Happening::Mend { worker, left: left - 1 });
+        // Half of them just as long as is harmless, for that is where it would show.
+        let least = if self.dice.chance(50) { longest * 19 / 20 } else { Duration::from_millis(1) };
+        let length = self.dice.duration(least, longest);
+        self.break_some(worker);
+        self.at(self.now + length, Happening::Mend { worker, length, left: left - 1 });
     }
 
     /// The link is whole again; the next cut comes when both ends have had time to notice.
-    pub(super) fn mend(&mut self, worker: Host, left: u64) {
+    pub(super) fn mend(&mut self, worker: Host, length: Duration, left: u64) {
         let Trouble::Cuts { pause, .. } = self.plan.trouble else { return };
-        self.network.mend(worker, 0, self.now, &mut self.dice);
-        self.network.mend(0, worker, self.now, &mut self.dice);
+        self.network.mend(worker, 0, length, self.now, &mut self.dice);
+        self.network.mend(0, worker, length, self.now, &mut self.dice);
         self.break_some(worker);
         let next = self.dice.duration(pause, pause * 3 / 2);
         if left > 0 {
@@ -189,12 +193,14 @@ impl World {
         times * self.plan.slots.len() as u64
     }
 
-    /// Now and then connections of the link break, with the loss of what was under way last. Not while it is cut: the reset
-    /// would be swallowed, and an end that learns nothing waits for the timeout, however short the cut was.
+    /// Now and then connections of the link break, with the loss of what was under way last, or die silently. In a cut an
+    /// end does not learn of a break before it sends.
     fn break_some(&mut self, worker: Host) {
         for conn in self.network.conns_between(worker, 0) {
-            if self.dice.chance(25) {
-                self.network.break_up(conn, self.now, &mut self.dice);
+            match self.dice.pick(8) {
+                0 => self.network.break_up(conn, self.now, &mut self.dice),
+                1 => self.network.mute(conn),
+                _ => {}
             }
         }
         self.schedule_network();

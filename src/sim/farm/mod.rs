@@ -50,4 +50,6 @@ pub enum Planted {
     TooManySlots,
     /// Disks lose the end of jobs that they have written.
     EndsLost,
+    /// Cuts that are said to be harmless last longer than a master waits for its workers.
+    LongCuts,
 }

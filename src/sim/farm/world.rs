@@ -64,6 +64,7 @@ pub(super) enum Happening {
     /// It is whole again.
     Mend {
         worker: Host,
+        length: Duration,
         left: u64,
     },
     /// The first phase ends.
@@ -170,7 +171,7 @@ impl World {
             Happening::Fault => self.fault()?,
             Happening::Heal => self.heal(),
             Happening::Cut { worker, left } => self.cut(worker, left),
-            Happening::Mend { worker, left } => self.mend(worker, left),
+            Happening::Mend { worker, length, left } => self.mend(worker, length, left),
             Happening::Calm => self.become_calm()?,
             Happening::Look => self.look()?,
         }

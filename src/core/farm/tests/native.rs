@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::farm::{MAX_CALLS, MAX_CANDIDATES, MAX_WORKERS};
+use crate::core::patience::lost_after;
 use crate::wire::{ErrorCode, JobOutput, Stream};
 
 fn welcome(effects: &[Effect]) -> &WorkerWelcome {
@@ -111,7 +112,7 @@ fn a_cut_shorter_than_the_timeout_starts_nothing_twice() {
     assert_eq!(world.give(order("b", "primes", "1")), None);
     world.farm.unwanted(&id("N"), &attempt("stopped", 1), "cancelled".to_owned(), world.now);
     assert_eq!(world.effects(), [], "it cannot be told");
-    world.wait(TIMEOUT - Duration::from_micros(1));
+    world.wait(lost_after(TIMEOUT) - Duration::from_micros(1));
     assert_eq!(world.effects(), []);
     // "way" was lost on the way; "done" was not acknowledged; nobody waits for "stopped".
     let has = [attempt("runs", 1), attempt("done", 1), attempt("stopped", 1)];
@@ -199,7 +200,7 @@ fn a_newer_link_closes_the_older_one() {
 }
 
 #[test]
-fn silence_for_the_timeout_loses_it_and_each_attempt() {
+fn silence_beyond_the_timeout_loses_it_and_each_attempt() {
     for cut in [true, false] {
         let mut world = World::new();
         world.native(0, "N", 2, &["primes"], &[]);
@@ -211,8 +212,8 @@ fn silence_for_the_timeout_loses_it_and_each_attempt() {
         if cut {
             world.closed(0);
         }
-        assert_eq!(world.farm.deadline(), Some(world.now + TIMEOUT));
-        world.wait(TIMEOUT - Duration::from_micros(1));
+        assert_eq!(world.farm.deadline(), Some(world.now + lost_after(TIMEOUT)));
+        world.wait(lost_after(TIMEOUT) - Duration::from_micros(1));
         assert_eq!(world.farm.workers(), 1);
         world.now = world.now + Duration::from_micros(1);
         world.farm.tick(world.now);
@@ -241,7 +242,7 @@ fn time_in_which_this_process_did_not_run_is_nobodys_silence() {
     world.farm.excuse(TIMEOUT * 3, world.now);
     world.farm.tick(world.now);
     assert_eq!(world.farm.workers(), 1);
-    assert_eq!(world.farm.deadline(), Some(world.now + TIMEOUT));
+    assert_eq!(world.farm.deadline(), Some(world.now + lost_after(TIMEOUT)));
 }
 
 #[test]
