@@ -68,6 +68,13 @@ pub enum StoredState {
         /// Attempts.
         attempt: u32,
     },
+    /// A worker has run it for a while, and most likely still does.
+    Begun {
+        /// Attempts, this one among them: 1 or more.
+        attempt: u32,
+        /// Who runs it.
+        worker: Box<str>,
+    },
     /// It has ended.
     Ended(Box<JobEnd>),
 }

@@ -17,6 +17,11 @@ impl Farm {
         self.id_of(*self.by_link.get(&link)?)
     }
 
+    /// Whether the farm has this worker, and it is a native one.
+    pub(in crate::core) fn is_native(&self, id: &ServerId) -> bool {
+        self.by_id.get(id).and_then(|key| self.workers.get(key)).is_some_and(|worker| worker.native().is_some())
+    }
+
     /// A worker for people: its name, and whether it is local or borrowed. `None` if it is not known any more.
     pub(in crate::core) fn describe(&self, id: &str) -> Option<String> {
         let id = ServerId::new(id)?;

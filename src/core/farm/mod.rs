@@ -124,6 +124,11 @@ pub(super) enum Effect {
         /// One sentence.
         reason: String,
     },
+    /// A native worker is back on a new link, and was welcomed: what it has is claimed.
+    Welcomed {
+        /// Who.
+        worker: ServerId,
+    },
     /// A native worker says that it has this attempt, which the farm did not give it, or took back. The node answers [`Farm::claimed`] at once.
     Claim {
         /// Which worker.

@@ -120,6 +120,7 @@ impl Farm {
         let Some(welcome) = native.welcome.take_if(|welcome| welcome.claims.is_empty()) else { return };
         let mut lost = Vec::new();
         let mut again = Vec::new();
+        let resumes = welcome.resumed.is_some();
         if let Some(jobs) = welcome.resumed {
             for (attempt, running) in worker.running.iter_mut().filter(|(attempt, _)| !jobs.contains(attempt)) {
                 match &running.order {
@@ -143,6 +144,9 @@ impl Farm {
             drop: welcome.drop,
         }));
         self.effect(Effect::Answer { reply: welcome.reply, body });
+        if resumes {
+            self.effect(Effect::Welcomed { worker: id.clone() });
+        }
         for order in again {
             if let Some(link) = link {
                 self.effect(Effect::Send { link, message: Message::plain(job(order)) });

@@ -6,7 +6,7 @@ use crate::core::farm::Effect;
 use crate::core::links::Reply;
 use crate::core::{LinkId, Output};
 use crate::time::Time;
-use crate::wire::{Body, ErrorAnswer, ErrorCode, ServerId, WorkersAnswer};
+use crate::wire::{Body, ErrorAnswer, ErrorCode, EventKind, ServerId, WorkersAnswer};
 
 impl Node {
     /// A line of the worker cycle, on a link that is not this node's own session with a master.
@@ -74,6 +74,7 @@ impl Node {
                     let kept = id.is_some_and(|id| self.queue.claim(&attempt, &id, now));
                     self.farm.claimed(worker, &attempt, kept);
                 }
+                Effect::Welcomed { worker } => self.give_out |= self.queue.returned(&worker, now),
                 Effect::CallEnded { call, worker, outcome } => {
                     if let Some(call) = CallKey::of_job(&call) {
                         self.calls.ended(call, Some(worker), outcome, now);
@@ -85,7 +86,13 @@ impl Node {
                     }
                 }
                 Effect::Printed(output) => self.printed(&output),
-                Effect::Event { kind, worker, detail } => self.event(kind, Some(worker), None, detail),
+                Effect::Event { kind, worker, detail } => {
+                    // One that comes without JOBS claims nothing. A native one is welcomed in a moment.
+                    if kind == EventKind::WorkerJoined && !self.farm.is_native(&worker) {
+                        self.give_out |= self.queue.returned(&worker, now);
+                    }
+                    self.event(kind, Some(worker), None, detail);
+                }
                 Effect::Log { level, text } => self.log(level, text),
             }
         }

@@ -16,6 +16,7 @@ use super::events::Events;
 use super::farm::Farm;
 use super::links::Links;
 use super::load::{Load, LoadChange};
+use super::patience::lost_after;
 use super::queue::Queue;
 use super::registry::{Effect, Registry};
 use super::worker::Worker;
@@ -93,6 +94,7 @@ impl Node {
         let registry = Registry::new(&config, identity.server_id.clone(), seed, now);
         let load = Load::new(config.load.clone());
         let mut queue = Queue::new(config.queue.clone(), &identity.server_id, boot);
+        queue.hold_for(lost_after(config.timeout));
         for job in jobs {
             queue.restore(job, now);
         }

@@ -38,6 +38,8 @@ pub(super) enum Kind {
     State,
     /// A job is forgotten.
     Remove,
+    /// An attempt runs: a hint for a restart, for which nobody waits.
+    Note,
 }
 
 /// A write whose fate is not told yet.
@@ -87,6 +89,7 @@ impl Disk {
             Kind::State => self.states.insert(number),
             Kind::Remove => self.removes.insert(number),
             Kind::Put => unreachable!("a job whose Put failed is refused"),
+            Kind::Note => unreachable!("a hint is not given twice"),
         };
     }
 

@@ -43,6 +43,8 @@ pub(super) struct Run {
     pub(super) begun: Moment,
     /// When its time is up.
     pub(super) due: Moment,
+    /// The disk was told of it.
+    pub(super) noted: bool,
 }
 
 /// One job.
@@ -185,7 +187,7 @@ impl Job {
         let due = now.after(self.timeout()).after(MARGIN);
         self.attempt = nth;
         self.resumable = false;
-        self.state = State::Running(Box::new(Run { worker: worker.clone(), begun: now, due }));
+        self.state = State::Running(Box::new(Run { worker: worker.clone(), begun: now, due, noted: false }));
         due
     }
 
@@ -212,7 +214,10 @@ impl Job {
     pub(super) fn stored(&self) -> StoredState {
         match &self.state {
             State::Ended(end) => StoredState::Ended(end.clone()),
-            // The attempt that runs is not a failed one yet: the start of an attempt is never stored.
+            State::Running(run) if run.noted => {
+                StoredState::Begun { attempt: self.attempt, worker: run.worker.as_str().into() }
+            }
+            // The attempt that runs is not a failed one yet: its start is not stored.
             State::Running(_) => StoredState::Open { attempt: self.attempt - 1 },
             _ => StoredState::Open { attempt: self.attempt },
         }

@@ -47,7 +47,8 @@ impl Queue {
     }
 
     fn listed(&self, number: JobNumber, job: &Job, now: Time) -> Option<JobView> {
-        let view = job.view(self.id(number), now, true)?;
+        let mut view = job.view(self.id(number), now, true)?;
+        self.explain_hold(number, &mut view, now);
         if shown(job) == Some(view.status) {
             return Some(view);
         }

@@ -8,6 +8,7 @@ use super::super::{
     JobEnd, JobNumber, JobSpec, JobWrite, LogLevel, Outcome, QueueConfig, StoredJob, StoredState, Ticket,
 };
 use super::disk::{Disk, Kind};
+use super::holds::Holds;
 use super::job::{Job, Making, Run, State, clipped, cost_of};
 use super::lanes::{Lanes, MAX_LANES};
 use super::moment::Moment;
@@ -56,6 +57,7 @@ pub(in crate::core) struct Queue {
     agenda: BTreeSet<(Moment, JobNumber)>,
     retention: Retention,
     pub(super) disk: Disk,
+    pub(super) holds: Holds,
     pub(super) effects: VecDeque<Effect>,
     /// Nobody listens to the ends of jobs: they are not put into words.
     mute: bool,
@@ -79,6 +81,7 @@ impl Queue {
             agenda: BTreeSet::new(),
             retention: Retention::default(),
             disk: Disk::default(),
+            holds: Holds::default(),
             effects: VecDeque::new(),
             mute: false,
         }
@@ -91,7 +94,8 @@ impl Queue {
     }
 
     /// A job that the store has. Before the first input, in ascending order. Jobs that ran wait again, until
-    /// their worker claims them or another is free; ages go on.
+    /// their worker claims them or another is free; those that were noted as begun are held for their worker for a while.
+    /// Ages go on.
     pub(in crate::core) fn restore(&mut self, stored: StoredJob, now: Time) {
         let StoredJob { number, spec, state, age, state_age } = stored;
         let JobSpec { service, method, params, priority, delay, timeout, attempts, key } = spec;
@@ -114,6 +118,14 @@ impl Queue {
                 if attempt > 0 {
                     let until = now.before(state_age).after(job.pause(self.config.retry_pause, attempt));
                     job.since = if until > now { until } else { job.since };
+                }
+                job.state = if job.since > now { State::Delayed } else { State::Queued };
+            }
+            StoredState::Begun { attempt, worker } => {
+                // As if it had been forgotten: if it is made again, it is this one.
+                job.attempt = attempt.saturating_sub(1);
+                if let Some(until) = self.hold(number, &worker, job.since, now) {
+                    job.since = until;
                 }
                 job.state = if job.since > now { State::Delayed } else { State::Queued };
             }
@@ -223,7 +235,9 @@ impl Queue {
 
     /// What is said of a job; `None` if it is not kept, or not accepted yet. `long`: with service, method and age.
     pub(in crate::core) fn view(&self, number: JobNumber, now: Time, long: bool) -> Option<JobView> {
-        self.table.get(number)?.view(self.id(number), now, long)
+        let mut view = self.table.get(number)?.view(self.id(number), now, long)?;
+        self.explain_hold(number, &mut view, now);
+        Some(view)
     }
 
     /// Whether no write about this job is outstanding, so that what is known of it may be said. `true` for a job that
@@ -321,6 +335,7 @@ impl Queue {
             (due, (job.attempt, (*job.service).clone(), (*job.method).clone(), job.params.clone(), job.timeout()))
         })?;
         self.agenda.insert((due, number));
+        self.holds.begins(now);
         let (attempt, service, method, params, timeout) = order;
         let attempt = Attempt { job_id: self.id(number), attempt };
         Some(Order { attempt, service, method, params, timeout, output: false })
@@ -337,6 +352,7 @@ impl Queue {
                 self.withdraw(number);
                 let due = self.table.change(number, |job| job.run(attempt.attempt, worker, Moment::at(now)));
                 due.map(|due| self.agenda.insert((due, number)));
+                self.holds.begins(now);
                 true
             }
             _ => false,
@@ -404,7 +420,7 @@ impl Queue {
                     self.table.change_writes(flight.number, |job| job.writes = job.writes.saturating_sub(1));
                     self.settle(flight.number);
                 }
-                Kind::Remove => {}
+                Kind::Remove | Kind::Note => {}
             }
         }
         if any && self.disk.heals(through) {
@@ -440,6 +456,7 @@ impl Queue {
                     }
                 }
                 Kind::Remove => self.disk.owe(flight.number, Kind::Remove),
+                Kind::Note => {}
             }
         }
     }
@@ -459,6 +476,9 @@ impl Queue {
                     self.effects.push_back(Effect::Unwanted { attempt, worker, reason: reason.clone() });
                     self.fail(number, nth, Failure::Overdue, reason, now);
                 }
+                _ if self.holds.has(number) => {
+                    self.release(number, "its worker has not come back in time", now);
+                }
                 _ => {
                     self.agenda.remove(&(due, number));
                     self.table.change(number, |job| job.state = State::Queued);
@@ -468,13 +488,14 @@ impl Queue {
         }
         self.forget_old(now);
         self.flush(now);
+        self.note_runs(now);
     }
 
     /// When [`Queue::tick`] has something to do. Earlier ticks do no harm.
     pub(in crate::core) fn deadline(&self) -> Option<Time> {
         let agenda = self.agenda.first().map(|(due, _)| due.time());
         let retention = self.retention.deadline(&self.config, self.kept_bytes());
-        [agenda, retention, self.disk.deadline()].into_iter().flatten().min()
+        [agenda, retention, self.disk.deadline(), self.notes_due()].into_iter().flatten().min()
     }
 
     /// The next effect. Call until `None` after each input.
@@ -482,7 +503,7 @@ impl Queue {
         self.effects.pop_front()
     }
 
-    fn is_durable(&self) -> bool {
+    pub(super) fn is_durable(&self) -> bool {
         self.config.durability != Durability::Memory
     }
 
@@ -503,7 +524,7 @@ impl Queue {
     }
 
     /// Puts a job that does not run into the index of its state.
-    fn admit(&mut self, number: JobNumber) {
+    pub(super) fn admit(&mut self, number: JobNumber) {
         let Some(job) = self.table.get(number) else { return };
         match &job.state {
             State::Queued => self.lanes.insert(&job.service, &job.method, job.priority, job.since, number),
@@ -516,12 +537,13 @@ impl Queue {
     }
 
     /// Takes a job out of the index of its state. The run that it had, if it ran. The caller gives it another state.
-    fn withdraw(&mut self, number: JobNumber) -> Option<(u32, Run)> {
+    pub(super) fn withdraw(&mut self, number: JobNumber) -> Option<(u32, Run)> {
         let job = self.table.get(number)?;
         match &job.state {
             State::Queued => self.lanes.remove(&job.service, &job.method, job.priority, job.since, number),
             State::Delayed => {
                 self.agenda.remove(&(job.since, number));
+                self.holds.remove(number);
             }
             State::Running(run) => {
                 self.agenda.remove(&(run.due, number));
@@ -724,6 +746,7 @@ impl Queue {
             self.table.check_invariants();
             self.lanes.check_invariants();
             self.disk.check_invariants();
+            self.holds.check_invariants();
             assert_eq!(self.lanes.opened(), self.table.open(), "lanes count what is open");
             assert_eq!(self.names.uses(), 2 * self.table.len(), "each job bears two names");
             Box::new(self.table.some(2 * WHOLE as usize))
@@ -751,6 +774,7 @@ impl Queue {
                 assert!(end.status.is_ended() && self.retention.contains(buried, job.since, number), "{number:?}");
             }
         }
+        assert!(!self.holds.has(number) || job.state == State::Delayed, "{number:?}");
         assert_eq!(job.owed, self.disk.owes_state(number), "{number:?}");
         assert!(job.writes as usize <= self.disk.in_flight(), "{number:?}");
         assert!(job.key.as_ref().is_none_or(|key| self.keys.contains_key(key)), "{number:?}");

@@ -17,9 +17,11 @@
 //!                                     └──────── failed ──> written again later, until it is
 //! ```
 //!
-//! One change of this drawing costs no write: the start of an attempt. A crash may forget that one was begun.
+//! One change of this drawing costs no write: the start of an attempt. One that has run for a while is noted, as a hint
+//! for a restart; a crash may forget that another was begun.
 
 mod disk;
+mod holds;
 mod job;
 mod lanes;
 mod list;

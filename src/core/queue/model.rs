@@ -201,7 +201,7 @@ impl World {
         if self.is_durable() {
             match &self.disk[&number].1 {
                 StoredState::Ended(end) => assert_eq!((end.status, &end.result), (view.status, &view.result)),
-                StoredState::Open { .. } => assert!(!view.status.is_ended(), "{view:?}"),
+                StoredState::Open { .. } | StoredState::Begun { .. } => assert!(!view.status.is_ended(), "{view:?}"),
             }
         }
         if view.status.is_ended() {
@@ -435,7 +435,7 @@ impl World {
     fn stored_end(&self, number: JobNumber) -> Option<(JobStatus, Option<Json>)> {
         match &self.disk.get(&number)?.1 {
             StoredState::Ended(end) => Some((end.status, end.result.clone())),
-            StoredState::Open { .. } => None,
+            StoredState::Open { .. } | StoredState::Begun { .. } => None,
         }
     }
 }

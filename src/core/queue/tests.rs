@@ -552,6 +552,104 @@ fn after_a_restart_a_report_counts_although_nobody_claimed_the_attempt() {
     assert!(desk.effects().is_empty(), "what ended before the restart is not told again");
 }
 
+// ---- attempts that go on while the master is down ---------------------------------------------------------------
+
+fn begun(attempt: u32, by: &str) -> StoredState {
+    StoredState::Begun { attempt, worker: by.into() }
+}
+
+/// A queue after a restart, with a job that was begun by W1, one by W2 and one by nobody.
+fn restarted() -> (Desk, [JobNumber; 3]) {
+    let mut desk = Desk::durable();
+    desk.queue.hold_for(SECOND * 10);
+    let numbers = [0, 1, 2].map(|count| JobNumber::new(6, count).unwrap());
+    for (number, state) in numbers.into_iter().zip([begun(1, "W1"), begun(2, "W2"), StoredState::Open { attempt: 0 }]) {
+        let spec = JobSpec { key: None, ..spec(Duration::ZERO, 4) };
+        desk.queue.restore(stored(number, spec, state, SECOND * 60, SECOND * 50), desk.now);
+    }
+    desk.collect();
+    (desk, numbers)
+}
+
+#[test]
+fn an_attempt_that_runs_for_a_while_is_noted_once_and_nobody_waits_for_that() {
+    let mut desk = Desk::durable();
+    let (short, long) = (desk.submit(job("query")), desk.submit(job("query")));
+    desk.written();
+    let attempts = [(short, "W1"), (long, "W2")].map(|(number, by)| desk.start(number, by).attempt);
+    desk.pass(SECOND / 10);
+    desk.finish(&attempts[0], "W1", done());
+    desk.effects();
+    desk.pass(SECOND);
+    let note = JobWrite::State { number: long, state: begun(1, "W2") };
+    assert_eq!(writes(&desk.effects()), [&note]);
+    assert!(desk.queue.is_settled(long), "RESULT is answered at once");
+    desk.pass(SECOND * 5);
+    assert_eq!(writes(&desk.effects()), [] as [&JobWrite; 0], "once");
+    // A note that the disk refuses is no loss, and none is tried while it is ill.
+    let last = desk.last.0;
+    desk.write_failed(last, last);
+    desk.effects();
+    assert_eq!(desk.finish(&attempts[1], "W2", failed("x")), Finish::Recorded(long));
+    desk.pass(SECOND * 20);
+    let effects = desk.effects();
+    assert_eq!(writes(&effects), [&JobWrite::State { number: long, state: StoredState::Open { attempt: 1 } }]);
+    // Nothing is due of it by itself once nothing runs; in memory nothing is noted.
+    let mut desk = Desk::memory();
+    let number = desk.submit(job("query"));
+    desk.start(number, "W1");
+    desk.pass(SECOND * 5);
+    assert_eq!(writes(&desk.effects()), [] as [&JobWrite; 0]);
+}
+
+#[test]
+fn what_was_begun_before_a_restart_is_held_for_its_worker_and_nothing_else_is() {
+    let (mut desk, [one, two, three]) = restarted();
+    assert_eq!(desk.next(), [three]);
+    assert_eq!((desk.status(one), desk.view(one).attempt), (JobStatus::Delayed, 0));
+    assert_eq!(
+        desk.reason(two),
+        "waits: its attempt 2 may still run on worker W2, which has not come back since the restart; held for at most \
+         10.0 s more"
+    );
+    let fresh = desk.submit(job("query"));
+    desk.written();
+    assert_eq!(desk.status(fresh), JobStatus::Queued, "a new job waits for nobody");
+    // W1 still has it; W2 has lost it.
+    let attempt = Attempt { job_id: desk.queue.id(one), attempt: 1 };
+    assert!(desk.queue.claim(&attempt, &worker("W1"), desk.now));
+    assert!(!desk.queue.returned(&worker("W1"), desk.now) && desk.status(one) == JobStatus::Running);
+    assert!(desk.queue.returned(&worker("W2"), desk.now));
+    desk.collect();
+    assert_eq!(desk.status(two), JobStatus::Queued);
+    let order = desk.start(two, "W3");
+    assert_eq!(order.attempt.attempt, 2, "as if it had been forgotten that it was begun");
+}
+
+#[test]
+fn a_held_job_always_goes_on() {
+    let (mut desk, [one, two, _]) = restarted();
+    let attempt = Attempt { job_id: desk.queue.id(one), attempt: 1 };
+    assert_eq!(desk.finish(&attempt, "W1", done()), Finish::Recorded(one), "its report ends it");
+    desk.pass(SECOND * 10 - Duration::from_micros(1));
+    assert_eq!(desk.status(two), JobStatus::Delayed);
+    desk.pass(Duration::from_micros(1));
+    assert_eq!(desk.status(two), JobStatus::Queued);
+    assert!(desk.effects().iter().any(|effect| matches!(effect, Effect::Log { text, .. } if text.contains("in time"))));
+    assert!(desk.next().contains(&two) && !desk.next().contains(&one));
+    // Cancelled and buried ones are not held any more either.
+    let (mut desk, [one, two, _]) = restarted();
+    desk.queue.cancel(one, desk.now).unwrap();
+    desk.queue.bury(two, desk.now).unwrap();
+    desk.collect();
+    assert!(!desk.queue.returned(&worker("W1"), desk.now) && !desk.queue.returned(&worker("W2"), desk.now));
+    // Without a time nothing is held.
+    let mut desk = Desk::durable();
+    let number = JobNumber::first(6);
+    desk.queue.restore(stored(number, spec(Duration::ZERO, 4), begun(1, "W1"), SECOND, SECOND), desk.now);
+    assert_eq!(desk.next(), [number]);
+}
+
 // ---- cancel, bury, kick -----------------------------------------------------------------------------------------
 
 #[test]

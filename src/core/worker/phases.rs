@@ -558,9 +558,14 @@ impl Worker {
         let waited = Seconds(now.since(tie.said.take().unwrap_or(now)));
         tie.unanswered = tie.unanswered.saturating_add(1);
         tie.line = Line::Down { due: Time::FAR };
+        let first = tie.away.is_none();
         self.hang_up_calls(link);
         self.effects.push_back(Effect::Close { link });
         self.redial_later(now, now);
+        if let Some(tie) = self.tie().filter(|_| first) {
+            // It was away before that showed.
+            tie.away = Some(tie.contact);
+        }
         self.log(LogLevel::Info, format!("its master has not answered ALIVE for {waited} s: it is called anew"));
         self.reason = format!("its master has not answered ALIVE for {waited} s");
     }

@@ -360,7 +360,7 @@ fn what_runs_for_one_master_is_stopped_when_another_takes_the_worker_and_is_neve
     desk.say(link, job(one(1, 1)));
     desk.close(link);
     desk.dialled();
-    desk.pass(TIMEOUT);
+    desk.pass(lost_after(TIMEOUT));
     assert_eq!(desk.stopped(), 0, "it goes on while no other master has taken the worker");
     let link = desk.open();
     desk.say(link, welcome("M2", Vec::new()));

@@ -18,6 +18,7 @@ const COPIED_STATE: u8 = 5;
 /// Codes of the states.
 const OPEN: u8 = 0;
 const ENDED: u8 = 1;
+const BEGUN: u8 = 2;
 
 /// What a record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +160,11 @@ fn put_state(to: &mut Vec<u8>, state: &StoredState) {
             to.push(OPEN);
             put_int(to, (*attempt).into());
         }
+        StoredState::Begun { attempt, worker } => {
+            to.push(BEGUN);
+            put_int(to, (*attempt).into());
+            put_text(to, worker);
+        }
         StoredState::Ended(end) => {
             to.push(ENDED);
             to.push(status_code(end.status));
@@ -291,6 +297,7 @@ impl<'a> Reader<'a> {
     fn state(&mut self) -> Result<StoredState, &'static str> {
         match self.byte()? {
             OPEN => Ok(StoredState::Open { attempt: self.small()? }),
+            BEGUN => Ok(StoredState::Begun { attempt: self.small()?, worker: self.text()?.into() }),
             ENDED => Ok(StoredState::Ended(Box::new(JobEnd {
                 status: status_of(self.byte()?).ok_or("an unknown status of a job")?,
                 attempt: self.small()?,
@@ -331,6 +338,7 @@ pub(super) mod tests {
         let end = (proptest::sample::select(&JobStatus::ALL[..]), any::<u32>(), text(), text(), text());
         prop_oneof![
             any::<u32>().prop_map(|attempt| StoredState::Open { attempt }),
+            (any::<u32>(), "\\PC{0,20}").prop_map(|(attempt, worker)| StoredState::Begun { attempt, worker: worker.into() }),
             end.prop_map(|(status, attempt, worker, result, reason)| {
                 StoredState::Ended(Box::new(JobEnd {
                     status,
