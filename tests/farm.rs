@@ -62,6 +62,57 @@ fn the_same_key_twice_is_one_job_across_a_crash() {
 }
 
 #[test]
+fn what_runs_while_its_master_is_killed_is_not_begun_again_by_another_worker() {
+    let mut master = Master::start(&[]);
+    let marks = tempfile::tempdir().unwrap();
+    let options = ["--slots", "1", "--allow-exec"];
+    let workers = ["w1", "w2"].map(|name| worker(&master, name, &options));
+    let begins = marks.path().join("begins");
+    let script = format!("echo begin >> '{}'; sleep 3", begins.display());
+    let begun = || std::fs::read_to_string(&begins).map_or(0, |text| text.lines().count());
+    let job = master.submit("shell.run", json!({"command": ["sh", "-c", script]}));
+    wait_until("the job to run", || begun() == 1 && master.count("RUNNING") == 1);
+    let ask = json!({"TASK": "RESULT", "JOB_ID": job});
+    let runner = master.ask(&ask)["WORKER_UUID"].clone();
+    let noted = || {
+        let files = std::fs::read_dir(master.directory()).unwrap().flatten();
+        let stored = walk(files.map(|entry| entry.path()).collect());
+        stored.iter().any(|path| {
+            let bytes = std::fs::read(path).unwrap_or_default();
+            let id = runner.as_str().unwrap().as_bytes();
+            bytes.windows(id.len()).any(|window| window == id)
+        })
+    };
+    wait_until("the disk to know who runs it", noted);
+    // The one that runs it stands still, so that the other is back first.
+    let second = master.worker("w2").is_some_and(|worker| worker["WORKER_UUID"] == runner);
+    let first = &workers[usize::from(second)];
+    first.signal(rustix::process::Signal::STOP);
+    master.crash();
+    let fresh = master.submit("sleep", json!({"ms": 1}));
+    assert_eq!(master.result(&fresh)["STATUS"], "OK", "the other is back, and a new job starts at once");
+    let held = master.ask(&ask);
+    assert_eq!(held["STATUS"], "DELAYED", "{held}");
+    assert!(held["REASON"].as_str().is_some_and(|why| why.contains("may still run on worker")), "{held}");
+    first.signal(rustix::process::Signal::CONT);
+    let result = master.result(&job);
+    assert_eq!((&result["STATUS"], &result["ATTEMPT"]), (&json!("OK"), &json!(1)), "{result}");
+    assert_eq!((&result["WORKER_UUID"], begun()), (&runner, 1), "{result}");
+}
+
+/// All files below these.
+fn walk(mut paths: Vec<std::path::PathBuf>) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    while let Some(path) = paths.pop() {
+        match std::fs::read_dir(&path) {
+            Ok(inside) => paths.extend(inside.flatten().map(|entry| entry.path())),
+            Err(_) => files.push(path),
+        }
+    }
+    files
+}
+
+#[test]
 fn short_jobs_do_not_wait_for_a_long_one() {
     let master = Master::start(&[]);
     let _one = worker(&master, "w1", &["--slots", "1"]);
@@ -255,7 +306,7 @@ fn a_worker_without_a_master_finds_one_and_another_when_that_dies() {
     small.wait_worker("w", "IDLE");
     // The log is written by a thread of its own: it may come after the deed.
     let logged = |word: &str| wait_until(&format!("{word} in the log"), || worker.stderr.text().contains(word));
-    ["DISCOVERY", "ELECTION", "CONNECTING"].map(logged);
+    ["DISCOVERY", "ELECTION", "CONNECTING"].into_iter().for_each(logged);
     assert!(large.worker("w").is_none(), "the other is ignored");
     small.node.process.kill();
     large.wait_worker("w", "IDLE");

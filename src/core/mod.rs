@@ -46,6 +46,7 @@ use crate::wire::{
 pub(crate) use links::MAX_WAITING;
 pub use load::LoadConfig;
 pub use node::Node;
+pub(crate) use patience::lost_after;
 pub use record::{JobEnd, JobNumber, JobSpec, JobWrite, StoredJob, StoredState};
 
 /// One connection, for as long as it lasts. Never reused: an event of a connection that is gone meets no other.

@@ -52,7 +52,7 @@ pub(super) fn pace(timeout: Duration) -> Duration {
 
 /// Silence after which a native worker is TIMEOUT: what it runs is queued again then and not before. 10 s at the default
 /// timeout of 6 s.
-pub(super) fn lost_after(timeout: Duration) -> Duration {
+pub(crate) fn lost_after(timeout: Duration) -> Duration {
     timeout + pace(timeout) + RESUME
 }
 

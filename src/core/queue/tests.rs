@@ -588,6 +588,7 @@ fn an_attempt_that_runs_for_a_while_is_noted_once_and_nobody_waits_for_that() {
     assert_eq!(writes(&desk.effects()), [] as [&JobWrite; 0], "once");
     // A note that the disk refuses is no loss, and none is tried while it is ill.
     let last = desk.last.0;
+    desk.queue.written(Ticket(last - 1), desk.now);
     desk.write_failed(last, last);
     desk.effects();
     assert_eq!(desk.finish(&attempts[1], "W2", failed("x")), Finish::Recorded(long));

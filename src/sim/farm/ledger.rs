@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::sim::network::Host;
+use crate::time::Time;
 use crate::wire::Attempt;
 
 /// A start of an attempt.
@@ -13,6 +14,8 @@ struct Start {
     life: u64,
     /// How often the master of the job had been started.
     master: u64,
+    /// The worker was told to stop it, and has forgotten it.
+    dropped: bool,
 }
 
 /// What is known of an attempt.
@@ -29,6 +32,8 @@ struct Entry {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Attempts {
     entries: BTreeMap<Attempt, Entry>,
+    /// Those that are held after a restart: for whom, and until when.
+    held: BTreeMap<Attempt, (Host, Time)>,
     count: u64,
 }
 
@@ -74,8 +79,38 @@ impl Attempts {
                 return Err(format!("{attempt:?} is started on worker {worker}, and was on {} before", before.worker));
             }
         }
-        entry.starts.push(Start { worker, life, master });
+        entry.starts.push(Start { worker, life, master, dropped: false });
         self.count += 1;
+        Ok(())
+    }
+
+    /// A master starts and finds noted that `worker` had begun this attempt: it is held until then.
+    pub(super) fn held(&mut self, attempt: Attempt, worker: Host, until: Time) {
+        self.held.insert(attempt, (worker, until));
+    }
+
+    /// A worker was told to stop an attempt.
+    pub(super) fn dropped(&mut self, attempt: &Attempt, worker: Host) {
+        let starts = self.entries.get_mut(attempt).map(|entry| entry.starts.iter_mut());
+        starts.into_iter().flatten().filter(|start| start.worker == worker).for_each(|start| start.dropped = true);
+    }
+
+    /// Law: an attempt that is held is nobody else's while its worker, in its life `life`, still has it.
+    pub(super) fn takes(
+        &self,
+        attempt: &Attempt,
+        by: Host,
+        now: Time,
+        life: impl Fn(Host) -> u64,
+    ) -> Result<(), String> {
+        let (Some((worker, until)), Some(entry)) = (self.held.get(attempt), self.entries.get(attempt)) else {
+            return Ok(());
+        };
+        let mut starts = entry.starts.iter();
+        let has = starts.any(|start| start.worker == *worker && start.life == life(*worker) && !start.dropped);
+        if has && by != *worker && now < *until {
+            return Err(format!("{attempt:?} is started on worker {by}, and {worker} had begun it before the restart"));
+        }
         Ok(())
     }
 
@@ -108,5 +143,9 @@ mod tests {
         all.started(&attempt(), 3, 6, 1, 2).unwrap();
         assert!(all.started(&attempt(), 0, 6, 2, 2).is_err(), "more than are allowed");
         assert_eq!(all.count(), 3);
+        all.held(attempt(), 6, Time::from_micros(9));
+        let takes = |by, now, life| all.takes(&attempt(), by, Time::from_micros(now), |_| life);
+        assert!(takes(5, 8, 1).is_err(), "worker 6 still has it");
+        assert!(takes(6, 8, 1).is_ok() && takes(5, 9, 1).is_ok() && takes(5, 8, 2).is_ok());
     }
 }

@@ -8,6 +8,8 @@
 //! 4. **Attempts are bounded.** None has a number above ATTEMPTS, or ATTEMPTS more for each KICK. A restart of the master
 //!    may forget which were begun; else no attempt is begun twice, except by a worker that has lost it in a restart of
 //!    its own.
+//!    What was noted as begun before a restart is not begun by another while its worker still has it: in farms with one master
+//!    and no meddling, for in others a worker may have given it up.
 //! 5. **Nothing is given out too early or too late**: before the job is durable, or after a client was told its end.
 //! 6. **Slots hold.** A worker never runs more than it has slots, beside what it was told to stop.
 
@@ -19,6 +21,7 @@ use super::client::{Meddling, News};
 use super::executor::Made;
 use super::ledger::Attempts;
 use crate::sim::network::Host;
+use crate::time::Time;
 use crate::wire::Attempt;
 
 /// What is known of a job by its id.
@@ -151,6 +154,28 @@ impl Oracle {
             return Err(format!("{attempt:?} is given out, and a client was told that its job is {was}"));
         }
         self.attempts.ordered(attempt, worker, life)
+    }
+
+    /// A master starts and finds noted that `worker` had begun this attempt: it is held until then.
+    pub(super) fn held(&mut self, attempt: Attempt, worker: Host, until: Time) {
+        self.attempts.held(attempt, worker, until);
+    }
+
+    /// A worker was told to stop an attempt.
+    pub(super) fn dropped(&mut self, attempt: &Attempt, worker: Host) {
+        self.attempts.dropped(attempt, worker);
+    }
+
+    /// A worker starts an attempt at this time. `life`: how often a worker has been started, or a number that is none's
+    /// while it is down.
+    pub(super) fn takes(
+        &self,
+        attempt: &Attempt,
+        by: Host,
+        now: Time,
+        life: impl Fn(Host) -> u64,
+    ) -> Result<(), String> {
+        self.attempts.takes(attempt, by, now, life)
     }
 
     /// A worker has started an attempt. `life`: how often the worker had been started; `master`: how often the master of the job.

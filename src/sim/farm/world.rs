@@ -11,14 +11,14 @@ use super::foreign::Foreign;
 use super::machine::{Event, Machine, Process, machines};
 use super::oracle::Oracle;
 use super::plan::{FarmPlan, Trouble};
-use crate::core::{Input, JobNumber, Run, RunId};
+use crate::core::{Input, JobNumber, Run, RunId, StoredState, lost_after};
 use crate::sim::host::{NativeHost, Noted, Wish};
 use crate::sim::network::{Arrival, Host, Network, Transit};
 use crate::sim::plan::Dice;
 use crate::sim::trace::Fnv;
 use crate::sim::{Failure, Kind, Report, Tally};
 use crate::time::Time;
-use crate::wire::JobId;
+use crate::wire::{Attempt, JobId};
 
 /// Virtual time after which every job must have ended once all is well: longer than the longest quarantine, than all
 /// backoffs, and than all attempts of all jobs one after the other on one slot.
@@ -91,6 +91,8 @@ pub(super) struct World {
     pub(super) calm: Option<Time>,
     pub(super) oracle: Oracle,
     next_serial: u64,
+    /// The attempts that workers started, by worker, its life and the run.
+    attempts_of: BTreeMap<(Host, u64, RunId), Attempt>,
     trace: Fnv,
     done: bool,
 }
@@ -115,6 +117,7 @@ impl World {
             calm: None,
             oracle,
             next_serial: 0,
+            attempts_of: BTreeMap::new(),
             trace: Fnv::default(),
             done: false,
         }
@@ -310,6 +313,9 @@ impl World {
             Wish::Start(run) => self.start_run(host, &run)?,
             Wish::StopRun { run } => {
                 let life = self.machines[host].life;
+                if let Some(attempt) = self.attempts_of.get(&(host, life, run)) {
+                    self.oracle.dropped(attempt, host);
+                }
                 if let Some(takes) = self.machines[host].executor.stop(run, &mut self.dice) {
                     self.at(now + takes, Happening::Ran { host, life, run });
                 }
@@ -325,7 +331,11 @@ impl World {
         if let Some(attempt) = &run.attempt {
             let master = master_of(&attempt.job_id).filter(|master| *master < self.plan.masters);
             let master = master.ok_or_else(|| format!("{attempt:?} is no master's"))?;
+            let machines = &self.machines;
+            let lives = |worker: Host| if machines[worker].is_down() { u64::MAX } else { machines[worker].life };
+            self.oracle.takes(attempt, host, self.now, lives)?;
             self.oracle.started(attempt, &key, host, life, self.machines[master].life)?;
+            self.attempts_of.insert((host, life, run.run), attempt.clone());
         }
         let made = Made { serial: self.next_serial, key };
         self.next_serial += 1;
@@ -390,7 +400,24 @@ impl World {
             return self.settle(host);
         }
         machine.disk.loses_ends = self.planted == Planted::EndsLost;
+        self.note_holds(host);
         self.place_node(host)
+    }
+
+    /// Tells the oracle what a master that starts holds for its workers.
+    fn note_holds(&mut self, host: Host) {
+        if self.plan.masters > 1 || self.plan.meddle || self.plan.worker(host).is_some() {
+            return;
+        }
+        let hold = self.machines[host].clock.lasts(lost_after(self.plan.base.timeout));
+        let until = self.now + hold.saturating_sub(Duration::from_millis(1));
+        for job in self.machines[host].disk.stored(self.now) {
+            let StoredState::Begun { attempt, worker } = job.state else { continue };
+            let Some(worker) = worker.strip_prefix("worker-").and_then(|host| host.parse().ok()) else { continue };
+            let id = format!("master-{host}-{}-{}", job.number.boot(), job.number.count());
+            let Some(job_id) = JobId::new(id) else { continue };
+            self.oracle.held(Attempt { job_id, attempt }, worker, until);
+        }
     }
 
     /// Puts a new node on a machine.

@@ -338,7 +338,8 @@ pub(super) mod tests {
         let end = (proptest::sample::select(&JobStatus::ALL[..]), any::<u32>(), text(), text(), text());
         prop_oneof![
             any::<u32>().prop_map(|attempt| StoredState::Open { attempt }),
-            (any::<u32>(), "\\PC{0,20}").prop_map(|(attempt, worker)| StoredState::Begun { attempt, worker: worker.into() }),
+            (any::<u32>(), "\\PC{0,20}")
+                .prop_map(|(attempt, worker)| StoredState::Begun { attempt, worker: worker.into() }),
             end.prop_map(|(status, attempt, worker, result, reason)| {
                 StoredState::Ended(Box::new(JobEnd {
                     status,

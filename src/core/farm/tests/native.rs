@@ -191,6 +191,7 @@ fn a_newer_link_closes_the_older_one() {
                 Effect::Unanswered { .. },
                 Effect::Close { link: LinkId(0) },
                 Effect::Answer { body: Body::WorkerWelcome(_), .. },
+                Effect::Welcomed { .. },
             ]
         ),
         "{effects:?}"
