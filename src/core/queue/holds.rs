@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::super::{JobNumber, JobWrite};
 use super::disk::Kind;
-use super::job::State;
+use super::job::{Job, Run, State};
 use super::machine::Queue;
 use super::moment::Moment;
 use super::{Effect, LogLevel};
@@ -77,14 +77,6 @@ impl Holds {
             self.next_look = now + NOTE_AFTER;
         }
     }
-
-    /// Panics if the tables contradict each other.
-    pub(super) fn check_invariants(&self) {
-        assert_eq!(self.jobs.len(), self.by_worker.values().map(BTreeSet::len).sum::<usize>());
-        for (number, hold) in &self.jobs {
-            assert!(self.by_worker.get(&hold.worker).is_some_and(|jobs| jobs.contains(number)), "{number:?}");
-        }
-    }
 }
 
 impl Queue {
@@ -93,11 +85,15 @@ impl Queue {
         self.holds.time = time;
     }
 
-    /// The job is restored, and `worker` had begun it: until when it is held back, if it is.
-    pub(super) fn hold(&mut self, number: JobNumber, worker: &str, since: Moment, now: Moment) -> Option<Moment> {
-        let worker = ServerId::new(worker).filter(|_| !self.holds.time.is_zero())?;
-        self.holds.insert(number, Hold { worker, since });
-        Some(now.after(self.holds.time))
+    /// This job is restored, and `worker` had begun this attempt: it is held, as if that had been forgotten; if the attempt
+    /// is made again, it has the same number.
+    pub(super) fn hold(&mut self, number: JobNumber, job: &mut Job, attempt: u32, worker: &str, now: Moment) {
+        job.attempt = attempt.saturating_sub(1);
+        if let Some(worker) = ServerId::new(worker).filter(|_| !self.holds.time.is_zero()) {
+            self.holds.insert(number, Hold { worker, since: job.since });
+            job.since = now.after(self.holds.time);
+        }
+        job.state = if job.since > now { State::Delayed } else { State::Queued };
     }
 
     /// A worker is back, and has claimed what it runs: the rest of what it had begun waits no longer.
@@ -145,7 +141,7 @@ impl Queue {
         if self.disk.illness().is_some() {
             return;
         }
-        let old = |run: &super::job::Run| !run.noted && Moment::at(now).since(run.begun) >= NOTE_AFTER;
+        let old = |run: &Run| !run.noted && Moment::at(now).since(run.begun) >= NOTE_AFTER;
         let running = self.table.after(None, Some(JobStatus::Running));
         let due = running.filter(|(_, job)| matches!(&job.state, State::Running(run) if old(run)));
         let due: Vec<JobNumber> = due.map(|(number, _)| number).take(NOTE_BATCH).collect();
@@ -159,6 +155,16 @@ impl Queue {
             let Some(state) = state else { continue };
             let ticket = self.disk.send(number, Kind::Note);
             self.effects.push_back(Effect::Write { ticket, write: Box::new(JobWrite::State { number, state }) });
+        }
+    }
+
+    /// Panics if the tables contradict each other.
+    pub(super) fn check_holds(&self) {
+        let Holds { jobs, by_worker, .. } = &self.holds;
+        assert_eq!(jobs.len(), by_worker.values().map(BTreeSet::len).sum::<usize>());
+        for (number, hold) in jobs {
+            assert!(by_worker.get(&hold.worker).is_some_and(|jobs| jobs.contains(number)), "{number:?}");
+            assert!(self.table.get(*number).is_some_and(|job| job.state == State::Delayed), "{number:?}");
         }
     }
 

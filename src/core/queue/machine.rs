@@ -94,8 +94,7 @@ impl Queue {
     }
 
     /// A job that the store has. Before the first input, in ascending order. Jobs that ran wait again, until
-    /// their worker claims them or another is free; those that were noted as begun are held for their worker for a while.
-    /// Ages go on.
+    /// their worker claims them or another is free, for a while only the former; ages go on.
     pub(in crate::core) fn restore(&mut self, stored: StoredJob, now: Time) {
         let StoredJob { number, spec, state, age, state_age } = stored;
         let JobSpec { service, method, params, priority, delay, timeout, attempts, key } = spec;
@@ -121,14 +120,7 @@ impl Queue {
                 }
                 job.state = if job.since > now { State::Delayed } else { State::Queued };
             }
-            StoredState::Begun { attempt, worker } => {
-                // As if it had been forgotten: if it is made again, it is this one.
-                job.attempt = attempt.saturating_sub(1);
-                if let Some(until) = self.hold(number, &worker, job.since, now) {
-                    job.since = until;
-                }
-                job.state = if job.since > now { State::Delayed } else { State::Queued };
-            }
+            StoredState::Begun { attempt, worker } => self.hold(number, &mut job, attempt, &worker, now),
             StoredState::Ended(end) => {
                 job.end(*end, now.before(state_age));
                 job.untold = false;
@@ -746,7 +738,7 @@ impl Queue {
             self.table.check_invariants();
             self.lanes.check_invariants();
             self.disk.check_invariants();
-            self.holds.check_invariants();
+            self.check_holds();
             assert_eq!(self.lanes.opened(), self.table.open(), "lanes count what is open");
             assert_eq!(self.names.uses(), 2 * self.table.len(), "each job bears two names");
             Box::new(self.table.some(2 * WHOLE as usize))
@@ -774,7 +766,6 @@ impl Queue {
                 assert!(end.status.is_ended() && self.retention.contains(buried, job.since, number), "{number:?}");
             }
         }
-        assert!(!self.holds.has(number) || job.state == State::Delayed, "{number:?}");
         assert_eq!(job.owed, self.disk.owes_state(number), "{number:?}");
         assert!(job.writes as usize <= self.disk.in_flight(), "{number:?}");
         assert!(job.key.as_ref().is_none_or(|key| self.keys.contains_key(key)), "{number:?}");

@@ -2,7 +2,7 @@
 //!
 //! A tie begins when a master is chosen and ends when it is given up, however many links it takes. Before the master has
 //! taken the worker, the first failure ends it. Afterwards links may drop: the same master is called again, at once and
-//! then with backoff, until it is TIMEOUT.
+//! then at a fixed pace (a foreign one with backoff), until it is TIMEOUT.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -519,9 +519,10 @@ impl Worker {
 
     fn dial(&mut self, now: Time) {
         let link = LinkId::of_worker(self.next_link);
-        let within = if self.is_native_owner() { DIAL } else { DIAL_WITHIN.min(self.timeout) };
+        let owner = self.is_native_owner();
+        let within = DIAL_WITHIN.min(self.timeout);
         let Some(tie) = self.tie() else { return };
-        let within = within.max(tie.patience().min(DIAL_WITHIN));
+        let within = if owner { tie.usual().max(DIAL) } else { within };
         tie.away.get_or_insert(now);
         tie.line = Line::Dialling { link, since: now };
         let address = tie.address.clone();
@@ -667,8 +668,12 @@ impl Tie {
     /// each link that brought none, so that a master that is merely slow is not buried under links. [`super::session::ANSWER`]
     /// at most.
     pub(super) fn patience(&self) -> Duration {
-        let usual = self.rtt.map_or(ANSWER, |rtt| (rtt * 4).max(ANSWER));
-        usual.saturating_mul(1 << self.unanswered.min(8)).min(super::session::ANSWER)
+        self.usual().saturating_mul(1 << self.unanswered.min(8)).min(super::session::ANSWER)
+    }
+
+    /// The same of a single link, however many have brought nothing.
+    fn usual(&self) -> Duration {
+        self.rtt.map_or(ANSWER, |rtt| (rtt * 4).clamp(ANSWER, super::session::ANSWER))
     }
 
     /// A sign of life was answered.
