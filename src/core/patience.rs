@@ -20,6 +20,8 @@
 
 use std::time::Duration;
 
+use crate::time::micros;
+
 /// What a master allows for beside its timeout and the worker's pace: the time in which a worker resumes after a cut.
 pub(super) const RESUME: Duration = Duration::from_secs(2);
 
@@ -51,9 +53,9 @@ pub(super) fn pace(timeout: Duration) -> Duration {
 }
 
 /// Silence after which a native worker is TIMEOUT: what it runs is queued again then and not before. 10 s at the default
-/// timeout of 6 s.
+/// timeout of 6 s. Whole microseconds, as [`crate::time::Time`] counts them: what is due then is over then.
 pub(crate) fn lost_after(timeout: Duration) -> Duration {
-    timeout + pace(timeout) + RESUME
+    Duration::from_micros(micros(timeout + pace(timeout) + RESUME))
 }
 
 #[cfg(test)]
@@ -69,6 +71,7 @@ mod tests {
             assert!(silent <= lost_after(timeout), "timeout {timeout:?}: {silent:?}");
             let cut = last + timeout + ANSWER.max(DIAL + AGAIN) + ROUND_TRIP * 3 / 2;
             assert!(cut <= lost_after(timeout), "timeout {timeout:?}: {cut:?}");
+            assert_eq!(lost_after(timeout).subsec_nanos() % 1000, 0, "or the farm would wait for a time that is over");
         }
         assert_eq!(lost_after(Duration::from_secs(6)), Duration::from_secs(10));
     }
