@@ -14,6 +14,10 @@ use crate::wire::{
     Json, MAX_HOPS, MAX_WAIT, Message, Redirect, ResultQuery, ServerId, ServiceName, Submit,
 };
 
+/// How long the disk may take for what a client changes before the client is told so, where it says no time of its own.
+/// Longer than a disk that is merely busy needs, and shorter than clients wait for an answer.
+const SETTLE_WITHIN: Duration = Duration::from_secs(10);
+
 /// A node that is saturated for this long without help sends clients that follow to a neighbour.
 const NO_HELP: Duration = Duration::from_secs(5);
 
@@ -113,6 +117,7 @@ impl Node {
             max_jobs: config.max_jobs,
             max_bytes: config.max_bytes,
             durability: config.durability,
+            disk: self.queue.disk_trouble(now),
             jobs,
             more,
         };
@@ -156,7 +161,7 @@ impl Node {
     ) {
         let until = match wait {
             Some(wait) => Until::Ended(now + wait.min(MAX_WAIT)),
-            None => Until::Settled,
+            None => Until::Settled(now + SETTLE_WITHIN),
         };
         if wait.is_some() {
             self.detach(&mut reply);
@@ -165,7 +170,7 @@ impl Node {
         if self.has_come(number, &waiter) {
             return self.answer_waiter(number, &waiter, now);
         }
-        if waiter.until == Until::Settled
+        if matches!(waiter.until, Until::Settled(_))
             && let Some(error) = self.unstored(number, task)
         {
             return self.reply_error(&waiter.reply, error);
@@ -181,13 +186,37 @@ impl Node {
         Some(ErrorAnswer::new(task.as_str(), ErrorCode::StoreFailed, detail))
     }
 
+    /// What is said of a job about which a write is under way for so long that the disk is slow.
+    fn too_slow(&self, number: JobNumber, task: JobTask, now: Time) -> ErrorAnswer {
+        let (id, trouble) = (self.queue.id(number), self.queue.disk_trouble(now));
+        let trouble = trouble.unwrap_or_else(|| "the disk is slow".to_owned());
+        let accepted = self.queue.is_accepted(number);
+        let state = match task {
+            JobTask::Submit | JobTask::Result if accepted => {
+                format!("what became of job {id} is not written yet; ask again")
+            }
+            JobTask::Submit if !self.queue.has_key(number) => format!(
+                "the job may still be accepted, as {id}: ask for its RESULT; without a KEY, the same line would make another"
+            ),
+            JobTask::Submit | JobTask::Result => {
+                format!("the job may still be accepted, as {id}; ask again with its KEY or JOB_ID")
+            }
+            JobTask::Cancel | JobTask::Bury | JobTask::Kick => {
+                format!("what was done to job {id} is not written yet, and a crash would undo it; ask for its RESULT")
+            }
+        };
+        let mut error = ErrorAnswer::new(task.as_str(), ErrorCode::StoreSlow, format!("{trouble}; {state}"));
+        error.retry = accepted || task != JobTask::Submit || self.queue.has_key(number);
+        error
+    }
+
     /// The disk has refused something: who waits for that to be durable is told so.
     pub(super) fn release_unstored(&mut self) {
         for number in self.waiters.jobs() {
             if self.queue.unstored(number).is_none() {
                 continue;
             }
-            for waiter in self.waiters.take(number, |waiter| waiter.until == Until::Settled) {
+            for waiter in self.waiters.take(number, |waiter| matches!(waiter.until, Until::Settled(_))) {
                 if let Some(error) = self.unstored(number, waiter.task) {
                     self.reply_error(&waiter.reply, error);
                 }
@@ -199,7 +228,7 @@ impl Node {
         match waiter.until {
             // What is being accepted or changed is not said before it is durable; looking at a job waits for nothing
             // but its acceptance.
-            Until::Settled => self.queue.is_settled(number),
+            Until::Settled(_) => self.queue.is_settled(number),
             Until::Ended(_) => self.queue.is_settled(number) && self.queue.is_ended(number),
         }
     }
@@ -229,19 +258,22 @@ impl Node {
         }
     }
 
-    /// Answers those whose wait is over.
+    /// Answers those whose wait is over. What is not durable is not said: who is too early for the disk is told once it is
+    /// done, or slow.
     pub(super) fn tick_waiters(&mut self, now: Time) {
         while let Some(number) = self.waiters.due(now) {
-            let over = |waiter: &Waiter| matches!(waiter.until, Until::Ended(at) if at <= now);
+            let over = |waiter: &Waiter| matches!(waiter.until, Until::Ended(at) | Until::Settled(at) if at <= now);
             for mut waiter in self.waiters.take(number, over) {
                 if self.queue.is_settled(number) {
                     self.answer_waiter(number, &waiter, now);
                 } else if let Some(error) = self.unstored(number, waiter.task) {
                     self.reply_error(&waiter.reply, error);
-                } else {
-                    // What is not durable is not said; it is soon, or the disk is ill and says so.
-                    waiter.until = Until::Settled;
+                } else if let Some(at) = self.queue.slow_at().filter(|at| *at > now) {
+                    waiter.until = Until::Settled(at);
                     self.waiters.add(number, waiter);
+                } else {
+                    let error = self.too_slow(number, waiter.task, now);
+                    self.reply_error(&waiter.reply, error);
                 }
             }
         }
@@ -310,7 +342,7 @@ impl Node {
         let settled = self.queue.is_settled(number);
         let ended = settled && self.queue.is_ended(number);
         let ready = |waiter: &Waiter| match waiter.until {
-            Until::Settled => settled,
+            Until::Settled(_) => settled,
             Until::Ended(_) => ended,
         };
         for waiter in self.waiters.take(number, ready) {
@@ -448,6 +480,103 @@ mod tests {
             let answers = said(&mut node, 0);
             let [Body::JobAnswer(answer)] = answers.as_slice() else { panic!("{answers:?}") };
             assert_eq!(answer.job.status, JobStatus::Queued);
+        }
+    }
+
+    /// Time passes, with a tick at each deadline. What was said, when, and on which link.
+    fn pass(node: &mut Node, until: u64) -> Vec<(u64, u64, Body)> {
+        let until = Time::ZERO + Duration::from_millis(until);
+        let mut told = Vec::new();
+        while let Some(due) = node.deadline().filter(|due| *due <= until) {
+            node.handle(Input::Tick, due);
+            while let Some(output) = node.poll_output() {
+                if let Output::Send { link, message } = output {
+                    told.push((node.now.as_micros() / 1000, link.0, message.body));
+                }
+            }
+        }
+        node.handle(Input::Tick, until);
+        told
+    }
+
+    fn slow(body: &Body) -> (&str, bool) {
+        match body {
+            Body::Error(error) if error.code == ErrorCode::StoreSlow => (&error.detail, error.retry),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const SLOW: &str = "the disk is slow: its oldest write has been under way for";
+
+    #[test]
+    fn who_waits_for_a_slow_disk_is_told_so_and_never_that_a_job_is_accepted() {
+        let mut node = node(Durability::Fsync);
+        let submit = |key: Option<&str>, wait| {
+            let wait = Some(wait).map(Duration::from_millis).filter(|wait| !wait.is_zero());
+            Body::Submit(Box::new(Submit { key: key.map(str::to_owned), wait, ..job("sleep", "run") }))
+        };
+        assert_eq!(says(&mut node, 0, submit(Some("k"), 300), Time::ZERO), []);
+        assert_eq!(says(&mut node, 2, submit(None, 1500), Time::ZERO), []);
+        assert_eq!(says(&mut node, 4, submit(Some("k"), 0), Time::ZERO), []);
+        let told = pass(&mut node, 10_500);
+        let [(1000, 0, first), (1500, 2, second), (10_000, 4, third)] = told.as_slice() else { panic!("{told:?}") };
+        let maybe = "the job may still be accepted, as master-1-";
+        assert_eq!(slow(first), (format!("{SLOW} 1.0 s; {maybe}0; ask again with its KEY or JOB_ID").as_str(), true));
+        let (detail, retry) = slow(second);
+        assert!(detail.starts_with(&format!("{SLOW} 1.5 s; {maybe}1: ")), "{detail}");
+        assert!(!retry, "the same line would make another job");
+        assert_eq!(slow(third), (format!("{SLOW} 10.0 s; {maybe}0; ask again with its KEY or JOB_ID").as_str(), true));
+
+        let query = ResultQuery { job: JobRef::Key("k".to_owned()), wait: Some(Duration::ZERO), output: false };
+        let now = node.now;
+        assert_eq!(says(&mut node, 6, Body::Result(Box::new(query)), now), []);
+        let told = pass(&mut node, 10_600);
+        assert!(
+            matches!(told.as_slice(), [(10_500, 6, body)] if slow(body).1),
+            "who asks now hears it at once: {told:?}"
+        );
+        let now = node.now;
+        assert_eq!(says(&mut node, 8, submit(Some("k"), 0), now), []);
+        node.handle(Input::Written { through: crate::core::Ticket(2) }, now);
+        let answers = said(&mut node, 8);
+        assert!(matches!(answers.as_slice(), [Body::JobAnswer(answer)] if answer.duplicate), "{answers:?}");
+    }
+
+    #[test]
+    fn a_change_that_a_slow_disk_does_not_take_is_no_answer_and_says_that_it_may_not_last() {
+        let mut node = node(Durability::Fsync);
+        says(&mut node, 0, Body::Submit(Box::new(job("sleep", "run"))), Time::ZERO);
+        node.handle(Input::Written { through: crate::core::Ticket(1) }, Time::ZERO);
+        let answers = said(&mut node, 0);
+        let [Body::JobAnswer(answer)] = answers.as_slice() else { panic!("{answers:?}") };
+        let it = || JobRef::Id(answer.job.job_id.clone());
+        assert_eq!(says(&mut node, 2, Body::Bury(it()), Time::ZERO), []);
+        assert_eq!(pass(&mut node, 4000), []);
+        let now = node.now;
+        assert_eq!(says(&mut node, 4, Body::Cancel(it()), now), []);
+        let told = pass(&mut node, 14_000);
+        let [(10_000, 2, buried), (14_000, 4, cancelled)] = told.as_slice() else { panic!("{told:?}") };
+        for body in [buried, cancelled] {
+            assert!(slow(body).0.contains("a crash would undo it") && slow(body).1, "{body:?}");
+        }
+        let answers = {
+            let now = node.now;
+            says(&mut node, 6, Body::Jobs(Box::default()), now)
+        };
+        let [Body::JobsAnswer(jobs)] = answers.as_slice() else { panic!("{answers:?}") };
+        assert_eq!(jobs.disk, Some(format!("{SLOW} 14.0 s")));
+    }
+
+    #[test]
+    fn a_disk_that_writes_one_after_another_is_not_slow_for_who_waits_long() {
+        let mut node = node(Durability::Fsync);
+        for nth in 0..30u64 {
+            let (link, now) = (2 * (nth % 5), Time::ZERO + Duration::from_millis(nth * 500));
+            assert_eq!(says(&mut node, link, Body::Submit(Box::new(job("sleep", "run"))), now), []);
+            assert_eq!(pass(&mut node, nth * 500 + 400), []);
+            let now = node.now;
+            node.handle(Input::Written { through: crate::core::Ticket(nth + 1) }, now);
+            assert!(matches!(said(&mut node, link).as_slice(), [Body::JobAnswer(_)]));
         }
     }
 

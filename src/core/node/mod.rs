@@ -257,6 +257,7 @@ impl Node {
             self.excused = now;
             self.registry.excuse(lost, now);
             self.farm.excuse(lost, now);
+            self.queue.excuse(lost);
             let text = format!("this process did not run for {} s; nobody's silence is counted over it", Seconds(lost));
             self.log(LogLevel::Info, text);
         }

@@ -155,7 +155,7 @@ impl Queue {
             let (service, method, params) = (service.clone(), method.clone(), params.clone());
             let key = key.as_deref().map(Box::from);
             let spec = JobSpec { service, method, params, priority, delay, timeout, attempts, key };
-            let ticket = self.disk.send(number, Kind::Put);
+            let ticket = self.disk.send(number, Kind::Put, now);
             self.effects.push_back(Effect::Write { ticket, write: Box::new(JobWrite::Put { number, spec }) });
         }
         let (service, method) = (self.names.take(service), self.names.take(method));
@@ -286,7 +286,7 @@ impl Queue {
             (job.state, job.since, job.untold, job.resumable) = (State::Queued, Moment::at(now), false, false);
         });
         self.admit(number);
-        self.save(number);
+        self.save(number, now);
         Ok(())
     }
 
@@ -409,6 +409,8 @@ impl Queue {
         }
         if any && self.disk.heals(through) {
             self.event(EventKind::StoreWell, "the disk writes again".to_owned());
+        } else if let Some(took) = self.disk.quickens(now) {
+            self.event(EventKind::StoreWell, format!("the disk keeps up again; it was slow for {} s", Seconds(took)));
         }
         self.flush(now);
     }
@@ -468,6 +470,16 @@ impl Queue {
         }
         self.forget_old(now);
         self.flush(now);
+        if self.disk.slows(now)
+            && let Some(detail) = self.disk_trouble(now)
+        {
+            self.event(EventKind::StoreSlow, detail);
+        }
+    }
+
+    /// This process did not run for so long: the disk could not tell that it has written.
+    pub(in crate::core) fn excuse(&mut self, lost: Duration) {
+        self.disk.excuse(lost);
     }
 
     /// When [`Queue::tick`] has something to do. Earlier ticks do no harm.
@@ -548,7 +560,7 @@ impl Queue {
             self.lanes.close(&service, &method);
         }
         self.admit(number);
-        self.save(number);
+        self.save(number, now);
     }
 
     /// Attempt `nth` failed: again, after a pause or at once, or buried.
@@ -591,11 +603,11 @@ impl Queue {
             }
         });
         self.admit(number);
-        self.save(number);
+        self.save(number, now);
     }
 
     /// The state of a job must be durable.
-    fn save(&mut self, number: JobNumber) {
+    fn save(&mut self, number: JobNumber, now: Time) {
         if !self.is_durable() {
             return self.settle(number);
         }
@@ -603,23 +615,23 @@ impl Queue {
             self.table.change_writes(number, |job| job.owed = true);
             return self.disk.owe(number, Kind::State);
         }
-        self.send_state(number);
+        self.send_state(number, now);
     }
 
-    fn send_state(&mut self, number: JobNumber) {
+    fn send_state(&mut self, number: JobNumber, now: Time) {
         let state = self.table.change_writes(number, |job| {
             job.owed = false;
             job.writes += 1;
             job.stored()
         });
         if let Some(state) = state {
-            let ticket = self.disk.send(number, Kind::State);
+            let ticket = self.disk.send(number, Kind::State, now);
             self.effects.push_back(Effect::Write { ticket, write: Box::new(JobWrite::State { number, state }) });
         }
     }
 
-    fn send_remove(&mut self, number: JobNumber) {
-        let ticket = self.disk.send(number, Kind::Remove);
+    fn send_remove(&mut self, number: JobNumber, now: Time) {
+        let ticket = self.disk.send(number, Kind::Remove, now);
         self.effects.push_back(Effect::Write { ticket, write: Box::new(JobWrite::Remove { number }) });
     }
 
@@ -627,8 +639,8 @@ impl Queue {
     fn flush(&mut self, now: Time) {
         for (number, kind) in self.disk.due(now) {
             match kind {
-                Kind::State => self.send_state(number),
-                _ => self.send_remove(number),
+                Kind::State => self.send_state(number, now),
+                _ => self.send_remove(number, now),
             }
         }
     }
@@ -695,7 +707,7 @@ impl Queue {
                 self.effects.push_back(Effect::Log { level: LogLevel::Warn, text });
             }
             if self.is_durable() {
-                self.send_remove(number);
+                self.send_remove(number, now);
             }
         }
     }
