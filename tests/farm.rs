@@ -255,7 +255,7 @@ fn a_worker_without_a_master_finds_one_and_another_when_that_dies() {
     small.wait_worker("w", "IDLE");
     // The log is written by a thread of its own: it may come after the deed.
     let logged = |word: &str| wait_until(&format!("{word} in the log"), || worker.stderr.text().contains(word));
-    ["DISCOVERY", "ELECTION", "CONNECTING"].map(logged);
+    ["DISCOVERY", "ELECTION", "CONNECTING"].into_iter().for_each(logged);
     assert!(large.worker("w").is_none(), "the other is ignored");
     small.node.process.kill();
     large.wait_worker("w", "IDLE");

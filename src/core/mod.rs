@@ -314,6 +314,15 @@ pub enum Input {
         /// The begin of the line, for people.
         line: String,
     },
+    /// The other side of an accepted link said something that deserves no answer. The core shows some of it to people.
+    Ignored {
+        /// On which connection.
+        link: LinkId,
+        /// What is wrong with it.
+        why: &'static str,
+        /// The begin of the line, for people.
+        line: String,
+    },
     /// Bare heartbeats were answered at the edge. The core counts them.
     HeartbeatsAnswered {
         /// How many.

@@ -338,3 +338,49 @@ fn two_foreign_workers_and_a_native_one_share_a_queue_and_the_log_says_who_did_w
     served.sort();
     assert_eq!(served.iter().collect::<Vec<_>>(), foreign, "nobody was given anything twice");
 }
+
+#[test]
+fn a_worker_that_does_not_say_who_it_is_stands_in_the_log_and_is_not_answered() {
+    let master = Master::start(&[]);
+    submit(&master, json!("1"));
+    let lines = [
+        json!({"WORKER": "ALIVE"}),
+        json!({"worker": "alive"}),
+        json!({"WORKER": "Alive"}),
+        json!({"WORKER": "ALIVE", "SERVER_UUID": "Master_B"}),
+        json!({"worker": "alive", "server_uuid": "Master_B"}),
+        json!({"WORKER": "ALIVE", "WORKER_UUID": null}),
+        json!({"WORKER": "ALIVE", "WORKER_UUID": ""}),
+        json!({"WORKER": "ALIVE", "WORKER_HOST": "127.0.0.1", "WORKER_PORT": 5001}),
+        json!({"WORKER": "ALIVE", "NAME": "anna", "SLOTS": 4, "WAIT": true}),
+    ];
+    for line in &lines {
+        let mut student = Student::connect(master.node.port);
+        // A line a second is shown, so that nobody floods the log: said again until it is.
+        wait_until(&format!("{line} in the log"), || {
+            student = Student::connect(master.node.port);
+            student.say(line);
+            let begin = super::support::student::python(line);
+            pause(Duration::from_millis(50));
+            let shown = |shown: &String| {
+                shown.contains("WARN")
+                    && shown.contains(&begin)
+                    && shown.contains("ALIVE")
+                    && shown.contains("WORKER_UUID")
+            };
+            master.node.process.stderr.lines().iter().any(shown)
+        });
+        assert_eq!(student.hear_within(Duration::from_millis(50)), Heard::Nothing, "{line}");
+    }
+    // A flood on one connection and on many is a few lines, and the node is well.
+    let told = || master.node.process.stderr.lines().iter().filter(|line| line.contains("is ignored")).count();
+    let (before, begun) = (told(), std::time::Instant::now());
+    let mut student = Student::connect(master.node.port);
+    student.send(&"{\"WORKER\": \"ALIVE\"}\n".repeat(20_000));
+    for _ in 0..100 {
+        Student::connect(master.node.port).say(&lines[0]);
+    }
+    assert_eq!(student.ask(&json!({"WORKER": "ALIVE", "WORKER_UUID": "W-1"}))["TASK"], "QUERY");
+    let most = usize::try_from(begun.elapsed().as_secs()).expect("some seconds") + 2;
+    assert!(told() - before <= most, "{} lines in {:?}", told() - before, begun.elapsed());
+}

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::time::Time;
-use crate::wire::decode::{Shape, Undecoded, read};
+use crate::wire::decode::{Shape, Undecoded, read, why_ignored};
 use crate::wire::encode::encode;
 use crate::wire::line::{Framed, Lines, is_blank};
 use crate::wire::{
@@ -255,6 +255,10 @@ impl Edge {
                 Meaning::Order(task) => Some(Box::new(refuse_order(task, message.id))),
             },
             Err(Undecoded::Refused(answer)) => Some(answer),
+            Err(Undecoded::Ignored) if !self.outbound => {
+                self.ignored += 1;
+                return Some(Decoded::Ignored { why: why_ignored(line), line: quoted(line) });
+            }
             Err(Undecoded::Ignored) => None,
         };
         match refused {
@@ -276,7 +280,7 @@ impl Edge {
 
     fn stray(&mut self, line: &[u8]) -> Decoded {
         self.ignored += 1;
-        Decoded::Stray(quote(&String::from_utf8_lossy(line), MAX_QUOTE))
+        Decoded::Stray(quoted(line))
     }
 
     /// Remembers how the other side showed who it is.
@@ -372,6 +376,11 @@ impl Edge {
         self.lines = Lines::new();
         Decoded::Close(reason)
     }
+}
+
+/// The begin of a line, for people.
+fn quoted(line: &[u8]) -> String {
+    quote(&String::from_utf8_lossy(line), MAX_QUOTE)
 }
 
 /// The answer to an order of a master from somebody who is not this node's.
@@ -470,7 +479,7 @@ mod tests {
             fn body(decoded: &Decoded) -> Option<&Body> {
                 match decoded {
                     Decoded::Message(message) => Some(&message.body),
-                    Decoded::Refused(_) | Decoded::Stray(_) | Decoded::Close(_) => None,
+                    Decoded::Refused(_) | Decoded::Stray(_) | Decoded::Ignored { .. } | Decoded::Close(_) => None,
                 }
             }
             self.decoded.iter().filter_map(body).collect()
