@@ -397,7 +397,7 @@ pub struct LoadSample {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
     /// Stop: say goodbye to the peers, then [`Output::Stopped`]. A worker first goes on with what it runs, at most for
-    /// [`WorkerConfig::grace`].
+    /// [`WorkerConfig::grace`]; told again, it ends at once.
     Stop,
 }
 

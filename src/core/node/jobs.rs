@@ -98,6 +98,11 @@ impl Node {
         if let Some(error) = self.not_a_master("JOBS") {
             return self.reply_error(reply, error);
         }
+        if let Some(after) = query.after.as_ref().filter(|after| !self.queue.is_id(after)) {
+            let after = crate::wire::quote(after.as_str(), 80);
+            let detail = format!("`AFTER` is `{after}`; expected the JOB_ID of a job of this master");
+            return self.reply_error(reply, ErrorAnswer::new("JOBS", ErrorCode::BadField, detail));
+        }
         let config = &self.config.queue;
         let (jobs, more) = if query.list {
             let (mut jobs, more) = self.queue.list(query, now);
@@ -286,10 +291,23 @@ impl Node {
         match (census.offering, census.alive, census.idle) {
             (0, _, _) => format!("waits: no worker offers the service `{service}`"),
             (offering, 0, _) => format!("waits: {offering} workers offer `{service}`, none of them is ALIVE"),
+            (_, 1, 0) if census.draining == 1 => {
+                format!("waits: the only worker that offers `{service}` is draining")
+            }
+            (_, alive, 0) if census.draining == alive => {
+                format!("waits: all {alive} workers that offer `{service}` are draining")
+            }
             (_, alive, 0) if census.quarantined >= alive => {
                 format!("waits: all {alive} workers that offer `{service}` are quarantined")
             }
+            (_, alive, 0) if census.quarantined + census.draining >= alive => {
+                format!("waits: all {alive} workers that offer `{service}` are quarantined or draining")
+            }
             (_, 1, 0) => format!("waits: the only worker that offers `{service}` is busy; {ahead} jobs wait for it"),
+            (_, alive, 0) if census.quarantined + census.draining > 0 => format!(
+                "waits: {alive} workers offer `{service}`; those that are not quarantined or draining are busy, and {ahead} \
+                 jobs wait for them"
+            ),
             (_, alive, 0) => {
                 format!("waits: {alive} workers offer `{service}`, all busy; {ahead} jobs wait for them")
             }
@@ -578,6 +596,50 @@ mod tests {
             node.handle(Input::Written { through: crate::core::Ticket(nth + 1) }, now);
             assert!(matches!(said(&mut node, link).as_slice(), [Body::JobAnswer(_)]));
         }
+    }
+
+    #[test]
+    fn the_next_page_of_jobs_begins_after_a_job_of_this_master() {
+        let mut node = node(Durability::Memory);
+        says(&mut node, 0, Body::Submit(Box::new(job("sleep", "run"))), Time::ZERO);
+        let page = |after: &str| {
+            let after = crate::wire::JobId::new(after);
+            Body::Jobs(Box::new(JobsQuery { list: true, after, ..JobsQuery::default() }))
+        };
+        for wrong in ["3", "nonsense", "another-1-0", "master-1-", "master-01-0"] {
+            let answers = says(&mut node, 2, page(wrong), Time::ZERO);
+            let [Body::Error(error)] = answers.as_slice() else { panic!("{wrong}: {answers:?}") };
+            let detail = format!("`AFTER` is `{wrong}`; expected the JOB_ID of a job of this master");
+            assert_eq!((error.code.clone(), error.detail.as_str()), (ErrorCode::BadField, detail.as_str()));
+        }
+        for lawful in ["master-1-0", "master-1-7", "master-9-3"] {
+            let answers = says(&mut node, 2, page(lawful), Time::ZERO);
+            assert!(matches!(answers.as_slice(), [Body::JobsAnswer(_)]), "{lawful}: {answers:?}");
+        }
+    }
+
+    #[test]
+    fn why_a_job_waits_knows_who_is_draining() {
+        let mut node = node(Durability::Memory);
+        let comes = |node: &mut Node, nth: u64, slots: u32| {
+            let (name, methods) = (ServiceName::new("x").unwrap(), vec![ServiceName::run()]);
+            let services = vec![ServiceOffer { name, methods, idempotent: Vec::new() }];
+            let native = NativeWorker { name: "w".to_owned(), slots, services, jobs: Vec::new() };
+            let worker = ServerId::new(format!("w{nth}")).unwrap();
+            let alive = WorkerAlive { worker, owner: None, native: Some(Box::new(native)) };
+            says(node, 2 + 2 * nth, Body::WorkerAlive(Box::new(alive)), Time::ZERO);
+        };
+        let why = |node: &Node| node.why_queued(&ServiceName::new("x").unwrap());
+        assert_eq!(why(&node), "waits: no worker offers the service `x`");
+        comes(&mut node, 0, 0);
+        assert_eq!(why(&node), "waits: the only worker that offers `x` is draining");
+        comes(&mut node, 1, 0);
+        assert_eq!(why(&node), "waits: all 2 workers that offer `x` are draining");
+        comes(&mut node, 0, 1);
+        says(&mut node, 0, Body::Submit(Box::new(job("x", "run"))), Time::ZERO);
+        let mixed =
+            "waits: 2 workers offer `x`; those that are not quarantined or draining are busy, and 0 jobs wait for them";
+        assert_eq!(why(&node), mixed);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::machine::Queue;
 use super::moment::Moment;
 use crate::core::JobNumber;
 use crate::time::{Seconds, Time};
-use crate::wire::{JobCounts, JobStatus, MAX_QUOTE, ServiceName, quote};
+use crate::wire::{JobCounts, JobId, JobStatus, MAX_QUOTE, ServiceName, quote};
 
 impl Queue {
     /// Whether a job is OK, NOK, CANCELLED or BURIED; also if it is unknown.
@@ -76,6 +76,11 @@ impl Queue {
     /// Why the state of a job is not durable and will not be before the disk is well; `None` if it is or may soon be.
     pub(in crate::core) fn unstored(&self, number: JobNumber) -> Option<&str> {
         self.table.get(number).filter(|job| job.owed).and_then(|_| self.disk.illness())
+    }
+
+    /// Whether this is the id of a job of this master, kept or not.
+    pub(in crate::core) fn is_id(&self, id: &JobId) -> bool {
+        self.place(id).is_some()
     }
 
     /// Whether a job is accepted; also if it is unknown.
