@@ -90,7 +90,8 @@ Examples:
   node submit --key report-7 --attempts 5 reports.build '{\"month\":7}'
   node submit --file jobs.ndjson
 
-A job is printed as its id and its status. With --wait its RESULT is printed;
+A job is printed as its id and its status. With --wait its RESULT is printed,
+and its id on standard error as soon as it is accepted;
 NOK, BURIED and CANCELLED end with 1 and the reason on standard error, a job
 that has not ended when the time is over with 6.";
 

@@ -519,8 +519,8 @@ fn draining_ends_at_once_when_idle_and_at_the_latest_after_the_grace() {
         desk.collect();
         assert_eq!(desk.seen.contains(&Effect::Drained), told == 2, "told again, it waits for nothing");
     }
-    assert!(desk.said().iter().any(|body| matches!(body, Body::Leave { .. })));
     assert_eq!(desk.stopped(), 1);
+    assert!(desk.said().iter().any(|body| matches!(body, Body::Leave { .. })));
 
     let (mut desk, link, _) = Desk::at_work();
     desk.worker.drain(desk.now);
