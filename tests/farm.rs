@@ -138,7 +138,8 @@ fn the_first_ctrl_c_drains_a_worker_and_the_second_ends_it() {
     wait_until("its goodbye", || {
         master.node.process.stderr.lines().iter().any(|line| line.contains("WORKER_LEFT") && line.contains("w2"))
     });
-    let _third = worker(&master, "w3", &["--slots", "1"]);
+    // It has the job before it is ever seen idle.
+    let _third = Process::spawn(&mut worker_command(&master.address(), "w3", &["--slots", "1"]));
     wait_until("the long job to run elsewhere", || {
         master.ask(&json!({"TASK": "RESULT", "JOB_ID": long}))["STATUS"] == "RUNNING"
             && master.worker("w3").is_some_and(|worker| worker["STATUS"] == "BUSY")
