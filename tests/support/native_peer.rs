@@ -12,10 +12,13 @@ use serde_json::{Value, json};
 
 use super::wait::pause;
 
+/// What a peer answers to what is no heartbeat.
+type Answer = Box<dyn Fn(&Value) -> Option<Value> + Send + Sync>;
+
 /// What a peer and its threads share.
 struct Shared {
     presence: Value,
-    answer: Box<dyn Fn(&Value) -> Option<Value> + Send + Sync>,
+    answer: Answer,
     stopped: AtomicBool,
     heard: Mutex<Vec<Value>>,
     open: Mutex<Vec<TcpStream>>,

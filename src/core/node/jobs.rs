@@ -530,7 +530,7 @@ mod tests {
     fn who_waits_for_a_slow_disk_is_told_so_and_never_that_a_job_is_accepted() {
         let mut node = node(Durability::Fsync);
         let submit = |key: Option<&str>, wait| {
-            let wait = Some(wait).map(Duration::from_millis).filter(|wait| !wait.is_zero());
+            let wait = Some(Duration::from_millis(wait)).filter(|wait| !wait.is_zero());
             Body::Submit(Box::new(Submit { key: key.map(str::to_owned), wait, ..job("sleep", "run") }))
         };
         assert_eq!(says(&mut node, 0, submit(Some("k"), 300), Time::ZERO), []);
