@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use support::farm::{Master, worker, worker_command};
 use support::process::{Process, command, run};
-use support::{DEADLINE, wait_for, wait_until};
+use support::{DEADLINE, NativePeer, NodeProcess, wait_for, wait_until};
 
 /// Fast enough that a lost worker is noticed within a second.
 const QUICK: [&str; 4] = ["--interval", "0.2", "--timeout", "1"];
@@ -170,6 +170,8 @@ fn the_first_ctrl_c_drains_a_worker_and_the_second_ends_it() {
     first.signal(Signal::INT);
     master.wait_worker("w1", "DRAINING");
     let waits = master.submit("sleep", json!({"ms": 1}));
+    let why = master.ask(&json!({"TASK": "RESULT", "JOB_ID": waits}))["REASON"].clone();
+    assert_eq!(why, "waits: the only worker that offers `sleep` is draining");
     assert_eq!(master.result(&job)["STATUS"], "OK", "what ran is finished");
     let (status, _) = first.wait();
     assert!(status.success(), "{status}");
@@ -184,7 +186,11 @@ fn the_first_ctrl_c_drains_a_worker_and_the_second_ends_it() {
     second.signal(Signal::INT);
     let (_, took) = second.wait();
     assert!(took < Duration::from_secs(3), "the second Ctrl-C ends it, and took {took:?}");
-    let _third = worker(&master, "w3", &["--slots", "1"]);
+    wait_until("its goodbye", || {
+        master.node.process.stderr.lines().iter().any(|line| line.contains("WORKER_LEFT") && line.contains("w2"))
+    });
+    // It has the job before it is ever seen idle.
+    let _third = Process::spawn(&mut worker_command(&master.address(), "w3", &["--slots", "1"]));
     wait_until("the long job to run elsewhere", || {
         master.ask(&json!({"TASK": "RESULT", "JOB_ID": long}))["STATUS"] == "RUNNING"
             && master.worker("w3").is_some_and(|worker| worker["STATUS"] == "BUSY")
@@ -347,6 +353,132 @@ fn programs_in_any_language_are_services() {
         assert_eq!(result["STATUS"], "OK", "{job}: {result}");
         assert!(result["RESULT"].to_string().contains(expected), "{job}: {result}");
     }
+}
+
+/// Keeps half of the machine busy until it is dropped.
+struct Burn(std::sync::Arc<AtomicBool>);
+
+impl Burn {
+    fn start() -> Burn {
+        let burns = std::sync::Arc::new(AtomicBool::new(true));
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        for _ in 0..cores.div_ceil(2) {
+            let burns = std::sync::Arc::clone(&burns);
+            std::thread::spawn(move || {
+                while burns.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        Burn(burns)
+    }
+}
+
+impl Drop for Burn {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_hot_node_sends_calls_to_a_peer_that_is_idle_and_serves_at_three_hops() {
+    let offers = json!([{"NAME": "system", "METHODS": ["echo"]}]);
+    let peer = NativePeer::start(support::ports::free_port(), &offers, |request| {
+        let result = json!({"scripted": request["PARAMS"]});
+        (request["TASK"] == "CALL")
+            .then(|| json!({"TASK": "CALL", "RESPONSE": "OK", "RESULT": result, "SERVED_BY": NativePeer::ID}))
+    });
+    // With a threshold of one percent it is hot as soon as anything runs, and cool only when nothing does.
+    let hot = NodeProcess::start(&[&QUICK[..], &["--cpu-threshold", "1", "--peer", &peer.address()]].concat());
+    hot.wait_status(&peer.address(), "ALIVE");
+    let burn = Burn::start();
+    wait_until("the node to be hot, with a score well above that of an idle peer", || {
+        let load = hot.ask(r#"{"TASK":"LOAD"}"#);
+        load["HOT"] == true && load["SCORE"].as_f64().is_some_and(|score| score >= 15.0)
+    });
+    let call = |hops: u32| {
+        let request = json!({"TASK": "CALL", "SERVICE": "system.echo", "PARAMS": [7], "HOPS": hops});
+        hot.ask(&request.to_string())
+    };
+    for hops in 0..3 {
+        let answer = call(hops);
+        assert_eq!((&answer["RESPONSE"], &answer["TASK"]), (&json!("REDIRECT"), &json!("CALL")), "{answer}");
+        assert_eq!((&answer["TARGET"], &answer["HOPS"]), (&json!(peer.address()), &json!(hops + 1)), "{answer}");
+        assert!(answer["REASON"].as_str().is_some_and(|reason| reason.contains("CPU")), "{answer}");
+    }
+    let served = call(3);
+    assert_eq!((&served["RESPONSE"], &served["RESULT"]), (&json!("OK"), &json!([7])), "{served}");
+    assert_eq!(served["SERVED_BY"].as_str(), Some(hot.server_id().as_str()));
+    // What the peer does not offer is served here, however hot.
+    let info = hot.ask(r#"{"TASK":"CALL","SERVICE":"system.info"}"#);
+    assert_eq!(info["RESPONSE"], "OK", "{info}");
+
+    let before = peer.asked("CALL").len();
+    let ran = run(["call", &hot.address(), "system.echo", "{\"n\":1}", "--json"]);
+    drop(burn);
+    assert!(ran.status.success(), "{ran:?}");
+    let answer: Value = serde_json::from_slice(&ran.stdout).expect("one line of JSON");
+    assert_eq!((&answer["RESULT"], &answer["SERVED_BY"]), (&json!({"scripted": {"n": 1}}), &json!(NativePeer::ID)));
+    let asked = peer.asked("CALL");
+    assert_eq!((asked.len(), &asked[before]["HOPS"]), (before + 1, &json!(1)), "{asked:?}");
+}
+
+#[test]
+fn a_node_that_is_saturated_without_help_sends_on_who_submits_and_follows() {
+    let peer = NativePeer::start(support::ports::free_port(), &json!([]), |request| {
+        (request["TASK"] == "SUBMIT").then(
+            || json!({"TASK": "SUBMIT", "RESPONSE": "OK", "JOB_ID": "scripted-1-0", "STATUS": "QUEUED", "ATTEMPT": 0}),
+        )
+    });
+    let options = ["--cpu-threshold", "0", "--capacity", "1", "--hold", "0.1", "--peer", &peer.address()];
+    let full = NodeProcess::start(&[&QUICK[..], &options].concat());
+    full.wait_status(&peer.address(), "ALIVE");
+    let submit = |extras: Value| {
+        let mut request = json!({"TASK": "SUBMIT", "SERVICE": "nobody"});
+        request.as_object_mut().expect("an object").extend(extras.as_object().expect("an object").clone());
+        full.ask(&request.to_string())
+    };
+    (0..2).for_each(|_| assert_eq!(submit(json!({}))["RESPONSE"], "OK"));
+    let begun = Instant::now();
+    wait_until("the node to be saturated", || full.ask(r#"{"TASK":"LOAD"}"#)["SATURATED"] == true);
+    assert_eq!(submit(json!({"FOLLOW": true}))["RESPONSE"], "OK", "help may still come");
+    let redirect = wait_for("a redirect", || {
+        let answer = submit(json!({"FOLLOW": true}));
+        (answer["RESPONSE"] == "REDIRECT").then_some(answer)
+    });
+    assert!(begun.elapsed() >= Duration::from_secs(5), "after {:?}", begun.elapsed());
+    assert_eq!((&redirect["TARGET"], &redirect["HOPS"]), (&json!(peer.address()), &json!(1)), "{redirect}");
+    assert_eq!(submit(json!({}))["STATUS"], "QUEUED", "who does not follow is queued");
+    assert_eq!(submit(json!({"FOLLOW": true, "HOPS": 3}))["STATUS"], "QUEUED", "three hops are enough");
+    assert!(peer.asked("SUBMIT").is_empty(), "nothing is passed on behind a client's back");
+    let ran = run(["submit", "--to", &full.address(), "--follow", "--key", "mine", "nobody"]);
+    assert_eq!((ran.status.code(), text(&ran.stdout).as_str()), (Some(0), "scripted-1-0 QUEUED\n"), "{ran:?}");
+    let asked = peer.asked("SUBMIT");
+    assert!(matches!(asked.as_slice(), [one] if one["HOPS"] == 1 && one["KEY"] == "mine"), "{asked:?}");
+}
+
+#[test]
+fn waiting_for_a_job_shows_its_id_beside_its_result() {
+    let master = Master::start(&[]);
+    let mut waiting = Process::spawn(&mut command([
+        "submit",
+        "--to",
+        &master.address(),
+        "--key",
+        "k",
+        "--wait",
+        "primes.count",
+        "{\"n\":100}",
+    ]));
+    let id = wait_for("its id, though nobody does it yet", || {
+        let line = waiting.stderr.lines().into_iter().find_map(|line| line.strip_prefix("job ").map(str::to_owned));
+        line.filter(|_| waiting.stdout.lines().is_empty())
+    });
+    assert_eq!(master.ask(&json!({"TASK": "RESULT", "KEY": "k"}))["JOB_ID"], *id);
+    let _worker = worker(&master, "w1", &["--slots", "1"]);
+    assert!(waiting.wait().0.success());
+    wait_until("the result on standard output", || waiting.stdout.text().contains("25"));
+    assert!(!waiting.stdout.text().contains(&id), "{}", waiting.stdout.text());
 }
 
 /// Jobs are submitted while master and workers are killed at random moments; every accepted one is done in the end.

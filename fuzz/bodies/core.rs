@@ -117,6 +117,9 @@ fn play(bytes: &[u8]) -> Vec<Output> {
             }
             8 => Input::HeartbeatsAnswered { count: program.number() },
             9 if program.byte() > 127 => Input::Stray { link: program.link(&opened), line: "?".to_owned() },
+            9 if program.byte() > 127 => {
+                Input::Ignored { link: program.link(&opened), why: "it is odd", line: "?".to_owned() }
+            }
             9 => Input::Datagram { from: socket(1), datagram: mutirao::wire::Datagram::Find },
             10 => {
                 let cpu = Permille::new(program.number());

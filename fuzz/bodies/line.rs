@@ -143,6 +143,9 @@ impl Session {
                 self.edge.render(&answer, &mut self.shown.out);
             }
             Decoded::Stray(line) => assert!(line.chars().count() <= 120, "a quote is short"),
+            Decoded::Ignored { line, .. } => {
+                assert!(!self.edge_is_outbound && line.chars().count() <= 120, "a quote is short");
+            }
             Decoded::Close(reason) => self.shown.closed = Some(reason),
             Decoded::Message(message) => {
                 if let Body::Heartbeat(heartbeat) = &message.body {

@@ -262,7 +262,11 @@ fn fate(address: &Address, body: Body) -> Fate {
         Body::Error(error) => {
             let later = matches!(
                 error.code,
-                ErrorCode::QueueFull | ErrorCode::StoreFailed | ErrorCode::Busy | ErrorCode::Stopping
+                ErrorCode::QueueFull
+                    | ErrorCode::StoreFailed
+                    | ErrorCode::StoreSlow
+                    | ErrorCode::Busy
+                    | ErrorCode::Stopping
             );
             let why = refusal(address, &error);
             if later { Fate::Later(why) } else { Fate::Refused(why) }

@@ -146,7 +146,8 @@ fn summary(answer: &JobsAnswer) -> String {
     }
     lines.push(format!("open      {open:>10}   of {}", answer.max_jobs));
     lines.push(format!("bytes     {:>10}   of {}", bytes_text(answer.bytes), bytes_text(answer.max_bytes)));
-    lines.push(format!("durable   {:>10}", answer.durability.as_str()));
+    let trouble = answer.disk.as_ref().map(|disk| format!("   {}", printable(disk))).unwrap_or_default();
+    lines.push(format!("durable   {:>10}{trouble}", answer.durability.as_str()));
     lines.join("\n")
 }
 
@@ -215,6 +216,7 @@ pub(super) mod tests {
             max_jobs: 1000,
             max_bytes: 1 << 30,
             durability: Durability::Fsync,
+            disk: Some("it is slow".to_owned()),
             jobs: Some(jobs.collect()),
             more,
         }
@@ -252,7 +254,7 @@ pub(super) mod tests {
             "BURIED 7 node kick --all queues them again",
             "open 6 of 1000",
             "bytes 2.0 KiB of 1.0 GiB",
-            "durable fsync",
+            "durable fsync it is slow",
         ] {
             assert!(lines.iter().any(|shown| shown == line), "{line} is missing in\n{out}");
         }

@@ -57,7 +57,7 @@ fn ask_for(
         return ask(talk, Body::Result(Box::new(ResultQuery { job, wait: None, output: false })), Duration::ZERO);
     };
     let until = wait.0.map(|wait| Instant::now() + wait);
-    let mut waiting = Waiting { until, output: args.output, print, pause };
+    let mut waiting = Waiting { until, output: args.output, print, told: None, pause };
     let wait = Some(waiting.wait());
     waiting.run(talk, Body::Result(Box::new(ResultQuery { job, wait, output: args.output })))
 }

@@ -15,7 +15,7 @@ use super::values::Span;
 use super::waiting::{Waiting, pass};
 use super::work::{Patience, Target, ToArgs, command_params, parse_json, parse_key};
 use crate::wire::{
-    Address, Body, DEFAULT_PRIORITY, JobOutput, Json, MAX_ATTEMPTS, MAX_DELAY, MAX_PRIORITY, MAX_WAIT, Submit,
+    Address, Body, DEFAULT_PRIORITY, JobId, JobOutput, Json, MAX_ATTEMPTS, MAX_DELAY, MAX_PRIORITY, MAX_WAIT, Submit,
 };
 
 /// Options of `node submit`.
@@ -90,7 +90,8 @@ Examples:
   node submit --key report-7 --attempts 5 reports.build '{\"month\":7}'
   node submit --file jobs.ndjson
 
-A job is printed as its id and its status. With --wait its RESULT is printed;
+A job is printed as its id and its status. With --wait its RESULT is printed,
+and its id on standard error as soon as it is accepted;
 NOK, BURIED and CANCELLED end with 1 and the reason on standard error, a job
 that has not ended when the time is over with 6.";
 
@@ -126,7 +127,10 @@ pub(super) fn run(args: &SubmitArgs) -> ExitCode {
         streamed = true;
         write_output(output.stream, &output.data);
     };
-    let outcome = send(args, &submit, &mut open, &mut print, &mut pass);
+    // Standard output is the result's.
+    let mut told = |id: &JobId| eprintln!("job {id}");
+    let ears = Ears { print: &mut print, told: Some(&mut told) };
+    let outcome = send(args, &submit, &mut open, ears, &mut pass);
     conclude(args, outcome, streamed).print()
 }
 
@@ -184,12 +188,20 @@ pub(super) fn new_key() -> String {
 /// How often a job whose answer was lost is submitted again, without `--wait`.
 const TRIES: u32 = 5;
 
+/// Who takes what comes before the end of a job.
+struct Ears<'a> {
+    /// What the work prints.
+    print: &'a mut dyn FnMut(&JobOutput),
+    /// Under which id it was accepted.
+    told: Option<&'a mut dyn FnMut(&JobId)>,
+}
+
 /// Sends the job, along redirects, and waits for its end where that was asked for.
 fn send(
     args: &SubmitArgs,
     submit: &Submit,
     open: &mut dyn FnMut(&Address) -> Box<dyn Talk>,
-    print: &mut dyn FnMut(&JobOutput),
+    mut ears: Ears<'_>,
     pause: &mut dyn FnMut(Duration),
 ) -> Result<Reply, AskError> {
     let until = args.wait.map(|wait| wait.0.map(|wait| Instant::now() + wait));
@@ -198,7 +210,8 @@ fn send(
             return send_keyed(talk, &Submit { hops, ..submit.clone() }, pause);
         };
         let output = args.is_shell();
-        let mut waiting = Waiting { until, output, print, pause };
+        let told = ears.told.as_mut().map(|told| &mut **told as &mut dyn FnMut(&JobId));
+        let mut waiting = Waiting { until, output, print: ears.print, told, pause };
         let wait = Some(waiting.wait());
         waiting.run(talk, Body::Submit(Box::new(Submit { hops, wait, output, ..submit.clone() })))
     };
@@ -273,7 +286,10 @@ mod tests {
         let script = Script::new("127.0.0.1:9101", acts);
         let submit = args.submit().unwrap();
         let mut open = |address: &Address| Box::new(script.at(address)) as Box<dyn Talk>;
-        let outcome = send(&args, &submit, &mut open, &mut |_| {}, &mut |_| {});
+        let outcome = {
+            let ears = Ears { print: &mut |_| {}, told: None };
+            send(&args, &submit, &mut open, ears, &mut |_| {})
+        };
         let sent = script.told().into_iter().filter_map(|body| match body {
             Body::Submit(submit) => Some(*submit),
             _ => None,

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::ask::{AskError, Reply, Talk, accept, may_repeat, strange};
-use crate::wire::{Body, ErrorCode, JobAnswer, JobOutput, JobRef, MAX_WAIT, Message, ResultQuery};
+use crate::wire::{Body, ErrorCode, JobAnswer, JobId, JobOutput, JobRef, JobTask, MAX_WAIT, Message, ResultQuery};
 
 /// How long a node that was lost may stay away. A master that is started again is back in seconds.
 const AWAY: Duration = Duration::from_secs(60);
@@ -29,6 +29,8 @@ pub(super) struct Waiting<'a> {
     pub(super) output: bool,
     /// Takes what the work prints.
     pub(super) print: &'a mut dyn FnMut(&JobOutput),
+    /// Takes the id of a job that is submitted, once it is accepted and before it has ended. Told once.
+    pub(super) told: Option<&'a mut dyn FnMut(&JobId)>,
     /// Lets this much time pass.
     pub(super) pause: &'a mut dyn FnMut(Duration),
 }
@@ -108,6 +110,15 @@ impl Waiting<'_> {
     /// One question, what is printed meanwhile, and its answer.
     fn ask(&mut self, talk: &mut dyn Talk, question: &Body) -> Result<Reply, AskError> {
         talk.say(&Message::plain(question.clone()))?;
+        let key = match question {
+            Body::Submit(submit) if self.told.is_some() => submit.key.clone(),
+            _ => None,
+        };
+        // The answer to the SUBMIT comes with the end of the job; this one, as soon as the job is accepted.
+        let beside = key.map(|key| ResultQuery { job: JobRef::Key(key), wait: None, output: false });
+        if let Some(query) = &beside {
+            talk.say(&Message::plain(Body::Result(Box::new(query.clone()))))?;
+        }
         let wait = match question {
             Body::Submit(submit) => submit.wait,
             Body::Result(query) => query.wait,
@@ -118,6 +129,13 @@ impl Waiting<'_> {
             let reply = talk.hear(Some(deadline))?;
             match &reply.message.body {
                 Body::JobOutput(output) => (self.print)(output),
+                Body::JobAnswer(answer) if beside.is_some() && answer.task == JobTask::Result => {
+                    if let Some(told) = self.told.take() {
+                        told(&answer.job.job_id);
+                    }
+                }
+                // What is wrong, the answer to the SUBMIT says as well.
+                Body::Error(error) if beside.is_some() && error.task == JobTask::Result.as_str() => {}
                 Body::JobAnswer(_) | Body::Redirect(_) | Body::Error(_) => return accept(talk.address(), reply),
                 _ => return Err(strange(talk.address(), &reply)),
             }
@@ -130,7 +148,7 @@ mod tests {
     use super::super::ask::tests::{Act, Script, submit};
     use super::super::conclude::tests::job;
     use super::*;
-    use crate::wire::{ErrorAnswer, JobId, JobStatus, JobTask, Stream};
+    use crate::wire::{ErrorAnswer, JobStatus, Stream};
 
     fn answer(status: JobStatus) -> Act {
         Act::Say(Body::JobAnswer(Box::new(JobAnswer { task: JobTask::Submit, duplicate: false, job: job(status) })))
@@ -154,7 +172,7 @@ mod tests {
         let (mut out, mut pauses) = (String::new(), 0);
         let mut print = |output: &JobOutput| out += &output.data;
         let mut pause = |_| pauses += 1;
-        let mut waiting = Waiting { until, output: true, print: &mut print, pause: &mut pause };
+        let mut waiting = Waiting { until, output: true, print: &mut print, told: None, pause: &mut pause };
         let first = Submit { wait: Some(waiting.wait()), ..submit(key) };
         let outcome = waiting.run(script, Body::Submit(Box::new(first))).map(|reply| match reply.message.body {
             Body::JobAnswer(answer) => answer.job.status,
@@ -184,6 +202,31 @@ mod tests {
             let Body::Result(query) = question else { panic!("{question:?}") };
             assert!(
                 query.output && query.wait == Some(MAX_WAIT) && query.job == JobRef::Id(JobId::new("a-1-1").unwrap())
+            );
+        }
+    }
+
+    #[test]
+    fn the_id_of_a_job_is_told_once_it_is_accepted_and_before_it_has_ended() {
+        let accepted = JobAnswer { task: JobTask::Result, duplicate: false, job: job(JobStatus::Queued) };
+        let unknown = ErrorAnswer::new("RESULT", ErrorCode::NotFound, "no such key");
+        for (beside, expected) in
+            [(Body::JobAnswer(Box::new(accepted)), "told a-1-1, x"), (Body::Error(Box::new(unknown)), "x")]
+        {
+            let mut script = Script::new("a:1", [Act::Say(beside), printed("x"), answer(JobStatus::Ok)]);
+            let seen = std::cell::RefCell::new(String::new());
+            let mut print = |output: &JobOutput| seen.borrow_mut().push_str(&output.data);
+            let mut told = |id: &JobId| *seen.borrow_mut() += &format!("told {id}, ");
+            let (told, pause) = (Some(&mut told as &mut dyn FnMut(&JobId)), &mut |_| ());
+            let mut waiting = Waiting { until: None, output: true, print: &mut print, told, pause };
+            let first = Submit { wait: Some(MAX_WAIT), ..submit(Some("k")) };
+            let reply = waiting.run(&mut script, Body::Submit(Box::new(first))).unwrap();
+            assert!(matches!(&reply.message.body, Body::JobAnswer(answer) if answer.job.status == JobStatus::Ok));
+            assert_eq!(*seen.borrow(), expected);
+            let told = script.told();
+            assert!(
+                matches!(told.as_slice(), [Body::Submit(_), Body::Result(query)] if query.wait.is_none()),
+                "{told:?}"
             );
         }
     }

@@ -46,6 +46,8 @@ pub(super) struct Link {
     early: BTreeMap<u64, Option<Message>>,
     /// Replies that are not answered yet.
     waiting: u32,
+    /// Lines that deserved no answer.
+    ignored: u32,
     /// What the shell was told of it last.
     told: Told,
 }
@@ -77,6 +79,7 @@ impl Links {
             answered: 0,
             early: BTreeMap::new(),
             waiting: 0,
+            ignored: 0,
             told: Told::default(),
         };
         self.table.insert(link, new);
@@ -90,6 +93,13 @@ impl Links {
 
     pub(super) fn get(&self, link: LinkId) -> Option<&Link> {
         self.table.get(&link)
+    }
+
+    /// A line of this link deserved no answer: how many did so far, and whose they are.
+    pub(super) fn ignored(&mut self, link: LinkId) -> Option<(u32, SocketAddr)> {
+        let link = self.table.get_mut(&link)?;
+        link.ignored = link.ignored.saturating_add(1);
+        Some((link.ignored, link.remote))
     }
 
     pub(super) fn speaks(&mut self, link: LinkId, speaker: ServerId) {

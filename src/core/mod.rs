@@ -316,6 +316,15 @@ pub enum Input {
         /// The begin of the line, for people.
         line: String,
     },
+    /// The other side of an accepted link said something that deserves no answer. The core shows some of it to people.
+    Ignored {
+        /// On which connection.
+        link: LinkId,
+        /// What is wrong with it.
+        why: &'static str,
+        /// The begin of the line, for people.
+        line: String,
+    },
     /// Bare heartbeats were answered at the edge. The core counts them.
     HeartbeatsAnswered {
         /// How many.
@@ -390,7 +399,7 @@ pub struct LoadSample {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
     /// Stop: say goodbye to the peers, then [`Output::Stopped`]. A worker first goes on with what it runs, at most for
-    /// [`WorkerConfig::grace`].
+    /// [`WorkerConfig::grace`]; told again, it ends at once.
     Stop,
 }
 

@@ -31,6 +31,8 @@ impl Reactor {
             self.begin_to_stop();
             self.tell(Input::Command(Command::Stop));
         } else if may_force {
+            // A worker says goodbye even now: what of it can be written at once, is.
+            self.tell(Input::Command(Command::Stop));
             self.stopping = Stopping::Forced;
         }
     }
@@ -82,9 +84,10 @@ impl Reactor {
 
     /// Whether the loop has come to its end.
     pub(super) fn ended(&mut self, buffer: &mut [u8]) -> Option<Stop> {
+        let stop = if self.stopping == Stopping::Forced { Stop::Forced } else { Stop::Graceful };
         match self.stopping {
             Stopping::No => return None,
-            Stopping::Forced => return Some(Stop::Forced),
+            Stopping::Forced => {}
             Stopping::Told(end) if self.now < end => return None,
             Stopping::Flushing(end) if self.now < end => {
                 if self.connections.iter().any(|(_, connection)| connection.phase != Phase::Lingering) {
@@ -103,6 +106,6 @@ impl Reactor {
                 }
             }
         }
-        Some(Stop::Graceful)
+        Some(stop)
     }
 }

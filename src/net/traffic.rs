@@ -189,6 +189,13 @@ impl Reactor {
                 let Some(link) = self.connections.get(slot).map(|connection| connection.link) else { return };
                 self.tell(Input::Stray { link, line });
             }
+            Decoded::Ignored { why, line } => {
+                if !self.introduce(slot) {
+                    return;
+                }
+                let Some(link) = self.connections.get(slot).map(|connection| connection.link) else { return };
+                self.tell(Input::Ignored { link, why, line });
+            }
             Decoded::Close(reason) => self.hang_up(slot, explain(reason)),
         }
     }

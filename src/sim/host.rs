@@ -238,6 +238,8 @@ impl NativeHost {
                 Some(Decoded::Message(message)) => self.message(link, message, now),
                 Some(Decoded::Refused(message)) => self.give(Input::Refused { link, message: *message }, now),
                 Some(Decoded::Stray(line)) => self.give(Input::Stray { link, line }, now),
+                // Whom the core knows of it may log it; it changes nothing.
+                Some(Decoded::Ignored { why, line }) => self.give(Input::Ignored { link, why, line }, now),
                 Some(Decoded::Close(_)) => {
                     let told = self.drop_wire(link).is_some_and(|wire| wire.told);
                     self.wishes.push(Wish::Close { conn });

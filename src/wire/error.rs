@@ -2,7 +2,8 @@
 
 /// An error answer: `{"TASK":"...","RESPONSE":"ERROR","ERROR":"<code>","DETAIL":"...","RETRY":true|false}`.
 ///
-/// No error answer means that something changed: a request is refused whole or done whole.
+/// A request is refused whole or done whole. That nothing changed is meant by every code but those that say that it may have
+/// been done: [`ErrorCode::TimedOut`], [`ErrorCode::Lost`], [`ErrorCode::Failed`] and [`ErrorCode::StoreSlow`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ErrorAnswer {
     /// `TASK` of the request; empty where the line had none.
@@ -52,6 +53,9 @@ pub enum ErrorCode {
     QueueFull,
     /// The disk refused; `DETAIL` says why. Nothing was accepted, and nothing that was accepted before is lost. The asker waits.
     StoreFailed,
+    /// The disk takes so long that nothing can be said yet; `DETAIL` says how long. It may be done, or not. The asker asks again,
+    /// with the `KEY` of a job.
+    StoreSlow,
     /// Nobody here offers that service or method now. The asker looks at a bare `CALL`.
     NoService,
     /// The time of the call is over; `DETAIL` says what it waited for. It may have been done.
@@ -85,6 +89,7 @@ impl ErrorCode {
             ErrorCode::Stopping => "STOPPING",
             ErrorCode::QueueFull => "QUEUE_FULL",
             ErrorCode::StoreFailed => "STORE_FAILED",
+            ErrorCode::StoreSlow => "STORE_SLOW",
             ErrorCode::NoService => "NO_SERVICE",
             ErrorCode::TimedOut => "TIMED_OUT",
             ErrorCode::Failed => "FAILED",
@@ -111,6 +116,7 @@ impl ErrorCode {
             ErrorCode::Stopping,
             ErrorCode::QueueFull,
             ErrorCode::StoreFailed,
+            ErrorCode::StoreSlow,
             ErrorCode::NoService,
             ErrorCode::TimedOut,
             ErrorCode::Failed,
@@ -131,6 +137,7 @@ impl ErrorCode {
                 | ErrorCode::Stopping
                 | ErrorCode::QueueFull
                 | ErrorCode::StoreFailed
+                | ErrorCode::StoreSlow
                 | ErrorCode::NoService
         )
     }

@@ -324,6 +324,8 @@ pub struct JobsAnswer {
     pub max_bytes: u64,
     /// `DURABILITY`: `fsync`, `os` or `memory`.
     pub durability: Durability,
+    /// `DISK`: what is wrong with it, one sentence. Left out where nothing is.
+    pub disk: Option<String>,
     /// `JOBS`: a page, in the order in which they were accepted. `None` where none was asked for.
     pub jobs: Option<Vec<JobView>>,
     /// `MORE`: ask again with `AFTER` the last `JOB_ID`. There when `JOBS` is.

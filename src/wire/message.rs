@@ -563,7 +563,9 @@ pub enum EventKind {
     JobBuried,
     /// The disk refuses to write: new jobs are refused until it is well.
     StoreFailed,
-    /// The disk writes again.
+    /// A write has been under way for more than a second: what waits for it waits.
+    StoreSlow,
+    /// The disk writes again, or keeps up again.
     StoreWell,
     /// This node stops.
     Stopping,
@@ -571,7 +573,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, in the order of this enum.
-    pub const ALL: [EventKind; 19] = [
+    pub const ALL: [EventKind; 20] = [
         EventKind::PeerLearnt,
         EventKind::PeerAlive,
         EventKind::PeerTimeout,
@@ -589,6 +591,7 @@ impl EventKind {
         EventKind::JobEnded,
         EventKind::JobBuried,
         EventKind::StoreFailed,
+        EventKind::StoreSlow,
         EventKind::StoreWell,
         EventKind::Stopping,
     ];
@@ -613,6 +616,7 @@ impl EventKind {
             EventKind::JobEnded => "JOB_ENDED",
             EventKind::JobBuried => "JOB_BURIED",
             EventKind::StoreFailed => "STORE_FAILED",
+            EventKind::StoreSlow => "STORE_SLOW",
             EventKind::StoreWell => "STORE_WELL",
             EventKind::Stopping => "STOPPING",
         }

@@ -33,14 +33,14 @@ fn shared(port: u16) -> UdpSocket {
 }
 
 /// Answers DISCOVERY on a shared port with one line each. Silent when dropped.
-struct Beacon {
+pub(super) struct Beacon {
     stopped: Arc<AtomicBool>,
     heard: Arc<Mutex<Vec<(Instant, Value)>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Beacon {
-    fn start(port: u16, reply: Option<Value>) -> Beacon {
+    pub(super) fn start(port: u16, reply: Option<Value>) -> Beacon {
         let (stopped, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let socket = shared(port);
         let (stop, notes) = (Arc::clone(&stopped), Arc::clone(&heard));
@@ -105,11 +105,11 @@ impl Announced {
     }
 }
 
-fn reply(name: &str, port: u16) -> Value {
+pub(super) fn reply(name: &str, port: u16) -> Value {
     json!({"TYPE": "DISCOVERY_REPLY", "MASTER_NAME": name, "MASTER_IP": "127.0.0.1", "MASTER_PORT": port, "STATUS": "AVAILABLE"})
 }
 
-fn start_worker(udp: u16) -> Process {
+pub(super) fn start_worker(udp: u16) -> Process {
     let udp = udp.to_string();
     let quick = ["--interval", "0.2", "--timeout", "1", "--discovery", &udp];
     Process::spawn(&mut command([&["worker", "--name", "w", "--port", "0", "--ephemeral"][..], &quick].concat()))

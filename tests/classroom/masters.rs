@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::discovery::{Beacon, reply, start_worker as start_discovering};
 use super::support::farm::worker_command;
 use super::support::ports::free_port;
 use super::support::process::Process;
@@ -404,4 +405,42 @@ fn a_master_that_is_silent_is_given_up_for_one_that_answers() {
     let worker = start_worker(&[&mute, &two], &[]);
     two.wait_count("STATUS OK", 1, is_ok);
     wait_log(&worker, &["FALLBACK", &mute.address(), "5 s"]);
+}
+
+/// Two neighbouring ports on which nobody listens.
+fn port_and_next() -> (u16, u16) {
+    loop {
+        let port = free_port();
+        if std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port + 1)).is_ok() {
+            return (port, port + 1);
+        }
+    }
+}
+
+#[test]
+fn a_master_that_serves_workers_on_the_port_after_its_own_is_served_there_and_found_by_discovery_too() {
+    for discovered in [false, true] {
+        let (queue, (port, next)) = (ten(), port_and_next());
+        let serves = queue.clone();
+        // Masters speak on the first port; workers have a room of their own, where nobody answers heartbeats.
+        let front = FakeMaster::start(port, "MASTER_1", true, |talk| {
+            while let Some(line) = talk.hear() {
+                assert_eq!(line["TASK"], "HEARTBEAT", "here is nothing for workers");
+            }
+        });
+        let room = FakeMaster::start(next, "MASTER_1", false, move |talk| {
+            while let Some(line) = talk.hear() {
+                if line["TYPE"] != "ELECTION_ACK" {
+                    let answer = official(&serves, &line);
+                    talk.say(&answer);
+                }
+            }
+        });
+        let udp = free_port();
+        let _beacon = discovered.then(|| Beacon::start(udp, Some(reply("MASTER_1", next))));
+        let worker = if discovered { start_discovering(udp) } else { start_worker(&[&room], &[]) };
+        room.wait_count("STATUS OK", 10, is_ok);
+        assert!(front.noted().is_empty(), "{:?}", front.noted());
+        assert!(!worker.stderr.text().contains("FALLBACK"), "{}", worker.stderr.text());
+    }
 }

@@ -1,6 +1,7 @@
 //! Our master with workers of other teams.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::support::farm::{Master, worker};
+use super::support::ports::free_port;
 use super::support::student::{Heard, Student, one_shot};
 use super::support::wait::pause;
 use super::support::wait_until;
@@ -337,4 +339,77 @@ fn two_foreign_workers_and_a_native_one_share_a_queue_and_the_log_says_who_did_w
     foreign.sort();
     served.sort();
     assert_eq!(served.iter().collect::<Vec<_>>(), foreign, "nobody was given anything twice");
+}
+
+#[test]
+fn a_worker_that_does_not_say_who_it_is_stands_in_the_log_and_is_not_answered() {
+    let master = Master::start(&[]);
+    submit(&master, json!("1"));
+    let lines = [
+        json!({"WORKER": "ALIVE"}),
+        json!({"worker": "alive"}),
+        json!({"WORKER": "Alive"}),
+        json!({"WORKER": "ALIVE", "SERVER_UUID": "Master_B"}),
+        json!({"worker": "alive", "server_uuid": "Master_B"}),
+        json!({"WORKER": "ALIVE", "WORKER_UUID": null}),
+        json!({"WORKER": "ALIVE", "WORKER_UUID": ""}),
+        json!({"WORKER": "ALIVE", "WORKER_HOST": "127.0.0.1", "WORKER_PORT": 5001}),
+        json!({"WORKER": "ALIVE", "NAME": "anna", "SLOTS": 4, "WAIT": true}),
+    ];
+    for line in &lines {
+        let mut student = Student::connect(master.node.port);
+        // A line a second is shown, so that nobody floods the log: said again until it is.
+        wait_until(&format!("{line} in the log"), || {
+            student = Student::connect(master.node.port);
+            student.say(line);
+            let begin = super::support::student::python(line);
+            pause(Duration::from_millis(50));
+            let shown = |shown: &String| {
+                shown.contains("WARN")
+                    && shown.contains(&begin)
+                    && shown.contains("ALIVE")
+                    && shown.contains("WORKER_UUID")
+            };
+            master.node.process.stderr.lines().iter().any(shown)
+        });
+        assert_eq!(student.hear_within(Duration::from_millis(50)), Heard::Nothing, "{line}");
+    }
+    // A flood on one connection and on many is a few lines, and the node is well.
+    let told = || master.node.process.stderr.lines().iter().filter(|line| line.contains("is ignored")).count();
+    let (before, begun) = (told(), std::time::Instant::now());
+    let mut student = Student::connect(master.node.port);
+    student.send(&"{\"WORKER\": \"ALIVE\"}\n".repeat(20_000));
+    for _ in 0..100 {
+        Student::connect(master.node.port).say(&lines[0]);
+    }
+    assert_eq!(student.ask(&json!({"WORKER": "ALIVE", "WORKER_UUID": "W-1"}))["TASK"], "QUERY");
+    let most = usize::try_from(begun.elapsed().as_secs()).expect("some seconds") + 2;
+    assert!(told() - before <= most, "{} lines in {:?}", told() - before, begun.elapsed());
+}
+
+#[test]
+fn a_worker_that_listens_on_a_port_of_its_own_is_served_on_the_connection_that_it_opened() {
+    let master = Master::start(&[]);
+    let own = TcpListener::bind((Ipv4Addr::LOCALHOST, free_port())).expect("the port is free");
+    own.set_nonblocking(true).expect("a listener can be made not to block");
+    let port = own.local_addr().expect("it is bound").port();
+    let variants = [
+        json!({"WORKER": "ALIVE", "WORKER_UUID": "W-1", "port": port}),
+        json!({"WORKER": "ALIVE", "WORKER_UUID": "W-2", "WORKER_HOST": "127.0.0.1", "WORKER_PORT": port}),
+        json!({"worker": "alive", "worker_uuid": "W-3", "worker_host": "127.0.0.1", "worker_port": port}),
+    ];
+    for (nth, me) in variants.iter().enumerate() {
+        let (id, lower) = (format!("W-{}", nth + 1), me["worker"].is_string());
+        let job = submit(&master, json!("1"));
+        // One message on each connection: whoever has a port of its own need not keep one.
+        let task = one_shot(master.node.port, me);
+        assert_eq!(task[if lower { "task" } else { "TASK" }], if lower { "query" } else { "QUERY" }, "{task}");
+        let ack = one_shot(master.node.port, &status("OK", &id));
+        assert!(is_ack(&ack, &id), "{ack}");
+        let result = master.result(&job);
+        assert_eq!((&result["STATUS"], &result["WORKER_UUID"]), (&json!("OK"), &json!(id)), "{result}");
+    }
+    // An address inside a payload proves nothing: nobody is called there.
+    let called = own.accept();
+    assert!(called.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
 }

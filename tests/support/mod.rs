@@ -9,6 +9,7 @@
 pub(crate) mod client;
 pub(crate) mod fake_peer;
 pub(crate) mod farm;
+pub(crate) mod native_peer;
 #[cfg(target_os = "linux")]
 pub(crate) mod netns;
 pub(crate) mod pattern;
@@ -24,5 +25,6 @@ pub(crate) mod wait;
 
 pub(crate) use client::{Client, Line};
 pub(crate) use fake_peer::FakePeer;
+pub(crate) use native_peer::NativePeer;
 pub(crate) use process::NodeProcess;
 pub(crate) use wait::{DEADLINE, wait_for, wait_until, watch};

@@ -26,6 +26,8 @@ pub(super) struct Standing {
     pub(super) linked: bool,
     /// It is in quarantine.
     pub(super) quarantined: bool,
+    /// It is there, takes nothing more, and is in no quarantine.
+    pub(super) draining: bool,
     /// Its place among those that take an attempt.
     pub(super) idle: Option<Rank>,
     /// Its place among those that take a call.
@@ -39,6 +41,7 @@ struct Entry {
     alive: u64,
     linked: u64,
     quarantined: u64,
+    draining: u64,
     idle: BTreeSet<Rank>,
     callable: BTreeSet<Rank>,
 }
@@ -82,6 +85,7 @@ impl Index {
             alive: 0,
             linked: 0,
             quarantined: 0,
+            draining: 0,
             idle: BTreeSet::new(),
             callable: BTreeSet::new(),
         };
@@ -116,6 +120,7 @@ impl Index {
             let Some(entry) = self.entries.get_mut(variant) else { continue };
             entry.alive = entry.alive + u64::from(new.alive) - u64::from(old.alive);
             entry.quarantined = entry.quarantined + u64::from(new.quarantined) - u64::from(old.quarantined);
+            entry.draining = entry.draining + u64::from(new.draining) - u64::from(old.draining);
             let was_linked = entry.linked > 0;
             entry.linked = entry.linked + u64::from(new.linked) - u64::from(old.linked);
             let turned = was_linked != (entry.linked > 0);
@@ -176,6 +181,7 @@ impl Index {
             census.alive += entry.alive;
             census.idle += entry.idle.len() as u64;
             census.quarantined += entry.quarantined;
+            census.draining += entry.draining;
         }
         census
     }
@@ -287,7 +293,7 @@ mod tests {
 
     fn ready(worker: u64, load: u32, given: u64) -> Standing {
         let rank = Some((load, given, WorkerKey(worker)));
-        Standing { alive: true, linked: true, quarantined: false, idle: rank, callable: rank }
+        Standing { alive: true, linked: true, quarantined: false, draining: false, idle: rank, callable: rank }
     }
 
     #[test]
@@ -307,7 +313,7 @@ mod tests {
         assert_eq!(index.pick(&name("files"), &name("read")), Some(WorkerKey(2)));
         index.check_invariants();
         let census = index.census(&name("files"));
-        assert_eq!(census, Census { offering: 2, alive: 2, idle: 2, quarantined: 0 });
+        assert_eq!(census, Census { offering: 2, alive: 2, idle: 2, quarantined: 0, draining: 0 });
         index.place(&old, &ready(1, 0, 9), &Standing::default());
         index.leave(&old);
         assert_eq!(index.census(&name("files")).offering, 1);

@@ -77,6 +77,8 @@ pub(super) struct Census {
     pub(super) idle: u64,
     /// Of those that offer it, those in quarantine.
     pub(super) quarantined: u64,
+    /// Of those that are there and in no quarantine, those that take nothing more.
+    pub(super) draining: u64,
 }
 
 /// What the farm wants done. The node carries it out in this order.

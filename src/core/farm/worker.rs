@@ -190,9 +190,12 @@ impl Worker {
                 let calls = u32::try_from(native.calls.len()).unwrap_or(u32::MAX);
                 let room = linked && !quarantined && native.slots > 0 && native.calls.len() < MAX_CALLS;
                 let callable: Option<Rank> = room.then_some((calls, native.called, self.key));
-                Standing { alive: linked, linked, quarantined, idle, callable }
+                let draining = linked && !quarantined && native.slots == 0;
+                Standing { alive: linked, linked, quarantined, draining, idle, callable }
             }
-            Kind::Foreign(_) => Standing { alive: true, linked: false, quarantined, idle, callable: None },
+            Kind::Foreign(_) => {
+                Standing { alive: true, linked: false, quarantined, draining: false, idle, callable: None }
+            }
         }
     }
 

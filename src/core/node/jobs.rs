@@ -14,6 +14,10 @@ use crate::wire::{
     Json, MAX_HOPS, MAX_WAIT, Message, Redirect, ResultQuery, ServerId, ServiceName, Submit,
 };
 
+/// How long the disk may take for what a client changes before the client is told so, where it says no time of its own.
+/// Longer than a disk that is merely busy needs, and shorter than clients wait for an answer.
+const SETTLE_WITHIN: Duration = Duration::from_secs(10);
+
 /// A node that is saturated for this long without help sends clients that follow to a neighbour.
 const NO_HELP: Duration = Duration::from_secs(5);
 
@@ -94,6 +98,11 @@ impl Node {
         if let Some(error) = self.not_a_master("JOBS") {
             return self.reply_error(reply, error);
         }
+        if let Some(after) = query.after.as_ref().filter(|after| !self.queue.is_id(after)) {
+            let after = crate::wire::quote(after.as_str(), 80);
+            let detail = format!("`AFTER` is `{after}`; expected the JOB_ID of a job of this master");
+            return self.reply_error(reply, ErrorAnswer::new("JOBS", ErrorCode::BadField, detail));
+        }
         let config = &self.config.queue;
         let (jobs, more) = if query.list {
             let (mut jobs, more) = self.queue.list(query, now);
@@ -113,6 +122,7 @@ impl Node {
             max_jobs: config.max_jobs,
             max_bytes: config.max_bytes,
             durability: config.durability,
+            disk: self.queue.disk_trouble(now),
             jobs,
             more,
         };
@@ -156,7 +166,7 @@ impl Node {
     ) {
         let until = match wait {
             Some(wait) => Until::Ended(now + wait.min(MAX_WAIT)),
-            None => Until::Settled,
+            None => Until::Settled(now + SETTLE_WITHIN),
         };
         if wait.is_some() {
             self.detach(&mut reply);
@@ -165,7 +175,7 @@ impl Node {
         if self.has_come(number, &waiter) {
             return self.answer_waiter(number, &waiter, now);
         }
-        if waiter.until == Until::Settled
+        if matches!(waiter.until, Until::Settled(_))
             && let Some(error) = self.unstored(number, task)
         {
             return self.reply_error(&waiter.reply, error);
@@ -181,13 +191,37 @@ impl Node {
         Some(ErrorAnswer::new(task.as_str(), ErrorCode::StoreFailed, detail))
     }
 
+    /// What is said of a job about which a write is under way for so long that the disk is slow.
+    fn too_slow(&self, number: JobNumber, task: JobTask, now: Time) -> ErrorAnswer {
+        let (id, trouble) = (self.queue.id(number), self.queue.disk_trouble(now));
+        let trouble = trouble.unwrap_or_else(|| "the disk is slow".to_owned());
+        let accepted = self.queue.is_accepted(number);
+        let state = match task {
+            JobTask::Submit | JobTask::Result if accepted => {
+                format!("what became of job {id} is not written yet; ask again")
+            }
+            JobTask::Submit if !self.queue.has_key(number) => format!(
+                "the job may still be accepted, as {id}: ask for its RESULT; without a KEY, the same line would make another"
+            ),
+            JobTask::Submit | JobTask::Result => {
+                format!("the job may still be accepted, as {id}; ask again with its KEY or JOB_ID")
+            }
+            JobTask::Cancel | JobTask::Bury | JobTask::Kick => {
+                format!("what was done to job {id} is not written yet, and a crash would undo it; ask for its RESULT")
+            }
+        };
+        let mut error = ErrorAnswer::new(task.as_str(), ErrorCode::StoreSlow, format!("{trouble}; {state}"));
+        error.retry = accepted || task != JobTask::Submit || self.queue.has_key(number);
+        error
+    }
+
     /// The disk has refused something: who waits for that to be durable is told so.
     pub(super) fn release_unstored(&mut self) {
         for number in self.waiters.jobs() {
             if self.queue.unstored(number).is_none() {
                 continue;
             }
-            for waiter in self.waiters.take(number, |waiter| waiter.until == Until::Settled) {
+            for waiter in self.waiters.take(number, |waiter| matches!(waiter.until, Until::Settled(_))) {
                 if let Some(error) = self.unstored(number, waiter.task) {
                     self.reply_error(&waiter.reply, error);
                 }
@@ -199,7 +233,7 @@ impl Node {
         match waiter.until {
             // What is being accepted or changed is not said before it is durable; looking at a job waits for nothing
             // but its acceptance.
-            Until::Settled => self.queue.is_settled(number),
+            Until::Settled(_) => self.queue.is_settled(number),
             Until::Ended(_) => self.queue.is_settled(number) && self.queue.is_ended(number),
         }
     }
@@ -229,19 +263,22 @@ impl Node {
         }
     }
 
-    /// Answers those whose wait is over.
+    /// Answers those whose wait is over. What is not durable is not said: who is too early for the disk is told once it is
+    /// done, or slow.
     pub(super) fn tick_waiters(&mut self, now: Time) {
         while let Some(number) = self.waiters.due(now) {
-            let over = |waiter: &Waiter| matches!(waiter.until, Until::Ended(at) if at <= now);
+            let over = |waiter: &Waiter| matches!(waiter.until, Until::Ended(at) | Until::Settled(at) if at <= now);
             for mut waiter in self.waiters.take(number, over) {
                 if self.queue.is_settled(number) {
                     self.answer_waiter(number, &waiter, now);
                 } else if let Some(error) = self.unstored(number, waiter.task) {
                     self.reply_error(&waiter.reply, error);
-                } else {
-                    // What is not durable is not said; it is soon, or the disk is ill and says so.
-                    waiter.until = Until::Settled;
+                } else if let Some(at) = self.queue.slow_at().filter(|at| *at > now) {
+                    waiter.until = Until::Settled(at);
                     self.waiters.add(number, waiter);
+                } else {
+                    let error = self.too_slow(number, waiter.task, now);
+                    self.reply_error(&waiter.reply, error);
                 }
             }
         }
@@ -254,10 +291,23 @@ impl Node {
         match (census.offering, census.alive, census.idle) {
             (0, _, _) => format!("waits: no worker offers the service `{service}`"),
             (offering, 0, _) => format!("waits: {offering} workers offer `{service}`, none of them is ALIVE"),
+            (_, 1, 0) if census.draining == 1 => {
+                format!("waits: the only worker that offers `{service}` is draining")
+            }
+            (_, alive, 0) if census.draining == alive => {
+                format!("waits: all {alive} workers that offer `{service}` are draining")
+            }
             (_, alive, 0) if census.quarantined >= alive => {
                 format!("waits: all {alive} workers that offer `{service}` are quarantined")
             }
+            (_, alive, 0) if census.quarantined + census.draining >= alive => {
+                format!("waits: all {alive} workers that offer `{service}` are quarantined or draining")
+            }
             (_, 1, 0) => format!("waits: the only worker that offers `{service}` is busy; {ahead} jobs wait for it"),
+            (_, alive, 0) if census.quarantined + census.draining > 0 => format!(
+                "waits: {alive} workers offer `{service}`; those that are not quarantined or draining are busy, and {ahead} \
+                 jobs wait for them"
+            ),
             (_, alive, 0) => {
                 format!("waits: {alive} workers offer `{service}`, all busy; {ahead} jobs wait for them")
             }
@@ -310,7 +360,7 @@ impl Node {
         let settled = self.queue.is_settled(number);
         let ended = settled && self.queue.is_ended(number);
         let ready = |waiter: &Waiter| match waiter.until {
-            Until::Settled => settled,
+            Until::Settled(_) => settled,
             Until::Ended(_) => ended,
         };
         for waiter in self.waiters.take(number, ready) {
@@ -449,6 +499,147 @@ mod tests {
             let [Body::JobAnswer(answer)] = answers.as_slice() else { panic!("{answers:?}") };
             assert_eq!(answer.job.status, JobStatus::Queued);
         }
+    }
+
+    /// Time passes, with a tick at each deadline. What was said, when, and on which link.
+    fn pass(node: &mut Node, until: u64) -> Vec<(u64, u64, Body)> {
+        let until = Time::ZERO + Duration::from_millis(until);
+        let mut told = Vec::new();
+        while let Some(due) = node.deadline().filter(|due| *due <= until) {
+            node.handle(Input::Tick, due);
+            while let Some(output) = node.poll_output() {
+                if let Output::Send { link, message } = output {
+                    told.push((node.now.as_micros() / 1000, link.0, message.body));
+                }
+            }
+        }
+        node.handle(Input::Tick, until);
+        told
+    }
+
+    fn slow(body: &Body) -> (&str, bool) {
+        match body {
+            Body::Error(error) if error.code == ErrorCode::StoreSlow => (&error.detail, error.retry),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const SLOW: &str = "the disk is slow: its oldest write has been under way for";
+
+    #[test]
+    fn who_waits_for_a_slow_disk_is_told_so_and_never_that_a_job_is_accepted() {
+        let mut node = node(Durability::Fsync);
+        let submit = |key: Option<&str>, wait| {
+            let wait = Some(Duration::from_millis(wait)).filter(|wait| !wait.is_zero());
+            Body::Submit(Box::new(Submit { key: key.map(str::to_owned), wait, ..job("sleep", "run") }))
+        };
+        assert_eq!(says(&mut node, 0, submit(Some("k"), 300), Time::ZERO), []);
+        assert_eq!(says(&mut node, 2, submit(None, 1500), Time::ZERO), []);
+        assert_eq!(says(&mut node, 4, submit(Some("k"), 0), Time::ZERO), []);
+        let told = pass(&mut node, 10_500);
+        let [(1000, 0, first), (1500, 2, second), (10_000, 4, third)] = told.as_slice() else { panic!("{told:?}") };
+        let maybe = "the job may still be accepted, as master-1-";
+        assert_eq!(slow(first), (format!("{SLOW} 1.0 s; {maybe}0; ask again with its KEY or JOB_ID").as_str(), true));
+        let (detail, retry) = slow(second);
+        assert!(detail.starts_with(&format!("{SLOW} 1.5 s; {maybe}1: ")), "{detail}");
+        assert!(!retry, "the same line would make another job");
+        assert_eq!(slow(third), (format!("{SLOW} 10.0 s; {maybe}0; ask again with its KEY or JOB_ID").as_str(), true));
+
+        let query = ResultQuery { job: JobRef::Key("k".to_owned()), wait: Some(Duration::ZERO), output: false };
+        let now = node.now;
+        assert_eq!(says(&mut node, 6, Body::Result(Box::new(query)), now), []);
+        let told = pass(&mut node, 10_600);
+        assert!(
+            matches!(told.as_slice(), [(10_500, 6, body)] if slow(body).1),
+            "who asks now hears it at once: {told:?}"
+        );
+        let now = node.now;
+        assert_eq!(says(&mut node, 8, submit(Some("k"), 0), now), []);
+        node.handle(Input::Written { through: crate::core::Ticket(2) }, now);
+        let answers = said(&mut node, 8);
+        assert!(matches!(answers.as_slice(), [Body::JobAnswer(answer)] if answer.duplicate), "{answers:?}");
+    }
+
+    #[test]
+    fn a_change_that_a_slow_disk_does_not_take_is_no_answer_and_says_that_it_may_not_last() {
+        let mut node = node(Durability::Fsync);
+        says(&mut node, 0, Body::Submit(Box::new(job("sleep", "run"))), Time::ZERO);
+        node.handle(Input::Written { through: crate::core::Ticket(1) }, Time::ZERO);
+        let answers = said(&mut node, 0);
+        let [Body::JobAnswer(answer)] = answers.as_slice() else { panic!("{answers:?}") };
+        let it = || JobRef::Id(answer.job.job_id.clone());
+        assert_eq!(says(&mut node, 2, Body::Bury(it()), Time::ZERO), []);
+        assert_eq!(pass(&mut node, 4000), []);
+        let now = node.now;
+        assert_eq!(says(&mut node, 4, Body::Cancel(it()), now), []);
+        let told = pass(&mut node, 14_000);
+        let [(10_000, 2, buried), (14_000, 4, cancelled)] = told.as_slice() else { panic!("{told:?}") };
+        for body in [buried, cancelled] {
+            assert!(slow(body).0.contains("a crash would undo it") && slow(body).1, "{body:?}");
+        }
+        let answers = {
+            let now = node.now;
+            says(&mut node, 6, Body::Jobs(Box::default()), now)
+        };
+        let [Body::JobsAnswer(jobs)] = answers.as_slice() else { panic!("{answers:?}") };
+        assert_eq!(jobs.disk, Some(format!("{SLOW} 14.0 s")));
+    }
+
+    #[test]
+    fn a_disk_that_writes_one_after_another_is_not_slow_for_who_waits_long() {
+        let mut node = node(Durability::Fsync);
+        for nth in 0..30u64 {
+            let (link, now) = (2 * (nth % 5), Time::ZERO + Duration::from_millis(nth * 500));
+            assert_eq!(says(&mut node, link, Body::Submit(Box::new(job("sleep", "run"))), now), []);
+            assert_eq!(pass(&mut node, nth * 500 + 400), []);
+            let now = node.now;
+            node.handle(Input::Written { through: crate::core::Ticket(nth + 1) }, now);
+            assert!(matches!(said(&mut node, link).as_slice(), [Body::JobAnswer(_)]));
+        }
+    }
+
+    #[test]
+    fn the_next_page_of_jobs_begins_after_a_job_of_this_master() {
+        let mut node = node(Durability::Memory);
+        says(&mut node, 0, Body::Submit(Box::new(job("sleep", "run"))), Time::ZERO);
+        let page = |after: &str| {
+            let after = crate::wire::JobId::new(after);
+            Body::Jobs(Box::new(JobsQuery { list: true, after, ..JobsQuery::default() }))
+        };
+        for wrong in ["3", "nonsense", "another-1-0", "master-1-", "master-01-0"] {
+            let answers = says(&mut node, 2, page(wrong), Time::ZERO);
+            let [Body::Error(error)] = answers.as_slice() else { panic!("{wrong}: {answers:?}") };
+            let detail = format!("`AFTER` is `{wrong}`; expected the JOB_ID of a job of this master");
+            assert_eq!((error.code.clone(), error.detail.as_str()), (ErrorCode::BadField, detail.as_str()));
+        }
+        for lawful in ["master-1-0", "master-1-7", "master-9-3"] {
+            let answers = says(&mut node, 2, page(lawful), Time::ZERO);
+            assert!(matches!(answers.as_slice(), [Body::JobsAnswer(_)]), "{lawful}: {answers:?}");
+        }
+    }
+
+    #[test]
+    fn why_a_job_waits_knows_who_is_draining() {
+        let mut node = node(Durability::Memory);
+        let comes = |node: &mut Node, nth: u64, slots: u32| {
+            let (name, methods) = (ServiceName::new("x").unwrap(), vec![ServiceName::run()]);
+            let services = vec![ServiceOffer { name, methods, idempotent: Vec::new() }];
+            let native = NativeWorker { name: "w".to_owned(), slots, services, jobs: Vec::new() };
+            let worker = ServerId::new(format!("w{nth}")).unwrap();
+            let alive = WorkerAlive { worker, owner: None, native: Some(Box::new(native)) };
+            says(node, 2 + 2 * nth, Body::WorkerAlive(Box::new(alive)), Time::ZERO);
+        };
+        let why = |node: &Node| node.why_queued(&ServiceName::new("x").unwrap());
+        assert_eq!(why(&node), "waits: no worker offers the service `x`");
+        comes(&mut node, 0, 0);
+        assert_eq!(why(&node), "waits: the only worker that offers `x` is draining");
+        comes(&mut node, 1, 0);
+        assert_eq!(why(&node), "waits: all 2 workers that offer `x` are draining");
+        comes(&mut node, 0, 1);
+        says(&mut node, 0, Body::Submit(Box::new(job("x", "run"))), Time::ZERO);
+        let mixed =
+            "waits: 2 workers offer `x`; those that are not quarantined or draining are busy, and 0 jobs wait for them";
+        assert_eq!(why(&node), mixed);
     }
 
     #[test]

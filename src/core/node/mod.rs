@@ -2,6 +2,7 @@
 
 mod calls;
 mod farm;
+mod ignored;
 mod info;
 mod jobs;
 mod speak;
@@ -27,6 +28,7 @@ use crate::wire::{
     quote,
 };
 
+use ignored::Ignored;
 use waiters::Waiters;
 
 /// An input that comes this much after the armed deadline shows that the process did not run (suspended, stopped,
@@ -63,6 +65,7 @@ pub struct Node {
     /// The machine of a worker; `None` at a master.
     worker: Option<Box<Worker>>,
     waiters: Waiters,
+    ignored: Ignored,
     /// Attempts whose end is not durable yet, and that are acknowledged to their workers once it is.
     unacknowledged: BTreeMap<JobNumber, Vec<Attempt>>,
     /// What this node itself can run.
@@ -124,6 +127,7 @@ impl Node {
             calls: Calls::default(),
             worker,
             waiters: Waiters::default(),
+            ignored: Ignored::default(),
             unacknowledged: BTreeMap::new(),
             offers: Vec::new(),
             give_out: false,
@@ -166,6 +170,7 @@ impl Node {
             Input::Message { link, message } => self.message(link, message, now),
             Input::Refused { link, message } => self.answer(link, message.id, message.body),
             Input::Stray { link, line } => self.registry.stray(link, &line),
+            Input::Ignored { link, why, line } => self.ignore(link, why, &line, now),
             Input::HeartbeatsAnswered { count } => self.heartbeats = self.heartbeats.saturating_add(count),
             Input::Datagram { from, datagram } => self.datagram(from, datagram, now),
             Input::LoadSample(sample) => {
@@ -259,6 +264,7 @@ impl Node {
             self.excused = now;
             self.registry.excuse(lost, now);
             self.farm.excuse(lost, now);
+            self.queue.excuse(lost);
             let text = format!("this process did not run for {} s; nobody's silence is counted over it", Seconds(lost));
             self.log(LogLevel::Info, text);
         }

@@ -25,8 +25,8 @@ pub(super) struct Waiter {
 /// What somebody waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Until {
-    /// That what was done to the job is durable.
-    Settled,
+    /// That what was done to the job is durable, at most until then.
+    Settled(Time),
     /// That the job has ended, at most until then.
     Ended(Time),
 }
@@ -47,9 +47,7 @@ pub(super) const MAX_WAITERS: usize = 100_000;
 
 impl Waiters {
     pub(super) fn add(&mut self, number: JobNumber, waiter: Waiter) {
-        if let Until::Ended(at) = waiter.until {
-            self.agenda.insert((at, number));
-        }
+        self.agenda.insert((waiter.until.end(), number));
         self.count += 1;
         *self.by_link.entry(waiter.reply.link).or_default().entry(number).or_default() += 1;
         self.by_job.entry(number).or_default().push(waiter);
@@ -80,11 +78,9 @@ impl Waiters {
         for waiter in &taken {
             self.unlist(waiter.reply.link, number);
         }
-        let mut over: BTreeSet<Time> = taken.iter().filter_map(|waiter| waiter.until.end()).collect();
-        if !over.is_empty() {
-            for end in self.by_job.get(&number).into_iter().flatten().filter_map(|waiter| waiter.until.end()) {
-                over.remove(&end);
-            }
+        let mut over: BTreeSet<Time> = taken.iter().map(|waiter| waiter.until.end()).collect();
+        for waiter in self.of(number) {
+            over.remove(&waiter.until.end());
         }
         for end in over {
             self.agenda.remove(&(end, number));
@@ -130,21 +126,16 @@ impl Waiters {
             let listed = self.by_link.values().flat_map(BTreeMap::values).map(|count| *count as usize);
             assert_eq!(self.count, listed.sum::<usize>(), "each wait is listed at its link");
             for (at, number) in &self.agenda {
-                assert!(
-                    self.of(*number).any(|waiter| waiter.until.end() == Some(*at)),
-                    "a wait that is due is somebody's"
-                );
+                assert!(self.of(*number).any(|waiter| waiter.until.end() == *at), "a wait that is due is somebody's");
             }
         }
     }
 }
 
 impl Until {
-    fn end(self) -> Option<Time> {
-        match self {
-            Until::Settled => None,
-            Until::Ended(at) => Some(at),
-        }
+    fn end(self) -> Time {
+        let (Until::Settled(at) | Until::Ended(at)) = self;
+        at
     }
 }
 
@@ -162,8 +153,9 @@ mod tests {
         let (mut waiters, job, end) = (Waiters::default(), JobNumber(1), Time::from_micros(5));
         waiters.add(job, waiter(2, Until::Ended(end)));
         waiters.add(job, waiter(4, Until::Ended(end)));
-        waiters.add(job, waiter(6, Until::Settled));
-        assert_eq!(waiters.take(job, |waiter| waiter.until == Until::Settled).len(), 1);
+        waiters.add(job, waiter(6, Until::Settled(Time::from_micros(3))));
+        assert_eq!((waiters.due(Time::from_micros(2)), waiters.due(Time::from_micros(3))), (None, Some(job)));
+        assert_eq!(waiters.take(job, |waiter| matches!(waiter.until, Until::Settled(_))).len(), 1);
         waiters.link_gone(LinkId(2));
         waiters.check_invariants();
         assert_eq!(

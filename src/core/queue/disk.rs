@@ -1,4 +1,6 @@
-//! What is on its way to the disk, and what is owed to it while it is ill.
+//! What is on its way to the disk, since when, and what is owed to it while it is ill.
+//!
+//! A disk that is slow refuses nothing: what waits for it goes on waiting, and is told so.
 //!
 //! ```text
 //!            a write failed                              1 s later, then 2, 4 ... 10 s: a small batch of what is owed
@@ -29,6 +31,10 @@ const RETRY_BATCH: usize = 64;
 /// Writes that a disk which is well again gets at a time, so that new ones find their way between.
 const FLUSH_BATCH: usize = 1000;
 
+/// A disk whose oldest write is under way for longer is slow. A healthy one takes milliseconds, a laptop's that wakes up
+/// some hundreds of them.
+const SLOW_DISK: Duration = Duration::from_secs(1);
+
 /// What a write is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
@@ -48,6 +54,7 @@ pub(super) struct Flight {
     ticket: Ticket,
     pub(super) number: JobNumber,
     pub(super) kind: Kind,
+    sent: Time,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -73,14 +80,47 @@ pub(super) struct Disk {
     /// Jobs that must be removed again.
     removes: BTreeSet<JobNumber>,
     ill: Option<Illness>,
+    /// That it is slow was told: the write that showed it went out then.
+    slow: Option<Time>,
 }
 
 impl Disk {
     /// A write goes out: its ticket.
-    pub(super) fn send(&mut self, number: JobNumber, kind: Kind) -> Ticket {
+    pub(super) fn send(&mut self, number: JobNumber, kind: Kind, now: Time) -> Ticket {
         self.last.0 += 1;
-        self.flights.push_back(Flight { ticket: self.last, number, kind });
+        self.flights.push_back(Flight { ticket: self.last, number, kind, sent: now });
         self.last
+    }
+
+    /// For how long the oldest write is under way, where that is too long.
+    pub(super) fn slow_for(&self, now: Time) -> Option<Duration> {
+        self.flights.front().map(|oldest| now.since(oldest.sent)).filter(|age| *age >= SLOW_DISK)
+    }
+
+    /// When the oldest write that is under way is so for too long.
+    pub(super) fn slow_at(&self) -> Option<Time> {
+        self.flights.front().map(|oldest| oldest.sent + SLOW_DISK)
+    }
+
+    /// Whether the disk has become slow, and nobody was told. One that is ill is worse than that.
+    pub(super) fn slows(&mut self, now: Time) -> bool {
+        let begins = self.slow.is_none() && self.ill.is_none() && self.slow_for(now).is_some();
+        if begins {
+            self.slow = self.flights.front().map(|oldest| oldest.sent);
+        }
+        begins
+    }
+
+    /// Whether a disk that was told to be slow is so no more. For how long it was.
+    pub(super) fn quickens(&mut self, now: Time) -> Option<Duration> {
+        let since = self.slow.take_if(|_| self.flights.front().is_none_or(|oldest| now < oldest.sent + SLOW_DISK))?;
+        Some(now.since(since))
+    }
+
+    /// This process did not run for so long: the disk had no time to answer.
+    pub(super) fn excuse(&mut self, lost: Duration) {
+        let sent = self.flights.iter_mut().map(|flight| &mut flight.sent);
+        sent.chain(&mut self.slow).for_each(|sent| *sent = *sent + lost);
     }
 
     /// A write must wait until the disk is well.
@@ -132,6 +172,8 @@ impl Disk {
         let Some(last) = failed.last() else {
             return (failed, false);
         };
+        // A disk that refuses has answered; that it is ill is said instead.
+        self.slow = None;
         let (pause, begins) = self.ill.as_ref().map_or((FIRST_PAUSE, true), |ill| (ill.pause, false));
         self.ill = Some(Illness {
             reason: reason.into(),
@@ -167,10 +209,12 @@ impl Disk {
         due
     }
 
-    /// When [`Disk::due`] has something, if nothing else happens before.
+    /// When [`Disk::due`] or [`Disk::slows`] has something, if nothing else happens before.
     pub(super) fn deadline(&self) -> Option<Time> {
-        let ill = self.ill.as_ref()?;
-        (self.owes() > 0 && self.flights.is_empty()).then_some(ill.retry)
+        if !self.flights.is_empty() {
+            return self.slow_at().filter(|_| self.slow.is_none() && self.ill.is_none());
+        }
+        self.ill.as_ref().filter(|_| self.owes() > 0).map(|ill| ill.retry)
     }
 
     /// How many writes are owed.
@@ -192,6 +236,7 @@ impl Disk {
     pub(super) fn check_invariants(&self) {
         assert!(self.flights.back().is_none_or(|flight| flight.ticket <= self.last));
         let live = self.ill.is_some() || self.owes() == 0 || !self.flights.is_empty();
+        assert!(self.slow.is_none() || self.ill.is_none(), "one thing is told of it at a time");
         assert!(live, "what is owed to a disk that is well follows what is in flight");
     }
 }
@@ -208,7 +253,7 @@ mod tests {
     fn retries_are_small_and_ever_rarer_up_to_ten_seconds() {
         let mut disk = Disk::default();
         for n in 0..200 {
-            disk.send(JobNumber(n), Kind::State);
+            disk.send(JobNumber(n), Kind::State, second(0));
         }
         let (failed, begins) = disk.failed(Ticket(1), Ticket(200), "full", second(0));
         assert!(begins);
@@ -220,7 +265,7 @@ mod tests {
             now = due;
             let batch = disk.due(now);
             assert_eq!(batch.len(), RETRY_BATCH);
-            let tickets: Vec<_> = batch.iter().map(|(number, kind)| disk.send(*number, *kind)).collect();
+            let tickets: Vec<_> = batch.iter().map(|(number, kind)| disk.send(*number, *kind, second(0))).collect();
             assert_eq!(disk.deadline(), None, "the batch in flight speaks first");
             let (failed, begins) = disk.failed(tickets[0], *tickets.last().unwrap(), "full", now);
             assert!(!begins, "one illness");
@@ -229,7 +274,7 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 10, 10]);
         let batch = disk.due(disk.deadline().unwrap());
         batch.iter().for_each(|(number, kind)| {
-            disk.send(*number, *kind);
+            disk.send(*number, *kind, second(0));
         });
         while disk.landed(disk.last).is_some() {}
         assert!(disk.heals(disk.last));
@@ -240,7 +285,7 @@ mod tests {
     fn what_was_sent_before_the_failure_proves_no_health() {
         let mut disk = Disk::default();
         (0..4).for_each(|n| {
-            disk.send(JobNumber(n), Kind::Put);
+            disk.send(JobNumber(n), Kind::Put, second(0));
         });
         assert_eq!(disk.failed(Ticket(3), Ticket(3), "io", second(0)).0.len(), 1);
         assert_eq!(disk.landed(Ticket(2)).map(|flight| flight.number), Some(JobNumber(0)));
@@ -252,20 +297,58 @@ mod tests {
     #[test]
     fn an_ill_disk_gets_one_submission_a_second() {
         let mut disk = Disk::default();
-        disk.send(JobNumber(1), Kind::Put);
+        disk.send(JobNumber(1), Kind::Put, second(0));
         disk.failed(Ticket(1), Ticket(1), "io", second(0));
         assert!(!disk.admits(second(0)));
         assert!(disk.admits(second(1)));
         assert!(!disk.admits(second(1)));
-        disk.send(JobNumber(2), Kind::Put);
+        disk.send(JobNumber(2), Kind::Put, second(0));
         assert!(!disk.admits(second(9)), "the probe in flight speaks first");
     }
 
     #[test]
     fn failures_of_nothing_in_flight_are_no_illness() {
         let mut disk = Disk::default();
-        disk.send(JobNumber(1), Kind::Put);
+        disk.send(JobNumber(1), Kind::Put, second(0));
         assert_eq!(disk.failed(Ticket(7), Ticket(3), "io", second(0)), (vec![], false));
         assert_eq!(disk.illness(), None);
+    }
+
+    #[test]
+    fn a_disk_is_slow_while_its_oldest_write_is_under_way_for_a_second() {
+        let (mut disk, ms) = (Disk::default(), |ms| Time::ZERO + Duration::from_millis(ms));
+        disk.send(JobNumber(1), Kind::Put, ms(0));
+        disk.send(JobNumber(2), Kind::Put, ms(900));
+        disk.send(JobNumber(3), Kind::Put, ms(2000));
+        assert_eq!((disk.deadline(), disk.slows(ms(999))), (Some(ms(1000)), false));
+        assert!(disk.slows(ms(1000)));
+        assert_eq!((disk.slows(ms(1500)), disk.deadline()), (false, None), "told once");
+        assert!(disk.landed(Ticket(1)).is_some());
+        assert_eq!(disk.quickens(ms(2300)), None, "the next one is no quicker");
+        assert_eq!(disk.slow_for(ms(2300)), Some(Duration::from_millis(1400)));
+        assert!(disk.landed(Ticket(2)).is_some());
+        assert_eq!(disk.quickens(ms(2300)), Some(Duration::from_millis(2300)));
+        assert_eq!((disk.quickens(ms(2400)), disk.deadline()), (None, Some(ms(3000))), "the next episode");
+    }
+
+    #[test]
+    fn of_a_slow_disk_that_refuses_only_that_is_told() {
+        let mut disk = Disk::default();
+        disk.send(JobNumber(1), Kind::Put, second(0));
+        disk.send(JobNumber(2), Kind::Put, second(0));
+        assert!(disk.slows(second(1)));
+        assert!(disk.failed(Ticket(1), Ticket(1), "io", second(2)).1);
+        assert_eq!((disk.slows(second(3)), disk.deadline()), (false, None));
+        assert!(disk.landed(Ticket(2)).is_some() && disk.heals(Ticket(2)));
+        assert_eq!(disk.quickens(second(4)), None);
+    }
+
+    #[test]
+    fn a_disk_is_not_slow_while_nobody_listens_to_it() {
+        let mut disk = Disk::default();
+        disk.send(JobNumber(1), Kind::Put, second(0));
+        disk.excuse(Duration::from_secs(60));
+        assert_eq!((disk.slows(second(60)), disk.deadline()), (false, Some(second(61))));
+        assert!(disk.slows(second(61)) && disk.slow_for(second(62)) == Some(Duration::from_secs(2)));
     }
 }

@@ -153,7 +153,7 @@ impl Queue {
                 job.stored()
             });
             let Some(state) = state else { continue };
-            let ticket = self.disk.send(number, Kind::Note);
+            let ticket = self.disk.send(number, Kind::Note, now);
             self.effects.push_back(Effect::Write { ticket, write: Box::new(JobWrite::State { number, state }) });
         }
     }

@@ -52,7 +52,8 @@ impl Queue {
         if shown(job) == Some(view.status) {
             return Some(view);
         }
-        let reason = Some("its end is being written to the disk".to_owned());
+        let slow = self.disk_trouble(now).map(|trouble| format!("; {trouble}")).unwrap_or_default();
+        let reason = Some(format!("its end is being written to the disk{slow}"));
         Some(JobView { status: JobStatus::Running, result: None, worker: None, reason, ..view })
     }
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use super::job::State;
 use super::machine::Queue;
 use super::moment::Moment;
 use crate::core::JobNumber;
-use crate::time::Time;
-use crate::wire::{JobCounts, JobStatus, ServiceName};
+use crate::time::{Seconds, Time};
+use crate::wire::{JobCounts, JobId, JobStatus, MAX_QUOTE, ServiceName, quote};
 
 impl Queue {
     /// Whether a job is OK, NOK, CANCELLED or BURIED; also if it is unknown.
@@ -75,6 +76,35 @@ impl Queue {
     /// Why the state of a job is not durable and will not be before the disk is well; `None` if it is or may soon be.
     pub(in crate::core) fn unstored(&self, number: JobNumber) -> Option<&str> {
         self.table.get(number).filter(|job| job.owed).and_then(|_| self.disk.illness())
+    }
+
+    /// Whether this is the id of a job of this master, kept or not.
+    pub(in crate::core) fn is_id(&self, id: &JobId) -> bool {
+        self.place(id).is_some()
+    }
+
+    /// Whether a job is accepted; also if it is unknown.
+    pub(in crate::core) fn is_accepted(&self, number: JobNumber) -> bool {
+        self.table.get(number).is_none_or(|job| job.state != State::Accepting)
+    }
+
+    /// Whether a job has a key by which it is known again.
+    pub(in crate::core) fn has_key(&self, number: JobNumber) -> bool {
+        self.table.get(number).is_some_and(|job| job.key.is_some())
+    }
+
+    /// When the disk counts as slow, if it does not write before; `None` if nothing is under way to it.
+    pub(in crate::core) fn slow_at(&self) -> Option<Time> {
+        self.disk.slow_at()
+    }
+
+    /// What is wrong with the disk, in one sentence; `None` if it is well.
+    pub(in crate::core) fn disk_trouble(&self, now: Time) -> Option<String> {
+        if let Some(reason) = self.disk.illness() {
+            return Some(format!("the disk refuses to write: {}", quote(reason, MAX_QUOTE)));
+        }
+        let age = self.disk.slow_for(now)?;
+        Some(format!("the disk is slow: its oldest write has been under way for {} s", Seconds(age)))
     }
 
     /// Whether something is under way to the disk.

@@ -48,14 +48,14 @@ pub(in crate::core) struct Queue {
     prefix: Box<str>,
     boot: u32,
     /// The number of the next job.
-    next: JobNumber,
+    pub(super) next: JobNumber,
     pub(super) table: Table,
     pub(super) names: Names,
-    keys: BTreeMap<Arc<str>, JobNumber>,
+    pub(super) keys: BTreeMap<Arc<str>, JobNumber>,
     pub(super) lanes: Lanes,
     /// DELAYED jobs by their time, RUNNING ones by when their time is up.
-    agenda: BTreeSet<(Moment, JobNumber)>,
-    retention: Retention,
+    pub(super) agenda: BTreeSet<(Moment, JobNumber)>,
+    pub(super) retention: Retention,
     pub(super) disk: Disk,
     pub(super) holds: Holds,
     pub(super) effects: VecDeque<Effect>,
@@ -159,7 +159,7 @@ impl Queue {
             let (service, method, params) = (service.clone(), method.clone(), params.clone());
             let key = key.as_deref().map(Box::from);
             let spec = JobSpec { service, method, params, priority, delay, timeout, attempts, key };
-            let ticket = self.disk.send(number, Kind::Put);
+            let ticket = self.disk.send(number, Kind::Put, now);
             self.effects.push_back(Effect::Write { ticket, write: Box::new(JobWrite::Put { number, spec }) });
         }
         let (service, method) = (self.names.take(service), self.names.take(method));
@@ -292,7 +292,7 @@ impl Queue {
             (job.state, job.since, job.untold, job.resumable) = (State::Queued, Moment::at(now), false, false);
         });
         self.admit(number);
-        self.save(number);
+        self.save(number, now);
         Ok(())
     }
 
@@ -417,6 +417,8 @@ impl Queue {
         }
         if any && self.disk.heals(through) {
             self.event(EventKind::StoreWell, "the disk writes again".to_owned());
+        } else if let Some(took) = self.disk.quickens(now) {
+            self.event(EventKind::StoreWell, format!("the disk keeps up again; it was slow for {} s", Seconds(took)));
         }
         self.flush(now);
     }
@@ -481,6 +483,16 @@ impl Queue {
         self.forget_old(now);
         self.flush(now);
         self.note_runs(now);
+        if self.disk.slows(now)
+            && let Some(detail) = self.disk_trouble(now)
+        {
+            self.event(EventKind::StoreSlow, detail);
+        }
+    }
+
+    /// This process did not run for so long: the disk could not tell that it has written.
+    pub(in crate::core) fn excuse(&mut self, lost: Duration) {
+        self.disk.excuse(lost);
     }
 
     /// When [`Queue::tick`] has something to do. Earlier ticks do no harm.
@@ -562,7 +574,7 @@ impl Queue {
             self.lanes.close(&service, &method);
         }
         self.admit(number);
-        self.save(number);
+        self.save(number, now);
     }
 
     /// Attempt `nth` failed: again, after a pause or at once, or buried.
@@ -605,11 +617,11 @@ impl Queue {
             }
         });
         self.admit(number);
-        self.save(number);
+        self.save(number, now);
     }
 
     /// The state of a job must be durable.
-    fn save(&mut self, number: JobNumber) {
+    fn save(&mut self, number: JobNumber, now: Time) {
         if !self.is_durable() {
             return self.settle(number);
         }
@@ -617,23 +629,23 @@ impl Queue {
             self.table.change_writes(number, |job| job.owed = true);
             return self.disk.owe(number, Kind::State);
         }
-        self.send_state(number);
+        self.send_state(number, now);
     }
 
-    fn send_state(&mut self, number: JobNumber) {
+    fn send_state(&mut self, number: JobNumber, now: Time) {
         let state = self.table.change_writes(number, |job| {
             job.owed = false;
             job.writes += 1;
             job.stored()
         });
         if let Some(state) = state {
-            let ticket = self.disk.send(number, Kind::State);
+            let ticket = self.disk.send(number, Kind::State, now);
             self.effects.push_back(Effect::Write { ticket, write: Box::new(JobWrite::State { number, state }) });
         }
     }
 
-    fn send_remove(&mut self, number: JobNumber) {
-        let ticket = self.disk.send(number, Kind::Remove);
+    fn send_remove(&mut self, number: JobNumber, now: Time) {
+        let ticket = self.disk.send(number, Kind::Remove, now);
         self.effects.push_back(Effect::Write { ticket, write: Box::new(JobWrite::Remove { number }) });
     }
 
@@ -641,8 +653,8 @@ impl Queue {
     fn flush(&mut self, now: Time) {
         for (number, kind) in self.disk.due(now) {
             match kind {
-                Kind::State => self.send_state(number),
-                _ => self.send_remove(number),
+                Kind::State => self.send_state(number, now),
+                _ => self.send_remove(number, now),
             }
         }
     }
@@ -709,7 +721,7 @@ impl Queue {
                 self.effects.push_back(Effect::Log { level: LogLevel::Warn, text });
             }
             if self.is_durable() {
-                self.send_remove(number);
+                self.send_remove(number, now);
             }
         }
     }
@@ -725,52 +737,6 @@ impl Queue {
             self.keys.remove(key);
         }
         Some(job)
-    }
-
-    /// What always holds. Above a thousand jobs only a part of them is looked at.
-    pub(in crate::core) fn check_invariants(&self) {
-        const WHOLE: u64 = 1000;
-        let counts = self.counts();
-        assert_eq!(self.lanes.len(), counts.queued, "what is QUEUED waits in a lane");
-        assert_eq!(self.agenda.len() as u64, counts.delayed + counts.running, "each has its time");
-        assert_eq!(self.retention.len(), self.table.len() - self.table.open(), "what has ended is kept");
-        let jobs: Box<dyn Iterator<Item = (JobNumber, &Job)>> = if self.table.len() <= WHOLE {
-            self.table.check_invariants();
-            self.lanes.check_invariants();
-            self.disk.check_invariants();
-            self.check_holds();
-            assert_eq!(self.lanes.opened(), self.table.open(), "lanes count what is open");
-            assert_eq!(self.names.uses(), 2 * self.table.len(), "each job bears two names");
-            Box::new(self.table.some(2 * WHOLE as usize))
-        } else {
-            Box::new(self.table.some(256))
-        };
-        for (number, job) in jobs {
-            self.check_job(number, job);
-        }
-    }
-
-    fn check_job(&self, number: JobNumber, job: &Job) {
-        match &job.state {
-            State::Accepting => assert!(job.writes == 1 && !job.owed && job.attempt == 0, "{number:?}"),
-            State::Delayed => assert!(self.agenda.contains(&(job.since, number)), "{number:?}"),
-            State::Queued => {
-                assert!(self.lanes.contains(&job.service, &job.method, job.priority, job.since, number), "{number:?}");
-            }
-            State::Running(run) => {
-                assert!(self.agenda.contains(&(run.due, number)), "{number:?}");
-                assert!(job.attempt >= 1 && job.attempt <= job.limit(), "{number:?}");
-            }
-            State::Ended(end) => {
-                let buried = end.status == JobStatus::Buried;
-                assert!(end.status.is_ended() && self.retention.contains(buried, job.since, number), "{number:?}");
-            }
-        }
-        assert_eq!(job.owed, self.disk.owes_state(number), "{number:?}");
-        assert!(job.writes as usize <= self.disk.in_flight(), "{number:?}");
-        assert!(job.key.as_ref().is_none_or(|key| self.keys.contains_key(key)), "{number:?}");
-        assert!(!job.untold || !job.is_settled(), "what has ended and is settled is told: {number:?}");
-        assert!(number < self.next, "{number:?}");
     }
 }
 

@@ -24,6 +24,7 @@ mod disk;
 mod holds;
 mod job;
 mod lanes;
+mod laws;
 mod list;
 mod looks;
 mod machine;

@@ -112,6 +112,7 @@ struct World {
     /// Every attempt that was ever begun, and by whom.
     begun: Vec<(Attempt, ServerId)>,
     ill: bool,
+    slow: bool,
     results: u32,
 }
 
@@ -144,6 +145,7 @@ impl World {
             refused: BTreeSet::new(),
             begun: Vec::new(),
             ill: false,
+            slow: false,
             results: 0,
         }
     }
@@ -186,8 +188,16 @@ impl World {
                 Effect::Event { kind: EventKind::StoreFailed, .. } => {
                     assert!(!std::mem::replace(&mut self.ill, true), "told once an episode");
                 }
-                Effect::Event { kind: EventKind::StoreWell, .. } => {
-                    assert!(std::mem::replace(&mut self.ill, false), "it was ill");
+                Effect::Event { kind: EventKind::StoreSlow, .. } => {
+                    assert!(!self.ill && !std::mem::replace(&mut self.slow, true), "told once an episode");
+                }
+                Effect::Event { kind: EventKind::StoreWell, detail, .. } => {
+                    let was_slow = std::mem::take(&mut self.slow);
+                    if detail == "the disk writes again" {
+                        assert!(std::mem::replace(&mut self.ill, false), "it was ill");
+                    } else {
+                        assert!(!self.ill && was_slow, "it was slow");
+                    }
                 }
                 Effect::Unwanted { .. } | Effect::Event { .. } | Effect::Log { .. } => {}
             }
@@ -373,7 +383,7 @@ impl World {
         self.boot += 1;
         self.now = Time::ZERO;
         self.last = Ticket(0);
-        self.ill = false;
+        (self.ill, self.slow) = (false, false);
         self.queue = Queue::new(self.config.clone(), &master(), self.boot);
         for (number, (spec, state)) in &self.disk {
             let (spec, state, age) = (spec.clone(), state.clone(), Duration::from_secs(3600));

@@ -275,6 +275,32 @@ fn an_ill_disk_refuses_at_once_but_for_one_probe_a_second() {
 }
 
 #[test]
+fn a_slow_disk_is_told_once_and_with_how_long_it_was_when_that_is_over() {
+    let mut desk = Desk::durable();
+    let first = desk.submit(job("query"));
+    desk.pass(SECOND * 3);
+    desk.submit(job("query"));
+    desk.pass(SECOND / 2);
+    let slow = "the disk is slow: its oldest write has been under way for";
+    assert_eq!(events(&desk.effects()), [(EventKind::StoreSlow, format!("{slow} 1.0 s").as_str())]);
+    assert_eq!(desk.queue.disk_trouble(desk.now), Some(format!("{slow} 3.5 s")));
+    assert!(!desk.queue.is_accepted(first) && desk.queue.view(first, desk.now, true).is_none());
+    desk.written();
+    let effects = desk.effects();
+    assert_eq!(events(&effects), [(EventKind::StoreWell, "the disk keeps up again; it was slow for 3.5 s")]);
+    assert!(desk.queue.is_accepted(first) && desk.queue.disk_trouble(desk.now).is_none());
+
+    let order = desk.start(first, "W1");
+    desk.finish(&order.attempt, "W1", done());
+    desk.pass(SECOND * 2);
+    let query = JobsQuery { list: true, status: None, service: None, after: None };
+    let listed = desk.queue.list(&query, desk.now).0;
+    let reason = listed[0].reason.as_deref().unwrap();
+    assert_eq!(listed[0].status, JobStatus::Running);
+    assert_eq!(reason, format!("its end is being written to the disk; {slow} 2.0 s"));
+}
+
+#[test]
 fn a_full_queue_says_what_it_is_full_of() {
     let config = QueueConfig { max_jobs: 2, durability: Durability::Memory, ..QueueConfig::default() };
     let mut desk = Desk::new(config.clone());

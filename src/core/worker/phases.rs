@@ -359,6 +359,9 @@ impl Worker {
                 self.log(LogLevel::Info, format!("draining: {running} still run; they have {within} s"));
                 self.refresh(now);
             }
+        } else if self.place != Place::Gone {
+            // Told again: nothing is waited for any more.
+            self.draining = Some(now);
         }
         self.tick(now);
     }

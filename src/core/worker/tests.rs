@@ -610,6 +610,16 @@ fn draining_ends_at_once_when_idle_and_at_the_latest_after_the_grace() {
     desk.collect();
     assert!(desk.seen.contains(&Effect::Drained));
 
+    let (mut desk, link) = Desk::native();
+    desk.say(link, job(one(1, 1)));
+    for told in 1..=2 {
+        desk.worker.drain(desk.now);
+        desk.collect();
+        assert_eq!(desk.seen.contains(&Effect::Drained), told == 2, "told again, it waits for nothing");
+    }
+    assert_eq!(desk.stopped(), 1);
+    assert!(desk.said().iter().any(|body| matches!(body, Body::Leave { .. })));
+
     let (mut desk, link, _) = Desk::at_work();
     desk.worker.drain(desk.now);
     desk.pass(Duration::from_secs(29));

@@ -276,6 +276,34 @@ fn the_writes_of_a_turn_become_durable_together_and_what_became_of_them_is_told_
 }
 
 #[test]
+fn who_submits_to_a_disk_that_hangs_is_told_so_and_has_the_job_once_it_writes() {
+    let (asked, _saw) = channel();
+    let (voice, voices) = channel();
+    let (shown, events) = channel();
+    let mut settings = settings("self", &[], PATIENCE);
+    settings.jobs = Some(Box::new(FakeJobs(asked, voice)));
+    let node = crate::net::start(listener(), settings, Notes(shown)).unwrap();
+    let tell = voices.recv().unwrap();
+    let mut client = BufReader::new(connect(node.address()));
+    let mut ask = |question: &str| {
+        client.get_mut().write_all(format!("{question}\n").as_bytes()).unwrap();
+        line(&mut client)
+    };
+    let begun = Instant::now();
+    let slow = ask(r#"{"TASK":"SUBMIT","SERVICE":"sleep","KEY":"k","WAIT_MS":1}"#);
+    assert!(slow.contains("\"ERROR\":\"STORE_SLOW\"") && slow.contains("\"RETRY\":true"), "{slow}");
+    assert!(begun.elapsed() >= Duration::from_secs(1), "a disk that is merely busy is waited for");
+    wait_for_event(&events, EventKind::StoreSlow);
+    let jobs = ask(r#"{"TASK":"JOBS"}"#);
+    assert!(jobs.contains("\"QUEUED\":0,") && jobs.contains("\"DISK\":\"the disk is slow: "), "{jobs}");
+    tell(StoreNote::Written { through: Ticket(1) });
+    wait_for_event(&events, EventKind::StoreWell);
+    let known = ask(r#"{"TASK":"SUBMIT","SERVICE":"sleep","KEY":"k"}"#);
+    assert!(known.contains("\"DUPLICATE\":true") && known.contains("\"STATUS\":\"QUEUED\""), "{known}");
+    node.stop();
+}
+
+#[test]
 fn without_a_store_a_write_fails_and_without_services_a_run_does() {
     let mut bench = Bench::new(|_| {});
     bench.reactor.perform(write(1));

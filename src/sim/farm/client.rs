@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::line::{Line, Turn};
 use super::plan::FarmPlan;
 use crate::core::LinkId;
 use crate::sim::host::Wish;
@@ -66,13 +67,6 @@ impl Job {
     fn is_ended(&self) -> bool {
         matches!(self.status.as_str(), "OK" | "NOK" | "CANCELLED" | "BURIED")
     }
-}
-
-#[derive(Clone, Debug)]
-enum Line {
-    Down,
-    Dialling(Option<Conn>),
-    Up { conn: Conn, read: Vec<u8> },
 }
 
 /// A request that is not answered yet.
@@ -174,27 +168,18 @@ impl Client {
     }
 
     pub(super) fn arrival(&mut self, arrival: Arrival, now: Time, dice: &mut Dice) {
-        match (arrival, &mut self.line) {
-            (Arrival::Connected { conn }, Line::Dialling(Some(mine))) if conn == *mine => {
-                self.line = Line::Up { conn, read: Vec::new() };
-                self.due = now;
-            }
-            (Arrival::Refused { conn, .. }, Line::Dialling(Some(mine))) if conn == *mine => self.lose(now, dice),
-            (Arrival::Closed { conn }, Line::Up { conn: mine, .. }) if conn == *mine => {
-                self.wishes.push(Wish::Close { conn });
+        match self.line.arrival(arrival) {
+            Turn::Up => self.due = now,
+            Turn::Lost(end) => {
+                self.wishes.extend(end.map(|conn| Wish::Close { conn }));
                 self.lose(now, dice);
             }
-            (Arrival::Bytes { conn, bytes }, Line::Up { conn: mine, read }) if conn == *mine => {
-                read.extend(bytes);
-                while let Line::Up { read, .. } = &mut self.line
-                    && let Some(end) = read.iter().position(|byte| *byte == b'\n')
-                {
-                    let line: Vec<u8> = read.drain(..=end).collect();
-                    let answer = serde_json::from_slice(&line).unwrap_or(Value::Null);
-                    self.answered(&answer, now, dice);
+            Turn::Read => {
+                while let Some(line) = self.line.next() {
+                    self.answered(&line, now, dice);
                 }
             }
-            _ => {}
+            Turn::Stale => {}
         }
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::executor::Made;
+use super::line::{Line, Turn};
 use super::plan::FarmPlan;
 use crate::core::LinkId;
 use crate::sim::host::Wish;
@@ -34,13 +35,6 @@ enum Stage {
     Working { until: Time, made: Made, ok: bool },
     /// It has worked, and says so, so many times more.
     Reporting { until: Time, line: String, times: u32 },
-}
-
-#[derive(Clone, Debug)]
-enum Line {
-    Down,
-    Dialling(Option<Conn>),
-    Up { conn: Conn, read: Vec<u8> },
 }
 
 /// A foreign worker.
@@ -130,29 +124,22 @@ impl Foreign {
     }
 
     pub(super) fn arrival(&mut self, arrival: Arrival, now: Time, dice: &mut Dice) {
-        match (arrival, &mut self.line) {
-            (Arrival::Connected { conn }, Line::Dialling(Some(mine))) if conn == *mine => {
-                self.line = Line::Up { conn, read: Vec::new() };
+        match self.line.arrival(arrival) {
+            Turn::Up => {
                 if let Some(line) = self.say.take() {
                     self.say(line);
                 }
             }
-            (Arrival::Refused { conn, .. }, Line::Dialling(Some(mine))) if conn == *mine => self.lost(now, dice),
-            (Arrival::Closed { conn }, Line::Up { conn: mine, .. }) if conn == *mine => {
-                self.wishes.push(Wish::Close { conn });
+            Turn::Lost(end) => {
+                self.wishes.extend(end.map(|conn| Wish::Close { conn }));
                 self.lost(now, dice);
             }
-            (Arrival::Bytes { conn, bytes }, Line::Up { conn: mine, read }) if conn == *mine => {
-                read.extend(bytes);
-                while let Line::Up { read, .. } = &mut self.line
-                    && let Some(end) = read.iter().position(|byte| *byte == b'\n')
-                {
-                    let line: Vec<u8> = read.drain(..=end).collect();
-                    let said = serde_json::from_slice(&line).unwrap_or(Value::Null);
-                    self.heard(&said, now, dice);
+            Turn::Read => {
+                while let Some(line) = self.line.next() {
+                    self.heard(&line, now, dice);
                 }
             }
-            _ => {}
+            Turn::Stale => {}
         }
     }
 

@@ -16,6 +16,7 @@ mod executor;
 mod faults;
 mod foreign;
 mod ledger;
+mod line;
 mod machine;
 mod oracle;
 mod plan;

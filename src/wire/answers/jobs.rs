@@ -78,6 +78,7 @@ struct Jobs<'a> {
     max_bytes: u64,
     #[serde(borrow)]
     durability: Cow<'a, str>,
+    disk: Option<String>,
     #[serde(borrow)]
     jobs: Option<Vec<Job<'a>>>,
     more: Option<bool>,
@@ -102,6 +103,7 @@ pub(in crate::wire) fn jobs(text: &str) -> Option<JobsAnswer> {
         max_jobs: answer.max_jobs,
         max_bytes: answer.max_bytes,
         durability: Durability::parse(&answer.durability)?,
+        disk: answer.disk,
         // Without a page there is no next one.
         more: jobs.is_some() && answer.more.unwrap_or_default(),
         jobs,

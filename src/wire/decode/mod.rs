@@ -4,10 +4,12 @@
 //! of native nodes, which are rare and nested, take a second, typed pass (`answers`).
 //!
 //! - `request`: tasks, with exact errors.
+//! - `ignored`: why a line that deserves no answer is ignored, for the log.
 //! - `cycle`: what workers and masters say to each other, in either letter case. Most of it is no task, and then no
 //!   error answers it.
 
 mod cycle;
+mod ignored;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -20,6 +22,7 @@ use super::{
     Presence, RequestId, Role, ServerId, is_valid_name,
 };
 
+pub(super) use ignored::why_ignored;
 use request::Request;
 
 /// What ids and names must be, as an error answer says it.

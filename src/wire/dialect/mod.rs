@@ -60,6 +60,14 @@ pub enum Decoded {
     /// that it can say so to people; nobody answers. At most [`super::MAX_QUOTE`] characters of the line, without control
     /// characters.
     Stray(String),
+    /// A line on an accepted link that deserves no answer, because it is malformed or unknown. Tell the core as its
+    /// `Input::Ignored`.
+    Ignored {
+        /// What is wrong with it, for people.
+        why: &'static str,
+        /// At most [`super::MAX_QUOTE`] characters of it, without control characters.
+        line: String,
+    },
     /// Write out what is queued, then close the connection. Nothing more is read from it.
     Close(CloseReason),
 }

@@ -131,7 +131,8 @@ impl<'o> Object<'o> {
             .maybe_millis("OLDEST_MS", answer.oldest)
             .number("MAX_JOBS", answer.max_jobs)
             .number("MAX_BYTES", answer.max_bytes)
-            .text("DURABILITY", answer.durability.as_str());
+            .text("DURABILITY", answer.durability.as_str())
+            .maybe("DISK", answer.disk.as_deref());
         match &answer.jobs {
             Some(jobs) => line.page("JOBS", jobs, answer.more, |entry, job| entry.job(job)),
             None => line,

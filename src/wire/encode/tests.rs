@@ -233,14 +233,16 @@ fn job_counts() -> impl Strategy<Value = JobCounts> {
 fn jobs_answer() -> impl Strategy<Value = JobsAnswer> {
     let durability = select(vec![Durability::Fsync, Durability::Os, Durability::Memory]);
     let page = of((vec(job_view(), 0..3), any::<bool>()));
-    (job_counts(), any::<u64>(), of(millis()), any::<(u64, u64)>(), durability, page).prop_map(
-        |(counts, bytes, oldest, (max_jobs, max_bytes), durability, page)| JobsAnswer {
+    let disk = of(select(vec!["it is slow".to_owned()]));
+    (job_counts(), any::<u64>(), of(millis()), any::<(u64, u64)>(), (durability, disk), page).prop_map(
+        |(counts, bytes, oldest, (max_jobs, max_bytes), (durability, disk), page)| JobsAnswer {
             counts,
             bytes,
             oldest,
             max_jobs,
             max_bytes,
             durability,
+            disk,
             more: page.as_ref().is_some_and(|(_, more)| *more),
             jobs: page.map(|(jobs, _)| jobs),
         },
@@ -544,6 +546,7 @@ fn pages_of_jobs_workers_and_instances_are_cut_to_a_line_too() {
         max_jobs: 0,
         max_bytes: 0,
         durability: Durability::Os,
+        disk: None,
         jobs: Some(vec![job; JOBS_PAGE]),
         more: false,
     };

@@ -1,0 +1,68 @@
+//! Why a line that deserves no answer was ignored, in words for the log. Asked of few lines, so each is read once more.
+
+use crate::wire::fields::{Fields, Key};
+use crate::wire::{MAX_JSON_BYTES, MAX_SLOTS};
+
+use super::{cycle, is_answer};
+
+const _: () = assert!(MAX_JSON_BYTES == 60 * 1024 && MAX_SLOTS == 1024, "the words of this file say so");
+
+/// What is wrong with a line that [`super::read`] ignores, and what was expected.
+pub(in crate::wire) fn why_ignored(line: &[u8]) -> &'static str {
+    let Some(fields) = str::from_utf8(line).ok().and_then(|text| Fields::read(text).ok()) else {
+        return "it is no JSON object";
+    };
+    let absent = |keys: [Key; 2]| keys.iter().all(|key| fields.is_absent(*key));
+    let nameless = cycle::worker(&fields).is_none();
+    if is_answer(&fields) {
+        "it answers nothing that this node has asked"
+    } else if fields.duplicate.is_some() {
+        "a field stands twice in it"
+    } else if cycle::is_status(&fields) {
+        match nameless && !absent([Key::WorkerUuid, Key::LowerWorkerUuid]) {
+            true => "a STATUS whose WORKER_UUID is no string of 1 to 128 bytes without control characters",
+            false => "a STATUS with a JOB_ID but no ATTEMPT at a job, or with a RESULT of more than 60 KiB",
+        }
+    } else if cycle::is_alive(&fields) {
+        match (nameless, absent([Key::WorkerUuid, Key::LowerWorkerUuid])) {
+            (true, true) => "WORKER ALIVE without WORKER_UUID; expected the id of the worker",
+            (true, false) => "WORKER ALIVE whose WORKER_UUID is no string of 1 to 128 bytes without control characters",
+            (false, _) => "WORKER ALIVE whose SLOTS is no whole number from 0 to 1024",
+        }
+    } else if fields.text(Key::Task) == Some("REDIRECT") {
+        "a REDIRECT as a master orders it to its worker, which nobody here is"
+    } else if !absent([Key::Type, Key::UpperType]) {
+        "a `type` that is not known here"
+    } else {
+        "it belongs to a conversation between workers and masters that is not known here"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::decode::{Undecoded, read};
+
+    #[test]
+    fn every_line_that_is_ignored_has_its_reason() {
+        for (line, reason) in [
+            (r#"{"WORKER":"ALIVE"}"#, "without WORKER_UUID"),
+            (r#"{"worker":"alive"}"#, "without WORKER_UUID"),
+            (r#"{"WORKER":"Alive","SERVER_UUID":"Master_B"}"#, "without WORKER_UUID"),
+            (r#"{"WORKER":"ALIVE","SLOTS":4,"WAIT":true}"#, "without WORKER_UUID"),
+            (r#"{"WORKER":"ALIVE","WORKER_UUID":""}"#, "WORKER_UUID is no string"),
+            (r#"{"WORKER":"ALIVE","WORKER_UUID":["W"]}"#, "WORKER_UUID is no string"),
+            (r#"{"WORKER":"ALIVE","WORKER_UUID":"W","SLOTS":"four"}"#, "SLOTS"),
+            (r#"{"STATUS":"OK","TASK":"QUERY","WORKER_UUID":{}}"#, "STATUS whose WORKER_UUID"),
+            (r#"{"STATUS":"OK","TASK":"JOB","WORKER_UUID":"W","JOB_ID":"a-1-1"}"#, "ATTEMPT"),
+            (r#"{"type":"request_kitchen","payload":{}}"#, "a `type` that is not known"),
+            (r#"{"type":"a","type":"b"}"#, "stands twice"),
+            (r#"{"TASK":"REDIRECT","SERVER_REDIRECT":{"ip":"127.0.0.1","port":1}}"#, "REDIRECT"),
+            (r#"{"TASK":"LOAD","RESPONSE":"PERHAPS"}"#, "answers nothing"),
+            (r#"{"WORKER":"SLEEPS"}"#, "conversation"),
+        ] {
+            assert!(matches!(read(line.as_bytes()), Err(Undecoded::Ignored)), "{line}");
+            assert!(why_ignored(line.as_bytes()).contains(reason), "{line}: {}", why_ignored(line.as_bytes()));
+        }
+    }
+}
