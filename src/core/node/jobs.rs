@@ -352,19 +352,25 @@ impl Node {
     }
 
     fn next_by_waiting(&self) -> Option<(JobNumber, WorkerKey)> {
-        self.queue.waiting().find_map(|(service, number)| self.assignment(service, number))
+        self.queue.waiting().find_map(|(service, method, number)| self.assignment(service, method, number))
     }
 
     fn next_by_room(&self) -> Option<(JobNumber, WorkerKey)> {
         let heads = self.farm.services_with_room().flat_map(|service| {
             let heads = self.queue.heads_of(service);
-            heads.filter_map(move |(urgency, number)| Some((urgency, self.assignment(service, number)?)))
+            heads
+                .filter_map(move |(method, urgency, number)| Some((urgency, self.assignment(service, method, number)?)))
         });
         heads.min_by_key(|(urgency, _)| *urgency).map(|(_, found)| found)
     }
 
-    fn assignment(&self, service: &ServiceName, number: JobNumber) -> Option<(JobNumber, WorkerKey)> {
-        Some((number, self.farm.pick(service, self.queue.method_of(number)?)?))
+    fn assignment(
+        &self,
+        service: &ServiceName,
+        method: &ServiceName,
+        number: JobNumber,
+    ) -> Option<(JobNumber, WorkerKey)> {
+        Some((number, self.farm.pick(service, method)?))
     }
 
     /// A job has printed something: those who watch it see it.

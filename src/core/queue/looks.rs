@@ -16,7 +16,7 @@ impl Queue {
 
     /// Who does a job.
     pub(in crate::core) fn service_of(&self, number: JobNumber) -> Option<&ServiceName> {
-        self.table.get(number).map(|job| &*job.service)
+        self.table.get(number).map(|job| self.names.service(job.pair))
     }
 
     /// How many jobs of a service wait for a worker.
@@ -29,12 +29,12 @@ impl Queue {
         self.lanes.waiting()
     }
 
-    /// The most urgent job of each method of a service that waits, and how urgent it is: the smaller, the more.
+    /// For each method of a service with jobs that wait its most urgent one, and how urgent it is: the smaller, the more.
     pub(in crate::core) fn heads_of(
         &self,
         service: &ServiceName,
-    ) -> impl Iterator<Item = (impl Ord + Copy + use<>, JobNumber)> {
-        self.lanes.heads_of(service).map(|urgency| (urgency, urgency.1))
+    ) -> impl Iterator<Item = (&ServiceName, impl Ord + Copy + use<>, JobNumber)> {
+        self.lanes.heads_of(service).map(|(method, urgency)| (method, urgency, urgency.1))
     }
 
     /// How many jobs there are of each status.

@@ -1,17 +1,18 @@
 //! The machine: inputs change jobs, and what follows is done by the parts beside it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::timeline::Timeline;
 use super::super::{
     JobEnd, JobNumber, JobSpec, JobWrite, LogLevel, Outcome, QueueConfig, StoredJob, StoredState, Ticket,
 };
 use super::disk::{Disk, Kind};
-use super::job::{Job, Making, Run, State, clipped, cost_of};
+use super::job::{End, Job, Making, State, clipped, cost_of, names_of};
 use super::lanes::{Lanes, MAX_LANES};
 use super::moment::Moment;
-use super::names::Names;
+use super::names::{Names, Pair};
 use super::retention::{Retention, Why};
 use super::table::Table;
 use super::{Effect, Finish, Order, Submitted};
@@ -45,6 +46,10 @@ pub(in crate::core) struct Queue {
     config: QueueConfig,
     /// What ids of jobs begin with.
     prefix: Box<str>,
+    /// What those of this start of the master begin with: all but the count.
+    stem: Box<str>,
+    /// The id that was spoken of last. Most are spoken of again at once.
+    spoken: Option<(JobNumber, JobId)>,
     boot: u32,
     /// The number of the next job.
     next: JobNumber,
@@ -53,7 +58,7 @@ pub(in crate::core) struct Queue {
     keys: BTreeMap<Arc<str>, JobNumber>,
     pub(super) lanes: Lanes,
     /// DELAYED jobs by their time, RUNNING ones by when their time is up.
-    agenda: BTreeSet<(Moment, JobNumber)>,
+    agenda: Timeline<(Moment, JobNumber)>,
     retention: Retention,
     pub(super) disk: Disk,
     pub(super) effects: VecDeque<Effect>,
@@ -69,14 +74,16 @@ impl Queue {
         let prefix: String = master.short().chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect();
         Queue {
             config,
+            stem: format!("{prefix}-{boot}-").into(),
             prefix: prefix.into(),
+            spoken: None,
             boot,
             next: JobNumber::first(boot),
             table: Table::default(),
             names: Names::default(),
             keys: BTreeMap::new(),
             lanes: Lanes::default(),
-            agenda: BTreeSet::new(),
+            agenda: Timeline::default(),
             retention: Retention::default(),
             disk: Disk::default(),
             effects: VecDeque::new(),
@@ -101,10 +108,11 @@ impl Queue {
         }
         self.next = self.next.max(JobNumber(number.0.saturating_add(1)));
         let (now, accepted) = (Moment::at(now), Moment::at(now).before(age));
-        let (service, method) = (self.names.take(service), self.names.take(method));
+        let names = names_of(&service, &method);
+        let pair = self.names.take(service, method);
         let since = accepted.after(delay);
         let making =
-            Making { service, method, params, key, priority, timeout, attempts, accepted, since, state: State::Queued };
+            Making { pair, names, params, key, priority, timeout, attempts, accepted, since, state: State::Queued };
         let mut job = Job::new(making);
         job.restored = true;
         match state {
@@ -118,7 +126,9 @@ impl Queue {
                 job.state = if job.since > now { State::Delayed } else { State::Queued };
             }
             StoredState::Ended(end) => {
-                job.end(*end, now.before(state_age));
+                let JobEnd { status, attempt, worker, result, reason } = *end;
+                let worker = worker.and_then(ServerId::new);
+                job.end(End { status, worker, result }, attempt, reason, now.before(state_age));
                 job.untold = false;
             }
         }
@@ -126,7 +136,7 @@ impl Queue {
             self.keys.insert(key.clone(), number);
         }
         if !matches!(job.state, State::Ended(_)) {
-            self.lanes.open(&job.service, &job.method);
+            self.open_lane(pair);
         }
         self.table.insert(number, job);
         self.admit(number);
@@ -158,22 +168,25 @@ impl Queue {
             let ticket = self.disk.send(number, Kind::Put);
             self.effects.push_back(Effect::Write { ticket, write: Box::new(JobWrite::Put { number, spec }) });
         }
-        let (service, method) = (self.names.take(service), self.names.take(method));
+        let names = names_of(&service, &method);
+        let pair = self.names.take(service, method);
         let key: Option<Arc<str>> = key.map(Arc::from);
         if let Some(key) = &key {
             self.keys.insert(key.clone(), number);
         }
-        self.lanes.open(&service, &method);
+        self.open_lane(pair);
         let accepted = Moment::at(now);
-        let (since, state) = (accepted.after(delay), State::Accepting);
+        let since = accepted.after(delay);
+        let state = if durable { State::Accepting } else { waits(since, now) };
         let mut job =
-            Job::new(Making { service, method, params, key, priority, timeout, attempts, accepted, since, state });
+            Job::new(Making { pair, names, params, key, priority, timeout, attempts, accepted, since, state });
         job.writes = u32::from(durable);
+        if !durable {
+            self.file(number, &job);
+            self.effects.push_back(Effect::Accepted(number));
+        }
         self.table.insert(number, job);
         self.next = JobNumber(number.0 + 1);
-        if !durable {
-            self.accept(number, now);
-        }
         Ok(Submitted::New(number))
     }
 
@@ -185,11 +198,12 @@ impl Queue {
             return full(format!("{open} jobs wait or run, and max-jobs is {max_jobs}"));
         }
         let key = submit.key.as_ref().map_or(0, String::len);
-        let (bytes, cost) = (self.bytes(), cost_of(&submit.service, &submit.method, &submit.params, key));
+        let names = names_of(&submit.service, &submit.method);
+        let (bytes, cost) = (self.bytes(), cost_of(names, submit.params.as_str().len(), key));
         if bytes + cost > max_bytes {
             return full(format!("jobs and results hold {bytes} bytes, this job {cost}, and max-bytes is {max_bytes}"));
         }
-        if !self.lanes.has_room(&submit.service, &submit.method) {
+        if !self.lanes.has_room(None) && !self.lanes.has_room(self.names.find(&submit.service, &submit.method)) {
             return full(format!("jobs of {MAX_LANES} methods wait or run, and that is the most"));
         }
         Ok(())
@@ -210,6 +224,9 @@ impl Queue {
 
     /// The number of an id of this master, whether the job is kept or not.
     pub(super) fn place(&self, id: &JobId) -> Option<JobNumber> {
+        if let Some(count) = id.as_str().strip_prefix(&*self.stem) {
+            return JobNumber::new(self.boot, decimal(count)?);
+        }
         let rest = id.as_str().strip_prefix(&*self.prefix)?.strip_prefix('-')?;
         let (boot, count) = rest.split_once('-')?;
         JobNumber::new(u32::try_from(decimal(boot)?).ok()?, decimal(count)?)
@@ -217,13 +234,22 @@ impl Queue {
 
     /// The id of a job.
     pub(in crate::core) fn id(&self, number: JobNumber) -> JobId {
-        JobId::new(format!("{}-{}-{}", self.prefix, number.boot(), number.count()))
-            .expect("eight graphic characters and two numbers are an id")
+        if let Some((_, id)) = self.spoken.as_ref().filter(|(spoken, _)| *spoken == number) {
+            return id.clone();
+        }
+        let id = if number.boot() == self.boot {
+            joined(&self.stem, number.count())
+        } else {
+            JobId::new(format!("{}-{}-{}", self.prefix, number.boot(), number.count()))
+        };
+        id.expect("eight graphic characters and two numbers are an id")
     }
 
     /// What is said of a job; `None` if it is not kept, or not accepted yet. `long`: with service, method and age.
     pub(in crate::core) fn view(&self, number: JobNumber, now: Time, long: bool) -> Option<JobView> {
-        self.table.get(number)?.view(self.id(number), now, long)
+        let job = self.table.get(number)?;
+        let names = long.then(|| (self.names.service(job.pair), self.names.method(job.pair)));
+        job.view(self.id(number), now, names)
     }
 
     /// Whether no write about this job is outstanding, so that what is known of it may be said. `true` for a job that
@@ -241,8 +267,8 @@ impl Queue {
             return Ok(());
         }
         let (attempt, status) = (job.attempt, JobStatus::Cancelled);
-        let reason = Some("somebody cancelled it".into());
-        self.end(number, JobEnd { status, attempt, worker: None, result: None, reason }, Some("it is cancelled"), now);
+        let why = Some("somebody cancelled it".into());
+        self.end(number, End { status, worker: None, result: None }, attempt, why, Some("it is cancelled"), now);
         Ok(())
     }
 
@@ -251,9 +277,9 @@ impl Queue {
         let job = self.reach(number, JobTask::Bury)?;
         let (attempt, status) = (job.attempt, JobStatus::Buried);
         let (worker, result, before) = match &job.state {
-            State::Queued | State::Delayed => (None, None, job.last.clone()),
+            State::Queued | State::Delayed => (None, None, job.why.clone()),
             State::Ended(end) if end.status == JobStatus::Nok => {
-                (end.worker.clone(), end.result.clone(), end.reason.clone())
+                (end.worker.clone(), end.result.clone(), job.why.clone())
             }
             _ => return Err(wrong_state(JobTask::Bury, job, "QUEUED, DELAYED or NOK")),
         };
@@ -261,7 +287,7 @@ impl Queue {
             Some(before) => clipped(format!("somebody buried it; before that: {before}")),
             None => "somebody buried it".into(),
         };
-        self.end(number, JobEnd { status, attempt, worker, result, reason: Some(reason) }, None, now);
+        self.end(number, End { status, worker, result }, attempt, Some(reason), None, now);
         Ok(())
     }
 
@@ -276,14 +302,15 @@ impl Queue {
         if self.table.open() >= self.config.max_jobs {
             return full(format!("max-jobs, {} jobs, wait or run", self.config.max_jobs));
         }
-        if !self.lanes.has_room(&job.service, &job.method) {
+        if !self.lanes.has_room(Some(job.pair)) {
             return full(format!("jobs of {MAX_LANES} methods wait or run, and that is the most"));
         }
-        let (service, method) = (job.service.clone(), job.method.clone());
+        let pair = job.pair;
         self.withdraw(number);
-        self.lanes.open(&service, &method);
+        self.open_lane(pair);
         self.table.change(number, |job| {
             (job.state, job.since, job.untold, job.resumable) = (State::Queued, Moment::at(now), false, false);
+            job.why = None;
         });
         self.admit(number);
         self.save(number);
@@ -302,28 +329,25 @@ impl Queue {
         Ok(job)
     }
 
-    /// For each service with jobs that wait its most urgent one, the most urgent of all first.
-    pub(in crate::core) fn waiting(&self) -> impl Iterator<Item = (&ServiceName, JobNumber)> {
-        self.lanes.heads()
-    }
-
-    /// The method of a job.
-    pub(in crate::core) fn method_of(&self, number: JobNumber) -> Option<&ServiceName> {
-        self.table.get(number).map(|job| &*job.method)
+    /// For each method with jobs that wait its most urgent one, the most urgent of all first: its service, its method and
+    /// its number.
+    pub(in crate::core) fn waiting(&self) -> impl Iterator<Item = (&ServiceName, &ServiceName, JobNumber)> {
+        self.lanes.heads().map(|(pair, number)| (self.names.service(pair), self.names.method(pair), number))
     }
 
     /// The next attempt at this job is `worker`'s. `None` if it does not wait.
     pub(in crate::core) fn start(&mut self, number: JobNumber, worker: &ServerId, now: Time) -> Option<Order> {
         let job = self.table.get(number).filter(|job| job.state == State::Queued)?;
-        self.lanes.remove(&job.service, &job.method, job.priority, job.since, number);
-        let (due, order) = self.table.change(number, |job| {
+        self.lanes.remove(job.pair, job.priority, job.since, number);
+        let (due, pair, attempt, params, timeout) = self.table.change(number, |job| {
             let due = job.run(job.attempt.saturating_add(1), worker, Moment::at(now));
-            (due, (job.attempt, (*job.service).clone(), (*job.method).clone(), job.params.clone(), job.timeout()))
+            (due, job.pair, job.attempt, job.params(), job.timeout())
         })?;
         self.agenda.insert((due, number));
-        let (attempt, service, method, params, timeout) = order;
-        let attempt = Attempt { job_id: self.id(number), attempt };
-        Some(Order { attempt, service, method, params, timeout, output: false })
+        let job_id = self.id(number);
+        self.spoken = Some((number, job_id.clone()));
+        let (service, method) = (self.names.service(pair).clone(), self.names.method(pair).clone());
+        Some(Order { attempt: Attempt { job_id, attempt }, service, method, params, timeout, output: false })
     }
 
     /// A worker says that it runs this attempt: after a cut, or after a restart of this node. `true`: it goes on, and
@@ -373,10 +397,11 @@ impl Queue {
                 return Finish::Recorded(number);
             }
         };
-        let end =
-            JobEnd { status, attempt: job.attempt.max(nth), worker: Some(worker.as_str().into()), result, reason };
+        let end = End { status, worker: Some(worker.clone()), result };
         let unwanted = (!job.is_run_by(nth, worker)).then_some("another attempt has finished the job");
-        self.end(number, end, unwanted, now);
+        let begun = job.attempt.max(nth);
+        self.spoken = Some((number, attempt.job_id.clone()));
+        self.end(number, end, begun, reason, unwanted, now);
         Finish::Recorded(number)
     }
 
@@ -426,7 +451,8 @@ impl Queue {
                 Kind::Put => {
                     let error = refusal(JobTask::Submit, ErrorCode::StoreFailed, unstored(reason));
                     if let Some(job) = self.drop_job(flight.number) {
-                        self.lanes.close(&job.service, &job.method);
+                        self.close_lane(job.pair);
+                        self.names.give_back(job.pair);
                     }
                     self.effects.push_back(Effect::Refused { number: flight.number, error });
                 }
@@ -493,9 +519,7 @@ impl Queue {
 
     /// A new job is durable: it waits.
     fn accept(&mut self, number: JobNumber, now: Time) {
-        let accepted = self.table.change(number, |job| {
-            job.state = if job.since > Moment::at(now) { State::Delayed } else { State::Queued };
-        });
+        let accepted = self.table.change(number, |job| job.state = waits(job.since, now));
         if accepted.is_some() {
             self.admit(number);
             self.effects.push_back(Effect::Accepted(number));
@@ -504,50 +528,65 @@ impl Queue {
 
     /// Puts a job that does not run into the index of its state.
     fn admit(&mut self, number: JobNumber) {
-        let Some(job) = self.table.get(number) else { return };
-        match &job.state {
-            State::Queued => self.lanes.insert(&job.service, &job.method, job.priority, job.since, number),
-            State::Delayed => {
-                self.agenda.insert((job.since, number));
-            }
-            State::Ended(end) => self.retention.insert(end.status == JobStatus::Buried, job.since, number),
-            State::Accepting | State::Running(_) => {}
+        if let Some(job) = self.table.get(number) {
+            enter(&mut self.lanes, &mut self.agenda, &mut self.retention, number, job);
         }
     }
 
-    /// Takes a job out of the index of its state. The run that it had, if it ran. The caller gives it another state.
-    fn withdraw(&mut self, number: JobNumber) -> Option<(u32, Run)> {
-        let job = self.table.get(number)?;
+    /// The same of a job that is not in the table yet.
+    fn file(&mut self, number: JobNumber, job: &Job) {
+        enter(&mut self.lanes, &mut self.agenda, &mut self.retention, number, job);
+    }
+
+    /// Takes a job out of the index of its state. The caller gives it another state.
+    fn withdraw(&mut self, number: JobNumber) {
+        let Some(job) = self.table.get(number) else { return };
         match &job.state {
-            State::Queued => self.lanes.remove(&job.service, &job.method, job.priority, job.since, number),
-            State::Delayed => {
-                self.agenda.remove(&(job.since, number));
-            }
-            State::Running(run) => {
-                self.agenda.remove(&(run.due, number));
-                return Some((job.attempt, (**run).clone()));
-            }
+            State::Queued => self.lanes.remove(job.pair, job.priority, job.since, number),
+            State::Delayed => _ = self.agenda.remove(&(job.since, number)),
+            State::Running(run) => _ = self.agenda.remove(&(run.due, number)),
             State::Ended(end) => self.retention.remove(end.status == JobStatus::Buried, job.since, number),
             State::Accepting => {}
         }
-        None
     }
 
-    /// A job ends. `unwanted`: why the attempt that runs, if one does, is to be stopped; `None` if its worker knows.
-    fn end(&mut self, number: JobNumber, end: JobEnd, unwanted: Option<&str>, now: Time) {
-        if let (Some((attempt, run)), Some(reason)) = (self.withdraw(number), unwanted) {
-            let (attempt, reason) = (Attempt { job_id: self.id(number), attempt }, reason.to_owned());
-            self.effects.push_back(Effect::Unwanted { attempt, worker: run.worker, reason });
+    fn open_lane(&mut self, pair: Pair) {
+        self.lanes.open(pair, self.names.service(pair), self.names.method(pair));
+    }
+
+    fn close_lane(&mut self, pair: Pair) {
+        self.lanes.close(pair, self.names.service(pair), self.names.method(pair));
+    }
+
+    /// A job ends after so many attempts; `why` where it is not OK. `unwanted`: why the attempt that runs, if one does, is
+    /// to be stopped; `None` if its worker knows.
+    fn end(
+        &mut self,
+        number: JobNumber,
+        end: End,
+        attempt: u32,
+        why: Option<Box<str>>,
+        unwanted: Option<&str>,
+        now: Time,
+    ) {
+        self.withdraw(number);
+        if let Some(reason) = unwanted
+            && let Some((attempt, worker)) = self.table.get(number).and_then(Job::running)
+        {
+            let (attempt, worker) = (Attempt { job_id: self.id(number), attempt }, worker.clone());
+            self.effects.push_back(Effect::Unwanted { attempt, worker, reason: reason.to_owned() });
         }
+        let buried = end.status == JobStatus::Buried;
         let change = |job: &mut Job| {
             let was_open = !matches!(job.state, State::Ended(_));
-            job.end(end, Moment::at(now));
-            was_open.then(|| (job.service.clone(), job.method.clone()))
+            job.end(end, attempt, why, Moment::at(now));
+            (was_open, job.pair)
         };
-        if let Some((service, method)) = self.table.change(number, change).flatten() {
-            self.lanes.close(&service, &method);
+        let Some((was_open, pair)) = self.table.change(number, change) else { return };
+        if was_open {
+            self.close_lane(pair);
         }
-        self.admit(number);
+        self.retention.insert(buried, Moment::at(now), number);
         self.save(number);
     }
 
@@ -555,9 +594,9 @@ impl Queue {
     fn fail(&mut self, number: JobNumber, nth: u32, failure: Failure<'_>, why: String, now: Time) {
         let Some(job) = self.table.get(number) else { return };
         let (limit, last) = (job.limit(), nth >= job.limit());
-        let worker: Option<Box<str>> = match (&job.state, failure) {
-            (State::Running(run), _) => Some(run.worker.as_str().into()),
-            (_, Failure::Reported(worker)) => Some(worker.as_str().into()),
+        let worker: Option<ServerId> = match (&job.state, failure) {
+            (State::Running(run), _) => Some(run.worker.clone()),
+            (_, Failure::Reported(worker)) => Some(worker.clone()),
             _ => None,
         };
         let lost = failure == Failure::Lost;
@@ -566,21 +605,21 @@ impl Queue {
         let text = format!(
             "attempt {nth} of {limit} at job {} ({}) failed on worker {}: {}; {next}",
             self.id(number),
-            job.task(),
-            worker.as_deref().unwrap_or("unknown"),
+            self.names.task(job.pair),
+            worker.as_ref().map_or("unknown", ServerId::as_str),
             quote(&why, MAX_QUOTE),
         );
         self.effects.push_back(Effect::Log { level: LogLevel::Info, text });
         if last {
             let attempts = if nth == 1 { "1 attempt".to_owned() } else { format!("{nth} attempts") };
             let reason = Some(clipped(format!("{attempts} failed; the last: {why}")));
-            let end = JobEnd { status: JobStatus::Buried, attempt: nth, worker, result: None, reason };
-            return self.end(number, end, None, now);
+            let end = End { status: JobStatus::Buried, worker, result: None };
+            return self.end(number, end, nth, reason, None, now);
         }
         self.withdraw(number);
         self.table.change(number, |job| {
             job.attempt = nth;
-            job.last = Some(clipped(why));
+            job.why = Some(clipped(why));
             job.resumable = lost;
             job.state = State::Queued;
             if !lost {
@@ -642,7 +681,7 @@ impl Queue {
         } else if job.untold {
             let (kind, detail) = self.obituary(number, job);
             let worker = match &job.state {
-                State::Ended(end) => end.worker.clone(),
+                State::Ended(end) => end.worker.as_ref().map(|worker| worker.as_str().into()),
                 _ => None,
             };
             self.effects.push_back(Effect::Event { kind, detail, worker });
@@ -652,18 +691,18 @@ impl Queue {
     }
 
     fn obituary(&self, number: JobNumber, job: &Job) -> (EventKind, String) {
-        let (id, service, method) = (self.id(number), &job.service, &job.method);
+        let (id, task) = (self.id(number), self.names.task(job.pair));
         let State::Ended(end) = &job.state else {
-            return (EventKind::JobEnded, format!("job {id} ({service}.{method}) goes on"));
+            return (EventKind::JobEnded, format!("job {id} ({task}) goes on"));
         };
-        let mut detail = format!("job {id} ({service}.{method}) is {}", end.status.as_str());
+        let mut detail = format!("job {id} ({task}) is {}", end.status.as_str());
         if let Some(worker) = &end.worker {
             detail.push_str(" by worker ");
-            detail.push_str(worker);
+            detail.push_str(worker.as_str());
             detail.push_str(", attempt ");
-            detail.push_str(&end.attempt.to_string());
+            detail.push_str(&job.attempt.to_string());
         }
-        if let Some(reason) = &end.reason {
+        if let Some(reason) = &job.why {
             detail.push_str(": ");
             detail.push_str(&quote(reason, MAX_QUOTE));
         }
@@ -691,20 +730,20 @@ impl Queue {
                     Why::Count => "more jobs are buried than max-jobs and keep-results allow",
                     Why::Bytes => "buried jobs hold more than half of max-bytes",
                 };
-                let text = format!("buried job {} ({}) is forgotten: {reason}", self.id(number), job.task());
+                let (id, task) = (self.id(number), self.names.task(job.pair));
+                let text = format!("buried job {id} ({task}) is forgotten: {reason}");
                 self.effects.push_back(Effect::Log { level: LogLevel::Warn, text });
             }
+            self.names.give_back(job.pair);
             if self.is_durable() {
                 self.send_remove(number);
             }
         }
     }
 
-    /// Takes a job out of the table, the names and the keys. It is in no other index.
+    /// Takes a job out of the table and the keys. It is in no other index; the caller gives back its names.
     fn drop_job(&mut self, number: JobNumber) -> Option<Box<Job>> {
         let job = self.table.remove(number)?;
-        self.names.give_back(&job.service);
-        self.names.give_back(&job.method);
         if let Some(key) = &job.key
             && self.keys.get(key) == Some(&number)
         {
@@ -725,7 +764,8 @@ impl Queue {
             self.lanes.check_invariants();
             self.disk.check_invariants();
             assert_eq!(self.lanes.opened(), self.table.open(), "lanes count what is open");
-            assert_eq!(self.names.uses(), 2 * self.table.len(), "each job bears two names");
+            self.names.check_invariants();
+            assert_eq!(self.names.uses(), self.table.len(), "each job bears its names");
             Box::new(self.table.some(2 * WHOLE as usize))
         } else {
             Box::new(self.table.some(256))
@@ -740,7 +780,7 @@ impl Queue {
             State::Accepting => assert!(job.writes == 1 && !job.owed && job.attempt == 0, "{number:?}"),
             State::Delayed => assert!(self.agenda.contains(&(job.since, number)), "{number:?}"),
             State::Queued => {
-                assert!(self.lanes.contains(&job.service, &job.method, job.priority, job.since, number), "{number:?}");
+                assert!(self.lanes.contains(job.pair, job.priority, job.since, number), "{number:?}");
             }
             State::Running(run) => {
                 assert!(self.agenda.contains(&(run.due, number)), "{number:?}");
@@ -759,6 +799,27 @@ impl Queue {
     }
 }
 
+/// The state of a job that is accepted.
+fn waits(since: Moment, now: Time) -> State {
+    if since > Moment::at(now) { State::Delayed } else { State::Queued }
+}
+
+/// Enters a job that does not run into the index of its state.
+fn enter(
+    lanes: &mut Lanes,
+    agenda: &mut Timeline<(Moment, JobNumber)>,
+    retention: &mut Retention,
+    number: JobNumber,
+    job: &Job,
+) {
+    match &job.state {
+        State::Queued => lanes.insert(job.pair, job.priority, job.since, number),
+        State::Delayed => _ = agenda.insert((job.since, number)),
+        State::Ended(end) => retention.insert(end.status == JobStatus::Buried, job.since, number),
+        State::Accepting | State::Running(_) => {}
+    }
+}
+
 fn refusal(task: JobTask, code: ErrorCode, detail: impl Into<String>) -> ErrorAnswer {
     ErrorAnswer::new(task.as_str(), code, detail)
 }
@@ -770,6 +831,23 @@ fn unstored(reason: &str) -> String {
 fn wrong_state(task: JobTask, job: &Job, expected: &str) -> ErrorAnswer {
     let status = job.status().map_or("being accepted", JobStatus::as_str);
     refusal(task, ErrorCode::WrongState, format!("the job is {status}; expected {expected}"))
+}
+
+/// The id with this stem and count. Each job is told by it several times, and formatting costs more than all else there.
+fn joined(stem: &str, count: u64) -> Option<JobId> {
+    const MOST: usize = 64;
+    let (mut text, mut at, mut rest) = ([0; MOST], MOST, count);
+    loop {
+        at -= 1;
+        text[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    let begin = at.checked_sub(stem.len())?;
+    text[begin..at].copy_from_slice(stem.as_bytes());
+    JobId::new(std::str::from_utf8(&text[begin..]).ok()?)
 }
 
 /// A number as [`Queue::id`] writes it, without signs and leading zeros, so that a job has one id.
