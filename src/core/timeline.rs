@@ -13,6 +13,14 @@ const NEAR: usize = 32;
 /// Places of a ring that are kept although nothing stands there.
 const SMALL: usize = 1024;
 
+/// The earlier of two times that may not be.
+pub(super) fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 /// The set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Timeline<T> {
@@ -89,10 +97,7 @@ impl<T: Copy + Ord> Timeline<T> {
     /// The smallest.
     pub(super) fn first(&self) -> Option<&T> {
         let stray = self.odd.as_ref().and_then(|odd| odd.strays.first());
-        match (self.ring.front(), stray) {
-            (Some(front), Some(stray)) => Some(front.min(stray)),
-            (front, stray) => front.or(stray),
-        }
+        earlier(self.ring.front(), stray)
     }
 
     /// How many there are.

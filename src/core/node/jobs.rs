@@ -196,12 +196,9 @@ impl Node {
     }
 
     fn has_come(&self, number: JobNumber, waiter: &Waiter) -> bool {
-        match waiter.until {
-            // What is being accepted or changed is not said before it is durable; looking at a job waits for nothing
-            // but its acceptance.
-            Until::Settled => self.queue.is_settled(number),
-            Until::Ended(_) => self.queue.is_settled(number) && self.queue.is_ended(number),
-        }
+        // What is being accepted or changed is not said before it is durable; looking at a job waits for nothing but its
+        // acceptance.
+        self.queue.settled_end(number).is_some_and(|ended| ended || waiter.until == Until::Settled)
     }
 
     fn answer_waiter(&mut self, number: JobNumber, waiter: &Waiter, now: Time) {
@@ -304,15 +301,8 @@ impl Node {
     }
 
     fn come_far_enough(&mut self, number: JobNumber, now: Time) {
-        if self.waiters.of(number).next().is_none() {
-            return;
-        }
-        let settled = self.queue.is_settled(number);
-        let ended = settled && self.queue.is_ended(number);
-        let ready = |waiter: &Waiter| match waiter.until {
-            Until::Settled => settled,
-            Until::Ended(_) => ended,
-        };
+        let Some(ended) = self.queue.settled_end(number) else { return };
+        let ready = |waiter: &Waiter| ended || waiter.until == Until::Settled;
         for waiter in self.waiters.take(number, ready) {
             self.answer_waiter(number, &waiter, now);
         }
@@ -336,7 +326,7 @@ impl Node {
         while let Some((number, worker)) = self.next_assignment() {
             let Some(id) = self.farm.id_of(worker) else { break };
             let Some(mut order) = self.queue.start(number, id, now) else { break };
-            order.output = self.waiters.of(number).any(|waiter| waiter.output);
+            order.output = self.waiters.watch(number);
             self.farm.assign(worker, order, now);
         }
     }

@@ -20,7 +20,7 @@ impl Queue {
     pub(in crate::core) fn list(&self, query: &JobsQuery, now: Time) -> (Vec<JobView>, bool) {
         let after = match &query.after {
             None => None,
-            Some(id) => match self.place(id) {
+            Some(id) => match self.ids.place(id) {
                 None => return (Vec::new(), false),
                 place => place,
             },

@@ -9,9 +9,11 @@ use crate::time::Time;
 use crate::wire::{JobCounts, JobStatus, ServiceName};
 
 impl Queue {
-    /// Whether a job is OK, NOK, CANCELLED or BURIED; also if it is unknown.
-    pub(in crate::core) fn is_ended(&self, number: JobNumber) -> bool {
-        self.table.get(number).is_none_or(|job| job.status().is_some_and(JobStatus::is_ended))
+    /// `None`: what is known of a job may not be said, as [`Queue::is_settled`] tells. Else whether it is OK, NOK,
+    /// CANCELLED or BURIED; also if it is unknown.
+    pub(in crate::core) fn settled_end(&self, number: JobNumber) -> Option<bool> {
+        let Some(job) = self.table.get(number) else { return Some(true) };
+        job.is_settled().then(|| job.status().is_some_and(JobStatus::is_ended))
     }
 
     /// Who does a job.

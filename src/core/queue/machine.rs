@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::timeline::Timeline;
+use super::super::timeline::{Timeline, earlier};
 use super::super::{
     JobEnd, JobNumber, JobSpec, JobWrite, LogLevel, Outcome, QueueConfig, StoredJob, StoredState, Ticket,
 };
 use super::disk::{Disk, Kind};
+use super::ids::Ids;
 use super::job::{End, Job, Making, State, clipped, cost_of, names_of};
 use super::lanes::{Lanes, MAX_LANES};
 use super::moment::Moment;
@@ -44,13 +45,7 @@ enum Failure<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::core) struct Queue {
     config: QueueConfig,
-    /// What ids of jobs begin with.
-    prefix: Box<str>,
-    /// What those of this start of the master begin with: all but the count.
-    stem: Box<str>,
-    /// The id that was spoken of last. Most are spoken of again at once.
-    spoken: Option<(JobNumber, JobId)>,
-    boot: u32,
+    pub(super) ids: Ids,
     /// The number of the next job.
     next: JobNumber,
     pub(super) table: Table,
@@ -70,14 +65,9 @@ impl Queue {
     /// The empty queue of a master that is started for the `boot`th time. Ids of jobs begin with the first eight
     /// characters of its id.
     pub(in crate::core) fn new(config: QueueConfig, master: &ServerId, boot: u32) -> Queue {
-        // Names of servers may have blanks; ids of jobs may not.
-        let prefix: String = master.short().chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect();
         Queue {
             config,
-            stem: format!("{prefix}-{boot}-").into(),
-            prefix: prefix.into(),
-            spoken: None,
-            boot,
+            ids: Ids::new(master, boot),
             next: JobNumber::first(boot),
             table: Table::default(),
             names: Names::default(),
@@ -149,7 +139,7 @@ impl Queue {
         }
         self.check_room(&submit)?;
         let number = self.next;
-        if number.boot() != self.boot {
+        if number.boot() != self.ids.boot() {
             let detail = "this start of the master has given all its job numbers; restart it";
             return Err(refusal(JobTask::Submit, ErrorCode::QueueFull, detail));
         }
@@ -219,30 +209,12 @@ impl Queue {
 
     /// The job of an id, if it is kept.
     pub(in crate::core) fn number(&self, id: &JobId) -> Option<JobNumber> {
-        self.place(id).filter(|number| self.table.get(*number).is_some())
-    }
-
-    /// The number of an id of this master, whether the job is kept or not.
-    pub(super) fn place(&self, id: &JobId) -> Option<JobNumber> {
-        if let Some(count) = id.as_str().strip_prefix(&*self.stem) {
-            return JobNumber::new(self.boot, decimal(count)?);
-        }
-        let rest = id.as_str().strip_prefix(&*self.prefix)?.strip_prefix('-')?;
-        let (boot, count) = rest.split_once('-')?;
-        JobNumber::new(u32::try_from(decimal(boot)?).ok()?, decimal(count)?)
+        self.ids.place(id).filter(|number| self.table.get(*number).is_some())
     }
 
     /// The id of a job.
     pub(in crate::core) fn id(&self, number: JobNumber) -> JobId {
-        if let Some((_, id)) = self.spoken.as_ref().filter(|(spoken, _)| *spoken == number) {
-            return id.clone();
-        }
-        let id = if number.boot() == self.boot {
-            joined(&self.stem, number.count())
-        } else {
-            JobId::new(format!("{}-{}-{}", self.prefix, number.boot(), number.count()))
-        };
-        id.expect("eight graphic characters and two numbers are an id")
+        self.ids.id(number)
     }
 
     /// What is said of a job; `None` if it is not kept, or not accepted yet. `long`: with service, method and age.
@@ -345,7 +317,7 @@ impl Queue {
         })?;
         self.agenda.insert((due, number));
         let job_id = self.id(number);
-        self.spoken = Some((number, job_id.clone()));
+        self.ids.speak(number, job_id.clone());
         let (service, method) = (self.names.service(pair).clone(), self.names.method(pair).clone());
         Some(Order { attempt: Attempt { job_id, attempt }, service, method, params, timeout, output: false })
     }
@@ -400,7 +372,7 @@ impl Queue {
         let end = End { status, worker: Some(worker.clone()), result };
         let unwanted = (!job.is_run_by(nth, worker)).then_some("another attempt has finished the job");
         let begun = job.attempt.max(nth);
-        self.spoken = Some((number, attempt.job_id.clone()));
+        self.ids.speak(number, attempt.job_id.clone());
         self.end(number, end, begun, reason, unwanted, now);
         Finish::Recorded(number)
     }
@@ -500,7 +472,7 @@ impl Queue {
     pub(in crate::core) fn deadline(&self) -> Option<Time> {
         let agenda = self.agenda.first().map(|(due, _)| due.time());
         let retention = self.retention.deadline(&self.config, self.kept_bytes());
-        [agenda, retention, self.disk.deadline()].into_iter().flatten().min()
+        earlier(earlier(agenda, retention), self.disk.deadline())
     }
 
     /// The next effect. Call until `None` after each input.
@@ -513,8 +485,8 @@ impl Queue {
     }
 
     fn kept_bytes(&self) -> u64 {
-        let ended = [JobStatus::Ok, JobStatus::Nok, JobStatus::Cancelled, JobStatus::Buried];
-        ended.iter().map(|status| self.table.tally(*status).bytes).sum()
+        let bytes = |status| self.table.tally(status).bytes;
+        bytes(JobStatus::Ok) + bytes(JobStatus::Nok) + bytes(JobStatus::Cancelled) + bytes(JobStatus::Buried)
     }
 
     /// A new job is durable: it waits.
@@ -674,18 +646,21 @@ impl Queue {
 
     /// Tells that a job is settled, if it is, and what has become of it.
     fn settle(&mut self, number: JobNumber) {
-        let Some(job) = self.table.get(number).filter(|job| job.is_settled()) else { return };
-        let unheard = self.mute && job.status() == Some(JobStatus::Ok);
-        if job.untold && unheard {
-            self.table.change_writes(number, |job| job.untold = false);
-        } else if job.untold {
+        let mute = self.mute;
+        let told = self.table.change_writes(number, |job| {
+            job.is_settled().then(|| {
+                let unheard = mute && job.status() == Some(JobStatus::Ok);
+                std::mem::take(&mut job.untold) && !unheard
+            })
+        });
+        let Some(tells) = told.flatten() else { return };
+        if let Some(job) = self.table.get(number).filter(|_| tells) {
             let (kind, detail) = self.obituary(number, job);
             let worker = match &job.state {
                 State::Ended(end) => end.worker.as_ref().map(|worker| worker.as_str().into()),
                 _ => None,
             };
             self.effects.push_back(Effect::Event { kind, detail, worker });
-            self.table.change_writes(number, |job| job.untold = false);
         }
         self.effects.push_back(Effect::Settled(number));
     }
@@ -831,27 +806,4 @@ fn unstored(reason: &str) -> String {
 fn wrong_state(task: JobTask, job: &Job, expected: &str) -> ErrorAnswer {
     let status = job.status().map_or("being accepted", JobStatus::as_str);
     refusal(task, ErrorCode::WrongState, format!("the job is {status}; expected {expected}"))
-}
-
-/// The id with this stem and count. Each job is told by it several times, and formatting costs more than all else there.
-fn joined(stem: &str, count: u64) -> Option<JobId> {
-    const MOST: usize = 64;
-    let (mut text, mut at, mut rest) = ([0; MOST], MOST, count);
-    loop {
-        at -= 1;
-        text[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    let begin = at.checked_sub(stem.len())?;
-    text[begin..at].copy_from_slice(stem.as_bytes());
-    JobId::new(std::str::from_utf8(&text[begin..]).ok()?)
-}
-
-/// A number as [`Queue::id`] writes it, without signs and leading zeros, so that a job has one id.
-fn decimal(text: &str) -> Option<u64> {
-    let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
-    canonical.then(|| text.parse().ok()).flatten()
 }

@@ -20,6 +20,7 @@
 //! One change of this drawing costs no write: the start of an attempt. A crash may forget that one was begun.
 
 mod disk;
+mod ids;
 mod job;
 mod lanes;
 mod list;

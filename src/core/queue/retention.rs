@@ -82,6 +82,9 @@ impl Retention {
             })
         };
         let ended = of(&self.ended, config.keep_results, config.keep_for, half);
+        if self.buried.is_empty() {
+            return ended;
+        }
         let keep = config.keep_for.saturating_mul(BURIED_TIMES);
         // Results make room before jobs that somebody may still want to be done.
         let buried = of(&self.buried, config.max_jobs.max(config.keep_results), keep, half && self.ended.is_empty());
