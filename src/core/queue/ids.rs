@@ -104,7 +104,7 @@ mod tests {
                 prop_assert_eq!(head.chars().count(), master.as_str().chars().count().min(8));
                 prop_assert_eq!(ids.place(&id), Some(number));
                 ids.speak(number, id.clone());
-                prop_assert_eq!(ids.id(number), id);
+                prop_assert_eq!(ids.id(number), id.clone());
                 for wrong in [format!("{head}-{boot}-0{count}"), format!("{head}-0{boot}-1"), format!("{head}-{boot}-")] {
                     let wrong = JobId::new(wrong).unwrap();
                     prop_assert_eq!(ids.place(&wrong), None, "{:?}", wrong);

@@ -347,6 +347,12 @@ mod tests {
     }
 
     #[test]
+    fn a_million_of_them_fit_in_what_the_manual_says() {
+        // Bytes that the allocator gives in one piece, with its own eight: 144.
+        assert!(size_of::<Job>() <= 136, "{}", size_of::<Job>());
+    }
+
+    #[test]
     fn rounds_of_attempts_follow_from_the_count() {
         let mut job = job(3);
         let worker = ServerId::new("W1").unwrap();
