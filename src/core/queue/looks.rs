@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use super::job::{Job, State};
 use super::machine::Queue;
 use super::moment::Moment;
 use crate::core::JobNumber;
 use crate::time::Time;
-use crate::wire::{JobCounts, JobStatus, ServiceName};
+use crate::wire::{EventKind, JobCounts, JobStatus, MAX_QUOTE, ServiceName, quote};
 
 impl Queue {
     /// `None`: what is known of a job may not be said, as [`Queue::is_settled`] tells. Else whether it is OK, NOK,
@@ -87,5 +88,26 @@ impl Queue {
     /// Whether something is to be done.
     pub(in crate::core) fn has_effects(&self) -> bool {
         !self.effects.is_empty()
+    }
+
+    /// What has become of a job, for people.
+    pub(super) fn obituary(&self, number: JobNumber, job: &Job) -> (EventKind, String) {
+        let (id, task) = (self.id(number), self.names.task(job.pair));
+        let State::Ended(end) = &job.state else {
+            return (EventKind::JobEnded, format!("job {id} ({task}) goes on"));
+        };
+        let mut detail = format!("job {id} ({task}) is {}", end.status.as_str());
+        if let Some(worker) = &end.worker {
+            detail.push_str(" by worker ");
+            detail.push_str(worker.as_str());
+            detail.push_str(", attempt ");
+            detail.push_str(&job.attempt.to_string());
+        }
+        if let Some(reason) = &job.why {
+            detail.push_str(": ");
+            detail.push_str(&quote(reason, MAX_QUOTE));
+        }
+        let buried = end.status == JobStatus::Buried;
+        (if buried { EventKind::JobBuried } else { EventKind::JobEnded }, detail)
     }
 }

@@ -665,26 +665,6 @@ impl Queue {
         self.effects.push_back(Effect::Settled(number));
     }
 
-    fn obituary(&self, number: JobNumber, job: &Job) -> (EventKind, String) {
-        let (id, task) = (self.id(number), self.names.task(job.pair));
-        let State::Ended(end) = &job.state else {
-            return (EventKind::JobEnded, format!("job {id} ({task}) goes on"));
-        };
-        let mut detail = format!("job {id} ({task}) is {}", end.status.as_str());
-        if let Some(worker) = &end.worker {
-            detail.push_str(" by worker ");
-            detail.push_str(worker.as_str());
-            detail.push_str(", attempt ");
-            detail.push_str(&job.attempt.to_string());
-        }
-        if let Some(reason) = &job.why {
-            detail.push_str(": ");
-            detail.push_str(&quote(reason, MAX_QUOTE));
-        }
-        let buried = end.status == JobStatus::Buried;
-        (if buried { EventKind::JobBuried } else { EventKind::JobEnded }, detail)
-    }
-
     fn event(&mut self, kind: EventKind, detail: String) {
         self.effects.push_back(Effect::Event { kind, detail, worker: None });
     }
