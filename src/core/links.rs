@@ -3,7 +3,7 @@
 //! Requests without an `ID` are answered in their order. Each gets a [`Reply`] with its turn; an answer that comes
 //! before its turn waits here for those before it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::LinkId;
@@ -50,6 +50,8 @@ pub(super) struct Link {
     ignored: u32,
     /// What the shell was told of it last.
     told: Told,
+    /// It is among those that were touched.
+    touched: bool,
 }
 
 /// What the shell must know of the answers that a link waits for.
@@ -65,8 +67,8 @@ pub(super) struct Told {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Links {
     table: BTreeMap<LinkId, Link>,
-    /// Links of which the shell may have to be told something.
-    touched: BTreeSet<LinkId>,
+    /// Links of which the shell may have to be told something, each once.
+    touched: Vec<LinkId>,
 }
 
 impl Links {
@@ -81,14 +83,18 @@ impl Links {
             waiting: 0,
             ignored: 0,
             told: Told::default(),
+            touched: false,
         };
         self.table.insert(link, new);
     }
 
     /// Forgets a link. Tells whether somebody holds a reply of it.
     pub(super) fn closed(&mut self, link: LinkId) -> bool {
-        self.touched.remove(&link);
-        self.table.remove(&link).is_some_and(|link| link.waiting > 0)
+        let Some(entry) = self.table.remove(&link) else { return false };
+        if entry.touched {
+            self.touched.retain(|touched| *touched != link);
+        }
+        entry.waiting > 0
     }
 
     pub(super) fn get(&self, link: LinkId) -> Option<&Link> {
@@ -139,8 +145,8 @@ impl Links {
         let Some(entry) = self.table.get_mut(&reply.link) else { return };
         debug_assert!(entry.waiting > 0, "a reply of {:?} was used twice", reply.link);
         entry.waiting = entry.waiting.saturating_sub(1);
-        if entry.told != Told::default() {
-            self.touched.insert(reply.link);
+        if entry.told != Told::default() && !std::mem::replace(&mut entry.touched, true) {
+            self.touched.push(reply.link);
         }
         if reply.turn == ANY_TIME {
             return message.into_iter().for_each(say);
@@ -164,13 +170,22 @@ impl Links {
 
     /// A request of this link was handed on and is not answered at once.
     pub(super) fn touch(&mut self, link: LinkId) {
-        self.touched.insert(link);
+        if let Some(entry) = self.table.get_mut(&link)
+            && !std::mem::replace(&mut entry.touched, true)
+        {
+            self.touched.push(link);
+        }
     }
 
     /// What the shell must be told now, of one link at a time.
     pub(super) fn poll_news(&mut self) -> Option<(LinkId, Told)> {
-        while let Some(link) = self.touched.pop_first() {
+        // In the order of the links, whoever was touched first.
+        if self.touched.len() > 1 {
+            self.touched.sort_unstable_by(|one, other| other.cmp(one));
+        }
+        while let Some(link) = self.touched.pop() {
             let Some(entry) = self.table.get_mut(&link) else { continue };
+            entry.touched = false;
             let bound = if entry.told.full { MAX_WAITING / 2 } else { MAX_WAITING };
             let now = Told { waits: entry.waiting > 0, full: entry.waiting > bound };
             if now != entry.told && !link.is_outbound() {

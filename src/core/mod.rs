@@ -33,6 +33,7 @@ mod registry;
 pub(crate) mod rng;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod worker;
 
 use std::net::SocketAddr;

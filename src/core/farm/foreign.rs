@@ -100,7 +100,9 @@ impl Farm {
         match (&mut foreign.stage, user) {
             (Stage::Working { pushed }, Some(user)) if awaited => {
                 let answered = pushed.take() == Some(reply.link);
-                if let Some(running) = worker.running.values_mut().next().filter(|_| !answered) {
+                if let Some(running) =
+                    worker.running.iter_mut().next().map(|(_, running)| running).filter(|_| !answered)
+                {
                     running.begun = now;
                 }
                 let effect = if answered {

@@ -35,6 +35,8 @@ pub(in crate::core) struct Farm {
     pub(super) calls: BTreeMap<JobId, WorkerKey>,
     /// Attempts that were told as ended and are not recorded yet, with those who wait to be acknowledged.
     pub(super) ended: BTreeMap<Attempt, Vec<Ack>>,
+    /// The one that was told last, as long as it is not among those: in memory it is recorded before the next is told.
+    pub(super) fresh: Option<(Attempt, Option<Ack>)>,
     /// On which links they wait.
     pub(super) ack_links: BTreeMap<LinkId, BTreeSet<Attempt>>,
     pub(super) successes: Successes,
@@ -81,6 +83,7 @@ impl Farm {
             asking: BTreeSet::new(),
             calls: BTreeMap::new(),
             ended: BTreeMap::new(),
+            fresh: None,
             ack_links: BTreeMap::new(),
             successes: Successes::default(),
             timers: BTreeSet::new(),
@@ -115,7 +118,11 @@ impl Farm {
         let here = self.by_link.get(&reply.link);
         let key = status.worker.as_ref().map_or(here, |id| self.by_id.get(id)).copied();
         if let Some(key) = key {
-            self.note_word(key);
+            match self.workers.get_mut(&key) {
+                // It is settled once for its word and its attempt.
+                Some(worker) if worker.native().is_some() && status.attempt.is_some() => worker.seen = self.now,
+                _ => self.note_word(key),
+            }
             if self.workers.get(&key).is_some_and(|worker| worker.foreign().is_some() && !worker.running.is_empty()) {
                 return self.foreign_status(key, reply, status);
             }
@@ -269,21 +276,28 @@ impl Farm {
 
     /// The end of this attempt is durable, or nobody needs it: who reported it may forget it.
     pub(in crate::core) fn recorded(&mut self, attempt: &Attempt) {
-        let Some(acks) = self.ended.remove(attempt) else { return };
-        for Ack { reply, worker, native } in acks {
-            if let Some(attempts) = self.ack_links.get_mut(&reply.link) {
+        if let Some((_, ack)) = self.fresh.take_if(|(fresh, _)| fresh == attempt) {
+            return ack.into_iter().for_each(|ack| self.acknowledge(attempt, ack));
+        }
+        for ack in self.ended.remove(attempt).unwrap_or_default() {
+            if let Some(attempts) = self.ack_links.get_mut(&ack.reply.link) {
                 attempts.remove(attempt);
                 if attempts.is_empty() {
-                    self.ack_links.remove(&reply.link);
+                    self.ack_links.remove(&ack.reply.link);
                 }
             }
-            let key = worker.as_ref().and_then(|id| self.by_id.get(id)).copied();
-            let ack = StatusAck { worker, attempt: native.then(|| attempt.clone()) };
-            self.effects.push_back(Effect::Answer { reply, body: Body::StatusAck(Box::new(ack)) });
-            if let Some(key) = key.filter(|_| !native) {
-                self.foreign_acknowledged(key);
-                self.settle(key);
-            }
+            self.acknowledge(attempt, ack);
+        }
+    }
+
+    fn acknowledge(&mut self, attempt: &Attempt, ack: Ack) {
+        let Ack { reply, worker, native } = ack;
+        let key = worker.as_ref().filter(|_| !native).and_then(|id| self.by_id.get(id)).copied();
+        let ack = StatusAck { worker, attempt: native.then(|| attempt.clone()) };
+        self.effects.push_back(Effect::Answer { reply, body: Body::StatusAck(Box::new(ack)) });
+        if let Some(key) = key {
+            self.foreign_acknowledged(key);
+            self.settle(key);
         }
     }
 
@@ -395,13 +409,23 @@ impl Farm {
 
     /// An attempt has ended, as `worker` says. It is told once, however often and by whomever it is said until it is recorded.
     pub(super) fn end(&mut self, attempt: Attempt, worker: ServerId, native: bool, outcome: Outcome, reply: Reply) {
-        self.ack_links.entry(reply.link).or_default().insert(attempt.clone());
-        let ack = Ack { reply, worker: Some(worker.clone()), native };
-        let first = !self.ended.contains_key(&attempt);
-        self.ended.entry(attempt.clone()).or_default().push(ack);
-        if first {
-            self.effects.push_back(Effect::Ended { attempt, worker, outcome });
+        if let Some((before, ack)) = self.fresh.take() {
+            self.await_record(before, ack);
         }
+        let ack = Ack { reply, worker: Some(worker.clone()), native };
+        if self.ended.contains_key(&attempt) {
+            return self.await_record(attempt, Some(ack));
+        }
+        self.fresh = Some((attempt.clone(), Some(ack)));
+        self.effects.push_back(Effect::Ended { attempt, worker, outcome });
+    }
+
+    /// An attempt that was told as ended is not recorded yet.
+    fn await_record(&mut self, attempt: Attempt, ack: Option<Ack>) {
+        if let Some(ack) = &ack {
+            self.ack_links.entry(ack.reply.link).or_default().insert(attempt.clone());
+        }
+        self.ended.entry(attempt).or_default().extend(ack);
     }
 
     /// Counts how an attempt of a worker ended, and puts it into quarantine where that is due.

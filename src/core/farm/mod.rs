@@ -17,6 +17,7 @@
 //!
 //! Every [`Reply`] that is taken comes back in one [`Effect::Answer`] or [`Effect::Unanswered`].
 
+mod attempts;
 mod foreign;
 mod index;
 mod looks;

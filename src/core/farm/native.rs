@@ -64,7 +64,8 @@ impl Farm {
         let jobs: BTreeSet<Attempt> = jobs.into_iter().collect();
         let unknown = |attempt: &&Attempt| {
             // What has ended is acknowledged once it is recorded; dropped before, it could be nowhere after a crash.
-            !worker.running.contains_key(*attempt) && !self.ended.contains_key(*attempt)
+            let fresh = self.fresh.as_ref().is_some_and(|(fresh, _)| fresh == *attempt);
+            !worker.running.contains_key(attempt) && !self.ended.contains_key(*attempt) && !fresh
         };
         let claims: BTreeSet<Attempt> = jobs.iter().filter(unknown).cloned().collect();
         let brought = jobs.len();

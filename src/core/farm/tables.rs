@@ -2,9 +2,10 @@
 //!
 //! Whatever changes a worker ends with [`Farm::settle`], which works out where the worker belongs now and moves it there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::attempts::Attempts;
 use super::index::{Standing, by_name};
 use super::machine::{Ack, Farm};
 use super::quarantine::Conduct;
@@ -60,7 +61,7 @@ impl Farm {
             done: 0,
             failed: 0,
             given: 0,
-            running: BTreeMap::new(),
+            running: Attempts::default(),
             conduct: Conduct::default(),
             kind,
             filed: Filed::default(),
@@ -122,6 +123,11 @@ impl Farm {
 
     /// Gives back the replies of a link that is gone.
     pub(super) fn give_back(&mut self, link: LinkId) {
+        if let Some((_, fresh)) = &mut self.fresh
+            && let Some(ack) = fresh.take_if(|ack| ack.reply.link == link)
+        {
+            self.effects.push_back(Effect::Unanswered { reply: ack.reply });
+        }
         for attempt in self.ack_links.remove(&link).unwrap_or_default() {
             // The attempt itself stays: it is not recorded yet.
             let Some(acks) = self.ended.get_mut(&attempt) else { continue };
@@ -150,7 +156,7 @@ impl Farm {
             let detail = format!("{}: {reason}{had}{borrowed}", worker.name);
             self.effects.push_back(Effect::Event { kind, worker: worker.id.clone(), detail });
         }
-        for (attempt, _) in worker.running.into_iter().filter(|(_, running)| !running.unwanted) {
+        for (attempt, _) in worker.running.into_sorted().into_iter().filter(|(_, running)| !running.unwanted) {
             let (worker, reason) = (worker.id.clone(), format!("worker {}: {reason}", worker.id));
             self.effects.push_back(Effect::Lost { attempt, worker, reason });
         }
@@ -219,6 +225,7 @@ impl Farm {
             }
             assert!(worker.filed.due.is_none_or(|due| self.timers.contains(&(due, *key))));
             assert!(worker.variants.len() == worker.services.len());
+            worker.running.check_invariants();
             match &worker.kind {
                 Kind::Native(native) => {
                     assert!(worker.running.values().all(|running| !running.unwanted), "its slot is freed at once");
@@ -241,6 +248,7 @@ impl Farm {
         assert_eq!(self.timers.len(), self.workers.values().filter(|worker| worker.filed.due.is_some()).count());
         let crowds: usize = self.left_behind.values().map(BTreeSet::len).sum();
         assert_eq!(crowds, self.workers.values().filter(|worker| worker.is_left_behind()).count());
+        assert!(self.fresh.as_ref().is_none_or(|(attempt, _)| !self.ended.contains_key(attempt)));
         for (attempt, acks) in &self.ended {
             let linked = |ack: &Ack| self.ack_links.get(&ack.reply.link).is_some_and(|all| all.contains(attempt));
             assert!(acks.iter().all(linked), "a closed link would not give it back");

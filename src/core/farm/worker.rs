@@ -1,9 +1,10 @@
 //! One worker: what is known of it, and what follows from that.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::attempts::Attempts;
 use super::index::{Rank, Standing, Variant};
 use super::quarantine::Conduct;
 use super::{FORGET_AFTER, MAX_CALLS, Order, PAUSE_BEFORE_PUSH, WAITS_FOR_PUSH, WorkerKey};
@@ -35,7 +36,7 @@ pub(super) struct Worker {
     pub(super) failed: u64,
     /// The number of the assignment that it was given last.
     pub(super) given: u64,
-    pub(super) running: BTreeMap<Attempt, Running>,
+    pub(super) running: Attempts<Running>,
     pub(super) conduct: Conduct,
     pub(super) kind: Kind,
     /// Where the farm's tables have it.

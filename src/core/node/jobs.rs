@@ -230,12 +230,9 @@ impl Node {
     }
 
     fn has_come(&self, number: JobNumber, waiter: &Waiter) -> bool {
-        match waiter.until {
-            // What is being accepted or changed is not said before it is durable; looking at a job waits for nothing
-            // but its acceptance.
-            Until::Settled(_) => self.queue.is_settled(number),
-            Until::Ended(_) => self.queue.is_settled(number) && self.queue.is_ended(number),
-        }
+        // What is being accepted or changed is not said before it is durable; looking at a job waits for nothing but its
+        // acceptance.
+        self.queue.settled_end(number).is_some_and(|ended| ended || matches!(waiter.until, Until::Settled(_)))
     }
 
     fn answer_waiter(&mut self, number: JobNumber, waiter: &Waiter, now: Time) {
@@ -354,15 +351,8 @@ impl Node {
     }
 
     fn come_far_enough(&mut self, number: JobNumber, now: Time) {
-        if self.waiters.of(number).next().is_none() {
-            return;
-        }
-        let settled = self.queue.is_settled(number);
-        let ended = settled && self.queue.is_ended(number);
-        let ready = |waiter: &Waiter| match waiter.until {
-            Until::Settled(_) => settled,
-            Until::Ended(_) => ended,
-        };
+        let Some(ended) = self.queue.settled_end(number) else { return };
+        let ready = |waiter: &Waiter| ended || matches!(waiter.until, Until::Settled(_));
         for waiter in self.waiters.take(number, ready) {
             self.answer_waiter(number, &waiter, now);
         }
@@ -386,7 +376,7 @@ impl Node {
         while let Some((number, worker)) = self.next_assignment() {
             let Some(id) = self.farm.id_of(worker) else { break };
             let Some(mut order) = self.queue.start(number, id, now) else { break };
-            order.output = self.waiters.of(number).any(|waiter| waiter.output);
+            order.output = self.waiters.watch(number);
             self.farm.assign(worker, order, now);
         }
     }
@@ -402,19 +392,25 @@ impl Node {
     }
 
     fn next_by_waiting(&self) -> Option<(JobNumber, WorkerKey)> {
-        self.queue.waiting().find_map(|(service, number)| self.assignment(service, number))
+        self.queue.waiting().find_map(|(service, method, number)| self.assignment(service, method, number))
     }
 
     fn next_by_room(&self) -> Option<(JobNumber, WorkerKey)> {
         let heads = self.farm.services_with_room().flat_map(|service| {
             let heads = self.queue.heads_of(service);
-            heads.filter_map(move |(urgency, number)| Some((urgency, self.assignment(service, number)?)))
+            heads
+                .filter_map(move |(method, urgency, number)| Some((urgency, self.assignment(service, method, number)?)))
         });
         heads.min_by_key(|(urgency, _)| *urgency).map(|(_, found)| found)
     }
 
-    fn assignment(&self, service: &ServiceName, number: JobNumber) -> Option<(JobNumber, WorkerKey)> {
-        Some((number, self.farm.pick(service, self.queue.method_of(number)?)?))
+    fn assignment(
+        &self,
+        service: &ServiceName,
+        method: &ServiceName,
+        number: JobNumber,
+    ) -> Option<(JobNumber, WorkerKey)> {
+        Some((number, self.farm.pick(service, method)?))
     }
 
     /// A job has printed something: those who watch it see it.

@@ -20,6 +20,7 @@ use super::load::{Load, LoadChange};
 use super::patience::lost_after;
 use super::queue::Queue;
 use super::registry::{Effect, Registry};
+use super::timeline::earlier;
 use super::worker::Worker;
 use super::{Command, Config, ConfigError, Identity, Input, JobNumber, LinkId, LogLevel, Output, StoredJob};
 use crate::time::{Seconds, Time};
@@ -204,11 +205,11 @@ impl Node {
         }
         // Nobody who calls nobody can misjudge a silence: no pulse then. Who has stopped and only waits for the disk calls
         // nobody and loses nobody any more: what is due there stays undone, and would be due for ever.
-        let calls = self.registry.deadline().map(|due| due.min(self.pulse)).filter(|_| !self.stopped);
-        let farm = self.farm.deadline().filter(|_| !self.stopped);
+        let calls = self.registry.deadline().map(|due| due.min(self.pulse));
+        let others = earlier(calls, self.farm.deadline()).filter(|_| !self.stopped);
+        let jobs = earlier(self.queue.deadline(), earlier(self.waiters.deadline(), self.calls.deadline()));
         let worker = self.worker.as_ref().and_then(|worker| worker.deadline());
-        let jobs = [self.queue.deadline(), farm, self.waiters.deadline(), self.calls.deadline()];
-        [calls, self.load.deadline(), worker].into_iter().chain(jobs).flatten().min()
+        earlier(earlier(others, jobs), earlier(self.load.deadline(), worker))
     }
 
     /// The registry as `NODES` would tell it, in the order of keys.

@@ -16,7 +16,7 @@ impl Node {
     pub(super) fn reply(&mut self, reply: &Reply, body: Body) {
         let message = Message { id: reply.id.clone(), body };
         let (link, outputs) = (reply.link, &mut self.outputs);
-        if self.links.get(link).is_none() && link.is_outbound() {
+        if link.is_outbound() && self.links.get(link).is_none() {
             return outputs.push_back(Output::Send { link, message });
         }
         self.links.answer(reply, Some(message), |message| outputs.push_back(Output::Send { link, message }));

@@ -1,8 +1,10 @@
 //! Who waits for which job.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::links::Reply;
+use crate::core::timeline::Timeline;
 use crate::core::{JobNumber, LinkId};
 use crate::time::Time;
 use crate::wire::JobTask;
@@ -34,12 +36,45 @@ pub(super) enum Until {
 /// Those who wait.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Waiters {
-    by_job: BTreeMap<JobNumber, Vec<Waiter>>,
-    /// When whose wait is over; a job stands here once for each of its waits.
-    agenda: BTreeSet<(Time, JobNumber)>,
-    /// How many waits for which job stand on which link: a link that goes finds its own without a look at all others.
-    by_link: BTreeMap<LinkId, BTreeMap<JobNumber, u32>>,
+    by_job: BTreeMap<JobNumber, Waiting>,
+    /// When whose wait is over; a job stands here once for each end of its waits.
+    agenda: Timeline<(Time, JobNumber)>,
+    /// The jobs that are waited for on each link: a link that goes finds its own without a look at all others.
+    by_link: BTreeMap<LinkId, Timeline<JobNumber>>,
     count: usize,
+    /// Those among them that want to see what the work prints.
+    watching: usize,
+}
+
+/// Those who wait for one job: mostly who has submitted it, and nobody else.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Waiting {
+    One(Waiter),
+    Many(Vec<Waiter>),
+}
+
+impl Waiting {
+    fn all(&self) -> &[Waiter] {
+        match self {
+            Waiting::One(waiter) => std::slice::from_ref(waiter),
+            Waiting::Many(waiters) => waiters,
+        }
+    }
+}
+
+/// Those who were taken out, in the order in which they came.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    one: Option<Waiter>,
+    many: std::vec::IntoIter<Waiter>,
+}
+
+impl Iterator for Taken {
+    type Item = Waiter;
+
+    fn next(&mut self) -> Option<Waiter> {
+        self.one.take().or_else(|| self.many.next())
+    }
 }
 
 /// Those who wait for an end at most. Each holds an answer back on a link.
@@ -49,8 +84,18 @@ impl Waiters {
     pub(super) fn add(&mut self, number: JobNumber, waiter: Waiter) {
         self.agenda.insert((waiter.until.end(), number));
         self.count += 1;
-        *self.by_link.entry(waiter.reply.link).or_default().entry(number).or_default() += 1;
-        self.by_job.entry(number).or_default().push(waiter);
+        self.watching += usize::from(waiter.output);
+        self.by_link.entry(waiter.reply.link).or_default().insert(number);
+        match self.by_job.entry(number) {
+            Entry::Vacant(entry) => _ = entry.insert(Waiting::One(waiter)),
+            Entry::Occupied(mut entry) => match entry.get_mut() {
+                Waiting::Many(waiters) => waiters.push(waiter),
+                one => {
+                    let Waiting::One(first) = std::mem::replace(one, Waiting::Many(Vec::new())) else { return };
+                    *one = Waiting::Many(vec![first, waiter]);
+                }
+            },
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -59,7 +104,12 @@ impl Waiters {
 
     /// All who wait for this job.
     pub(super) fn of(&self, number: JobNumber) -> impl Iterator<Item = &Waiter> {
-        self.by_job.get(&number).into_iter().flatten()
+        self.by_job.get(&number).map_or(&[][..], Waiting::all).iter()
+    }
+
+    /// Whether somebody wants to see what this job prints.
+    pub(super) fn watch(&self, number: JobNumber) -> bool {
+        self.watching > 0 && self.of(number).any(|waiter| waiter.output)
     }
 
     /// The jobs that somebody waits for.
@@ -68,24 +118,38 @@ impl Waiters {
     }
 
     /// Takes those out who have waited for what is the case now.
-    pub(super) fn take(&mut self, number: JobNumber, ready: impl Fn(&Waiter) -> bool) -> Vec<Waiter> {
-        let Some(waiters) = self.by_job.get_mut(&number) else { return Vec::new() };
-        let taken: Vec<Waiter> = waiters.extract_if(.., |waiter| ready(waiter)).collect();
-        if waiters.is_empty() {
-            self.by_job.remove(&number);
+    pub(super) fn take(&mut self, number: JobNumber, ready: impl Fn(&Waiter) -> bool) -> Taken {
+        let Entry::Occupied(mut entry) = self.by_job.entry(number) else { return Taken::default() };
+        match entry.get_mut() {
+            Waiting::One(waiter) if !ready(waiter) => Taken::default(),
+            Waiting::One(_) => {
+                let Waiting::One(waiter) = entry.remove() else { return Taken::default() };
+                self.count -= 1;
+                self.watching -= usize::from(waiter.output);
+                self.agenda.remove(&(waiter.until.end(), number));
+                self.unlist(waiter.reply.link, number);
+                Taken { one: Some(waiter), ..Taken::default() }
+            }
+            Waiting::Many(waiters) => {
+                let taken: Vec<Waiter> = waiters.extract_if(.., |waiter| ready(waiter)).collect();
+                let ends: BTreeSet<Time> = waiters.iter().map(|waiter| waiter.until.end()).collect();
+                let links: BTreeSet<LinkId> = waiters.iter().map(|waiter| waiter.reply.link).collect();
+                if waiters.is_empty() {
+                    entry.remove();
+                }
+                self.count -= taken.len();
+                for waiter in &taken {
+                    self.watching -= usize::from(waiter.output);
+                    if !ends.contains(&waiter.until.end()) {
+                        self.agenda.remove(&(waiter.until.end(), number));
+                    }
+                    if !links.contains(&waiter.reply.link) {
+                        self.unlist(waiter.reply.link, number);
+                    }
+                }
+                Taken { one: None, many: taken.into_iter() }
+            }
         }
-        self.count -= taken.len();
-        for waiter in &taken {
-            self.unlist(waiter.reply.link, number);
-        }
-        let mut over: BTreeSet<Time> = taken.iter().map(|waiter| waiter.until.end()).collect();
-        for waiter in self.of(number) {
-            over.remove(&waiter.until.end());
-        }
-        for end in over {
-            self.agenda.remove(&(end, number));
-        }
-        taken
     }
 
     /// A job of which somebody's wait is over.
@@ -100,21 +164,18 @@ impl Waiters {
 
     /// A link is gone: who waits on it waits no more.
     pub(super) fn link_gone(&mut self, link: LinkId) {
-        let jobs = self.by_link.get(&link).map(|jobs| jobs.keys().copied().collect::<Vec<_>>());
-        for number in jobs.unwrap_or_default() {
-            self.take(number, |waiter| waiter.reply.link == link);
+        while let Some(number) = self.by_link.get(&link).and_then(Timeline::first).copied() {
+            if self.take(number, |waiter| waiter.reply.link == link).next().is_none() {
+                debug_assert!(false, "what is listed at a link waits");
+                self.unlist(link, number);
+            }
         }
     }
 
-    /// One wait less of this link for this job.
+    /// Nobody waits on this link for this job any more.
     fn unlist(&mut self, link: LinkId, number: JobNumber) {
         let Some(jobs) = self.by_link.get_mut(&link) else { return };
-        if let Some(count) = jobs.get_mut(&number) {
-            *count -= 1;
-            if *count == 0 {
-                jobs.remove(&number);
-            }
-        }
+        jobs.remove(&number);
         if jobs.is_empty() {
             self.by_link.remove(&link);
         }
@@ -122,10 +183,18 @@ impl Waiters {
 
     pub(super) fn check_invariants(&self) {
         if self.count <= 1000 {
-            assert_eq!(self.count, self.by_job.values().map(Vec::len).sum::<usize>());
-            let listed = self.by_link.values().flat_map(BTreeMap::values).map(|count| *count as usize);
-            assert_eq!(self.count, listed.sum::<usize>(), "each wait is listed at its link");
-            for (at, number) in &self.agenda {
+            assert_eq!(self.count, self.by_job.values().map(|waiting| waiting.all().len()).sum::<usize>());
+            let all =
+                || self.by_job.iter().flat_map(|(number, waiting)| waiting.all().iter().map(|one| (*number, one)));
+            assert_eq!(self.watching, all().filter(|(_, waiter)| waiter.output).count());
+            let mut waits: Vec<_> = all().map(|(number, waiter)| (waiter.reply.link, number)).collect();
+            waits.sort_unstable();
+            waits.dedup();
+            let listed = self.by_link.iter().flat_map(|(link, jobs)| jobs.iter().map(|number| (*link, *number)));
+            let mut listed: Vec<_> = listed.collect();
+            listed.sort_unstable();
+            assert_eq!(waits, listed, "each wait is listed at its link");
+            for (at, number) in self.agenda.iter() {
                 assert!(self.of(*number).any(|waiter| waiter.until.end() == *at), "a wait that is due is somebody's");
             }
         }
@@ -155,14 +224,14 @@ mod tests {
         waiters.add(job, waiter(4, Until::Ended(end)));
         waiters.add(job, waiter(6, Until::Settled(Time::from_micros(3))));
         assert_eq!((waiters.due(Time::from_micros(2)), waiters.due(Time::from_micros(3))), (None, Some(job)));
-        assert_eq!(waiters.take(job, |waiter| matches!(waiter.until, Until::Settled(_))).len(), 1);
+        assert_eq!(waiters.take(job, |waiter| matches!(waiter.until, Until::Settled(_))).count(), 1);
         waiters.link_gone(LinkId(2));
         waiters.check_invariants();
         assert_eq!(
             (waiters.deadline(), waiters.due(Time::from_micros(4)), waiters.due(end)),
             (Some(end), None, Some(job))
         );
-        assert_eq!(waiters.take(job, |_| true).len(), 1);
+        assert_eq!(waiters.take(job, |_| true).count(), 1);
         assert_eq!((waiters.deadline(), waiters.count), (None, 0));
     }
 
@@ -173,7 +242,7 @@ mod tests {
             waiters.add(JobNumber(1), waiter(link, Until::Ended(end)));
         }
         assert!(waiters.is_full());
-        assert_eq!(waiters.take(JobNumber(1), |_| true).len(), MAX_WAITERS);
+        assert_eq!(waiters.take(JobNumber(1), |_| true).count(), MAX_WAITERS);
         for link in 0..MAX_WAITERS as u64 {
             waiters.add(JobNumber(link), waiter(link, Until::Ended(end)));
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::{JobEnd, StoredState};
 use super::moment::Moment;
+use super::names::Pair;
 use crate::time::{Seconds, Time, micros};
 use crate::wire::{JobId, JobStatus, JobView, Json, ServerId, ServiceName};
 
@@ -30,9 +31,9 @@ pub(super) enum State {
     /// It waits for a worker.
     Queued,
     /// A worker has it.
-    Running(Box<Run>),
-    /// It has ended. [`Job::since`] is when.
-    Ended(Box<JobEnd>),
+    Running(Run),
+    /// It has ended. [`Job::since`] is when, [`Job::why`] why where it is not OK.
+    Ended(End),
 }
 
 /// The attempt that runs.
@@ -47,13 +48,24 @@ pub(super) struct Run {
     pub(super) noted: bool,
 }
 
-/// One job.
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct End {
+    /// OK, NOK, CANCELLED or BURIED.
+    pub(super) status: JobStatus,
+    /// Who finished it.
+    pub(super) worker: Option<ServerId>,
+    pub(super) result: Option<Json>,
+}
+
+/// One job. A million of them wait in memory: what is seldom there shares its place, and what all of a kind have in
+/// common stands with its names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Job {
-    pub(super) service: Arc<ServiceName>,
-    pub(super) method: Arc<ServiceName>,
-    /// With what. `null` once it is OK or CANCELLED: nobody needs it any more.
-    pub(super) params: Json,
+    /// Its service and method.
+    pub(super) pair: Pair,
+    /// With what. `None`, which stands for `null`, once it is OK or CANCELLED: nobody needs it any more.
+    params: Option<Json>,
     pub(super) key: Option<Arc<str>>,
     pub(super) accepted: Moment,
     /// DELAYED: until when. QUEUED, RUNNING: from when on it waits or waited. Ended: when.
@@ -61,8 +73,8 @@ pub(super) struct Job {
     /// Time of one attempt, in microseconds.
     timeout: u64,
     pub(super) state: State,
-    /// Why the last attempt failed.
-    pub(super) last: Option<Box<str>>,
+    /// Why the last attempt failed; of one that has ended, why it is not OK.
+    pub(super) why: Option<Box<str>>,
     /// Attempts that were begun.
     pub(super) attempt: u32,
     /// Attempts of one round. Kicking a job that has used them up begins another round.
@@ -70,6 +82,8 @@ pub(super) struct Job {
     /// Writes whose fate is not told yet.
     pub(super) writes: u32,
     pub(super) priority: u8,
+    /// Bytes of its service and its method, together.
+    names: u8,
     /// Its state must be written again.
     pub(super) owed: bool,
     /// Its end must be told when it is settled.
@@ -82,8 +96,9 @@ pub(super) struct Job {
 
 /// What makes a job.
 pub(super) struct Making {
-    pub(super) service: Arc<ServiceName>,
-    pub(super) method: Arc<ServiceName>,
+    pub(super) pair: Pair,
+    /// Bytes of its service and its method, together: see [`names_of`].
+    pub(super) names: u8,
     pub(super) params: Json,
     pub(super) key: Option<Arc<str>>,
     pub(super) priority: u8,
@@ -97,17 +112,17 @@ pub(super) struct Making {
 impl Job {
     /// A job of which no attempt was begun.
     pub(super) fn new(making: Making) -> Job {
-        let Making { service, method, params, key, priority, timeout, attempts, accepted, since, state } = making;
+        let Making { pair, names, params, key, priority, timeout, attempts, accepted, since, state } = making;
         Job {
-            service,
-            method,
-            params,
+            pair,
+            names,
+            params: Some(params),
             key,
             accepted,
             since,
             timeout: micros(timeout),
             state,
-            last: None,
+            why: None,
             attempt: 0,
             attempts: attempts.max(1),
             writes: 0,
@@ -141,12 +156,18 @@ impl Job {
         let state = match &self.state {
             State::Ended(end) => {
                 let result = end.result.as_ref().map_or(0, |result| result.as_str().len());
-                result + text(&end.reason) + text(&end.worker)
+                result + end.worker.as_ref().map_or(0, |worker| worker.as_str().len())
             }
             _ => 0,
         };
         let key = self.key.as_ref().map_or(0, |key| key.len());
-        cost_of(&self.service, &self.method, &self.params, key) + (text(&self.last) + state) as u64
+        let params = self.params.as_ref().map_or("null", Json::as_str).len();
+        cost_of(self.names, params, key) + (text(&self.why) + state) as u64
+    }
+
+    /// With what it is done.
+    pub(super) fn params(&self) -> Json {
+        self.params.clone().unwrap_or_else(Json::null)
     }
 
     /// Time of one attempt.
@@ -163,6 +184,14 @@ impl Job {
             _ => self.attempt,
         };
         (begun / self.attempts).saturating_add(1).saturating_mul(self.attempts)
+    }
+
+    /// The attempt that runs, if one does, and who makes it.
+    pub(super) fn running(&self) -> Option<(u32, &ServerId)> {
+        match &self.state {
+            State::Running(run) => Some((self.attempt, &run.worker)),
+            _ => None,
+        }
     }
 
     /// Whether attempt `nth` is the one that runs, on this worker.
@@ -187,7 +216,7 @@ impl Job {
         let due = now.after(self.timeout()).after(MARGIN);
         self.attempt = nth;
         self.resumable = false;
-        self.state = State::Running(Box::new(Run { worker: worker.clone(), begun: now, due, noted: false }));
+        self.state = State::Running(Run { worker: worker.clone(), begun: now, due, noted: false });
         due
     }
 
@@ -197,23 +226,29 @@ impl Job {
         first.saturating_mul(1 << doublings.min(20)).min(MAX_PAUSE)
     }
 
-    /// It has ended.
-    pub(super) fn end(&mut self, end: JobEnd, now: Moment) {
+    /// It has ended, after so many attempts; `why` where it is not OK.
+    pub(super) fn end(&mut self, end: End, attempt: u32, why: Option<Box<str>>, now: Moment) {
         if matches!(end.status, JobStatus::Ok | JobStatus::Cancelled) {
-            self.params = Json::null();
+            self.params = None;
         }
-        self.last = None;
-        self.attempt = end.attempt;
+        self.why = why;
+        self.attempt = attempt;
         self.since = now;
         self.untold = true;
         self.resumable = false;
-        self.state = State::Ended(Box::new(end));
+        self.state = State::Ended(end);
     }
 
     /// What a restart must know.
     pub(super) fn stored(&self) -> StoredState {
         match &self.state {
-            State::Ended(end) => StoredState::Ended(end.clone()),
+            State::Ended(end) => StoredState::Ended(Box::new(JobEnd {
+                status: end.status,
+                attempt: self.attempt,
+                worker: end.worker.as_ref().map(|worker| worker.as_str().into()),
+                result: end.result.clone(),
+                reason: self.why.clone(),
+            })),
             State::Running(run) if run.noted => {
                 StoredState::Begun { attempt: self.attempt, worker: run.worker.as_str().into() }
             }
@@ -223,29 +258,30 @@ impl Job {
         }
     }
 
-    /// Its service and method, as people write them.
-    pub(super) fn task(&self) -> String {
-        format!("{}.{}", self.service, self.method)
-    }
-
-    /// What is said of it. `None` while it is being accepted. `long`: with service, method and age.
-    pub(super) fn view(&self, job_id: JobId, now: Time, long: bool) -> Option<JobView> {
+    /// What is said of it. `None` while it is being accepted. `names`: its service and method, where they and its age
+    /// are said.
+    pub(super) fn view(
+        &self,
+        job_id: JobId,
+        now: Time,
+        names: Option<(&ServiceName, &ServiceName)>,
+    ) -> Option<JobView> {
         let status = self.status()?;
         let (worker, result, reason) = match &self.state {
             State::Running(run) => (Some(run.worker.as_str().to_owned()), None, Some(self.reason(now))),
             State::Ended(end) => {
-                let worker = end.worker.as_deref().map(str::to_owned);
-                (worker, end.result.clone(), end.reason.as_deref().map(str::to_owned))
+                let worker = end.worker.as_ref().map(|worker| worker.as_str().to_owned());
+                (worker, end.result.clone(), self.why.as_deref().map(str::to_owned))
             }
             _ => (None, None, Some(self.reason(now))),
         };
         Some(JobView {
             job_id,
             status,
-            service: long.then(|| (*self.service).clone()),
-            method: long.then(|| (*self.method).clone()),
+            service: names.map(|(service, _)| service.clone()),
+            method: names.map(|(_, method)| method.clone()),
             attempt: self.attempt,
-            age: long.then(|| Moment::at(now).since(self.accepted)),
+            age: names.map(|_| Moment::at(now).since(self.accepted)),
             worker,
             result,
             reason,
@@ -263,7 +299,7 @@ impl Job {
             State::Delayed => {
                 let (next, limit) = (self.attempt + 1, self.limit());
                 let mut text = format!("attempt {next} of {limit} in {} s", Seconds(self.since.since(now)));
-                if let Some(last) = &self.last {
+                if let Some(last) = &self.why {
                     text.push_str(": ");
                     text.push_str(last);
                 }
@@ -274,10 +310,15 @@ impl Job {
     }
 }
 
-/// What a job with these texts counts for, in bytes, when it is submitted.
-pub(super) fn cost_of(service: &ServiceName, method: &ServiceName, params: &Json, key: usize) -> u64 {
-    let texts = service.as_str().len() + method.as_str().len() + params.as_str().len() + key;
-    JOB_BYTES + texts as u64
+/// Bytes of a service and a method, together: 64 each at most.
+pub(super) fn names_of(service: &ServiceName, method: &ServiceName) -> u8 {
+    const { assert!(2 * crate::wire::MAX_NAME_BYTES <= u8::MAX as usize) };
+    (service.as_str().len() + method.as_str().len()) as u8
+}
+
+/// What a job with texts of these lengths counts for, in bytes, when it is submitted.
+pub(super) fn cost_of(names: u8, params: usize, key: usize) -> u64 {
+    JOB_BYTES + (usize::from(names) + params + key) as u64
 }
 
 /// A reason as it is kept: its begin, if it is long.
@@ -295,11 +336,10 @@ mod tests {
     use super::*;
 
     fn job(attempts: u32) -> Job {
-        let name = |text: &str| Arc::new(ServiceName::new(text).unwrap());
         let start = Moment::at(Time::ZERO);
         Job::new(Making {
-            service: name("query"),
-            method: name("run"),
+            pair: Pair::new(0),
+            names: 8,
             params: Json::null(),
             key: None,
             priority: 4,
@@ -309,6 +349,12 @@ mod tests {
             since: start,
             state: State::Queued,
         })
+    }
+
+    #[test]
+    fn a_million_of_them_fit_in_what_the_manual_says() {
+        // Bytes that the allocator gives in one piece, with its own eight: 144.
+        assert!(size_of::<Job>() <= 136, "{}", size_of::<Job>());
     }
 
     #[test]

@@ -5,12 +5,13 @@
 //! key is the most urgent. A job of priority 9 so overtakes what has waited at most 90 s longer at priority 0, and
 //! nothing waits for ever: keys of new jobs only grow.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::JobNumber;
+use super::super::timeline::Timeline;
 use super::moment::Moment;
+use super::names::Pair;
 use crate::wire::{MAX_PRIORITY, ServiceName};
 
 /// What one step of priority is worth, in waiting time.
@@ -24,13 +25,13 @@ const STEPS: usize = MAX_PRIORITY as usize + 1;
 /// The key and the number of a job: the order of urgency.
 pub(super) type Urgency = (Moment, JobNumber);
 
-/// The jobs of one service that wait for a worker.
+/// The jobs of one method that wait for a worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Lane {
-    /// Jobs of this service that have not ended, waiting or not.
+    /// Jobs of this method that have not ended, waiting or not.
     open: u64,
     /// Those that wait, by priority, and then by the moment from which they wait.
-    waiting: [BTreeSet<(Moment, JobNumber)>; STEPS],
+    waiting: [Timeline<(Moment, JobNumber)>; STEPS],
     /// The most urgent of them.
     head: Option<Urgency>,
 }
@@ -45,15 +46,14 @@ impl Lane {
     }
 }
 
-/// A service or a method, as jobs share it.
-type Name = Arc<ServiceName>;
-
 /// All lanes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Lanes {
-    /// By service, and then by method.
-    lanes: BTreeMap<Name, BTreeMap<Name, Lane>>,
-    heads: BTreeMap<Urgency, (Name, Name)>,
+    /// By pair, as far as there are any.
+    lanes: Vec<Option<Box<Lane>>>,
+    /// The pairs that have a lane, by service, and then by method.
+    services: BTreeMap<ServiceName, BTreeMap<ServiceName, Pair>>,
+    heads: BTreeMap<Urgency, Pair>,
     /// How many lanes there are.
     count: usize,
     /// How many jobs wait.
@@ -65,55 +65,68 @@ fn key(priority: usize, since: Moment) -> Moment {
 }
 
 impl Lanes {
-    fn lane(&self, service: &ServiceName, method: &ServiceName) -> Option<&Lane> {
-        self.lanes.get(service)?.get(method)
+    fn lane(&self, pair: Pair) -> Option<&Lane> {
+        self.lanes.get(pair.index())?.as_deref()
+    }
+
+    fn lane_mut(&mut self, pair: Pair) -> Option<&mut Lane> {
+        self.lanes.get_mut(pair.index())?.as_deref_mut()
+    }
+
+    /// The lanes of a service, by method.
+    fn of(&self, service: &ServiceName) -> impl Iterator<Item = (&ServiceName, &Lane)> {
+        let methods = self.services.get(service).into_iter().flatten();
+        methods.filter_map(|(method, pair)| Some((method, self.lane(*pair)?)))
     }
 
     /// How many jobs of a service wait.
     pub(super) fn ready_of(&self, service: &ServiceName) -> usize {
-        let lanes = self.lanes.get(service).into_iter().flat_map(BTreeMap::values);
-        lanes.flat_map(|lane| &lane.waiting).map(BTreeSet::len).sum()
+        self.of(service).flat_map(|(_, lane)| &lane.waiting).map(Timeline::len).sum()
     }
 
-    /// Whether there is room for an open job of this.
-    pub(super) fn has_room(&self, service: &ServiceName, method: &ServiceName) -> bool {
-        self.count < MAX_LANES || self.lane(service, method).is_some()
+    /// Whether there is room for an open job of this; `None`: of one that no job bears.
+    pub(super) fn has_room(&self, pair: Option<Pair>) -> bool {
+        self.count < MAX_LANES || pair.is_some_and(|pair| self.lane(pair).is_some())
     }
 
     /// There is one more open job of this.
-    pub(super) fn open(&mut self, service: &Name, method: &Name) {
-        let lanes = match self.lanes.get_mut(&**service) {
-            Some(lanes) => lanes,
-            None => self.lanes.entry(service.clone()).or_default(),
-        };
-        match lanes.get_mut(&**method) {
-            Some(lane) => lane.open += 1,
-            None => {
-                lanes.insert(method.clone(), Lane { open: 1, ..Lane::default() });
-                self.count += 1;
-            }
+    pub(super) fn open(&mut self, pair: Pair, service: &ServiceName, method: &ServiceName) {
+        if let Some(lane) = self.lane_mut(pair) {
+            lane.open += 1;
+            return;
         }
+        if self.lanes.len() <= pair.index() {
+            self.lanes.resize(pair.index() + 1, None);
+        }
+        self.lanes[pair.index()] = Some(Box::new(Lane { open: 1, ..Lane::default() }));
+        self.services.entry(service.clone()).or_default().insert(method.clone(), pair);
+        self.count += 1;
     }
 
     /// There is one less; it does not wait any more. The lane goes with the last one.
-    pub(super) fn close(&mut self, service: &ServiceName, method: &ServiceName) {
-        let Some(lanes) = self.lanes.get_mut(service) else { return };
-        let Some(lane) = lanes.get_mut(method) else { return };
+    pub(super) fn close(&mut self, pair: Pair, service: &ServiceName, method: &ServiceName) {
+        let Some(lane) = self.lane_mut(pair) else { return };
         lane.open -= 1;
         if lane.open > 0 {
             return;
         }
         debug_assert!(lane.head.is_none(), "what waits is open");
-        lanes.remove(method);
+        self.lanes[pair.index()] = None;
         self.count -= 1;
-        if lanes.is_empty() {
-            self.lanes.remove(service);
+        if let Some(methods) = self.services.get_mut(service) {
+            methods.remove(method);
+            if methods.is_empty() {
+                self.services.remove(service);
+            }
+        }
+        if self.count == 0 {
+            self.lanes.clear();
         }
     }
 
     /// An open job waits for a worker, counted from `since`.
-    pub(super) fn insert(&mut self, service: &Name, method: &Name, priority: u8, since: Moment, number: JobNumber) {
-        let Some(lane) = self.lanes.get_mut(&**service).and_then(|lanes| lanes.get_mut(&**method)) else { return };
+    pub(super) fn insert(&mut self, pair: Pair, priority: u8, since: Moment, number: JobNumber) {
+        let Some(lane) = self.lanes.get_mut(pair.index()).and_then(Option::as_deref_mut) else { return };
         let priority = usize::from(priority.min(MAX_PRIORITY));
         if !lane.waiting[priority].insert((since, number)) {
             return;
@@ -124,20 +137,13 @@ impl Lanes {
             if let Some(before) = lane.head.replace(urgency) {
                 self.heads.remove(&before);
             }
-            self.heads.insert(urgency, (service.clone(), method.clone()));
+            self.heads.insert(urgency, pair);
         }
     }
 
     /// It does not wait any more.
-    pub(super) fn remove(
-        &mut self,
-        service: &ServiceName,
-        method: &ServiceName,
-        priority: u8,
-        since: Moment,
-        number: JobNumber,
-    ) {
-        let Some(lane) = self.lanes.get_mut(service).and_then(|lanes| lanes.get_mut(method)) else { return };
+    pub(super) fn remove(&mut self, pair: Pair, priority: u8, since: Moment, number: JobNumber) {
+        let Some(lane) = self.lanes.get_mut(pair.index()).and_then(Option::as_deref_mut) else { return };
         let priority = usize::from(priority.min(MAX_PRIORITY));
         if !lane.waiting[priority].remove(&(since, number)) {
             return;
@@ -146,16 +152,16 @@ impl Lanes {
         let urgency = (key(priority, since), number);
         if lane.head == Some(urgency) {
             lane.head = lane.first();
-            let names = self.heads.remove(&urgency).expect("each lane with a head is among the heads");
+            self.heads.remove(&urgency);
             if let Some(head) = lane.head {
-                self.heads.insert(head, names);
+                self.heads.insert(head, pair);
             }
         }
     }
 
     /// The most urgent job of each lane where one waits, the most urgent first.
-    pub(super) fn heads(&self) -> impl Iterator<Item = (&ServiceName, JobNumber)> {
-        self.heads.iter().map(|((_, number), (service, _))| (&**service, *number))
+    pub(super) fn heads(&self) -> impl Iterator<Item = (Pair, JobNumber)> {
+        self.heads.iter().map(|((_, number), pair)| (*pair, *number))
     }
 
     /// How many lanes have a job that waits.
@@ -164,13 +170,13 @@ impl Lanes {
     }
 
     /// The most urgent job of each method of one service.
-    pub(super) fn heads_of(&self, service: &ServiceName) -> impl Iterator<Item = Urgency> {
-        self.lanes.get(service).into_iter().flat_map(BTreeMap::values).filter_map(|lane| lane.head)
+    pub(super) fn heads_of(&self, service: &ServiceName) -> impl Iterator<Item = (&ServiceName, Urgency)> {
+        self.of(service).filter_map(|(method, lane)| Some((method, lane.head?)))
     }
 
     /// From when on the one waits that has waited longest.
     pub(super) fn oldest(&self) -> Option<Moment> {
-        let waiting = self.heads.values().filter_map(|(service, method)| self.lane(service, method));
+        let waiting = self.heads.values().filter_map(|pair| self.lane(*pair));
         waiting.flat_map(|lane| &lane.waiting).filter_map(|jobs| jobs.first()).map(|(since, _)| *since).min()
     }
 
@@ -180,33 +186,29 @@ impl Lanes {
     }
 
     /// Whether this job waits here.
-    pub(super) fn contains(
-        &self,
-        service: &ServiceName,
-        method: &ServiceName,
-        priority: u8,
-        since: Moment,
-        number: JobNumber,
-    ) -> bool {
+    pub(super) fn contains(&self, pair: Pair, priority: u8, since: Moment, number: JobNumber) -> bool {
         let priority = usize::from(priority.min(MAX_PRIORITY));
-        self.lane(service, method).is_some_and(|lane| lane.waiting[priority].contains(&(since, number)))
+        self.lane(pair).is_some_and(|lane| lane.waiting[priority].contains(&(since, number)))
     }
 
     /// Every open job of all lanes.
     pub(super) fn opened(&self) -> u64 {
-        self.lanes.values().flat_map(BTreeMap::values).map(|lane| lane.open).sum()
+        self.lanes.iter().flatten().map(|lane| lane.open).sum()
     }
 
     /// What always holds. Cheap: one step a lane.
     pub(super) fn check_invariants(&self) {
-        let lanes = || self.lanes.values().flat_map(BTreeMap::values);
+        let lanes = || self.lanes.iter().flatten();
         assert_eq!(
             lanes().filter(|lane| lane.head.is_some()).count(),
             self.heads.len(),
             "each head is among the heads"
         );
         assert_eq!(lanes().count(), self.count);
-        assert!(self.lanes.values().all(|lanes| !lanes.is_empty()), "empty services are dropped");
+        assert!(self.services.values().all(|methods| !methods.is_empty()), "empty services are dropped");
+        let pairs = || self.services.values().flat_map(BTreeMap::values);
+        assert_eq!(pairs().count(), self.count);
+        assert!(pairs().all(|pair| self.lane(*pair).is_some()), "each listed pair has its lane");
         for lane in lanes() {
             assert!(lane.open > 0, "empty lanes are dropped");
             assert_eq!(lane.head, lane.first(), "the head is the most urgent");
@@ -224,103 +226,112 @@ mod tests {
         Moment::at(Time::ZERO + Duration::from_secs(seconds))
     }
 
-    fn name(text: &str) -> Arc<ServiceName> {
-        Arc::new(ServiceName::new(text).unwrap())
+    fn name(text: &str) -> ServiceName {
+        ServiceName::new(text).unwrap()
     }
 
-    fn run() -> Arc<ServiceName> {
-        name("run")
+    /// The pairs `a`, `b` and `c` of the same method.
+    const A: Pair = Pair::new(0);
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+
+    fn open(lanes: &mut Lanes, pair: Pair) {
+        lanes.open(pair, &name(NAMES[pair.index()]), &name("run"));
     }
 
-    fn next(lanes: &Lanes) -> Vec<(String, u64)> {
-        lanes.heads().map(|(service, number)| (service.to_string(), number.0)).collect()
+    fn close(lanes: &mut Lanes, pair: Pair) {
+        lanes.close(pair, &name(NAMES[pair.index()]), &name("run"));
+    }
+
+    fn next(lanes: &Lanes) -> Vec<(usize, u64)> {
+        lanes.heads().map(|(pair, number)| (pair.index(), number.0)).collect()
     }
 
     #[test]
     fn one_step_of_priority_is_worth_ten_seconds() {
-        let (mut lanes, service) = (Lanes::default(), name("a"));
-        (0..3).for_each(|_| lanes.open(&service, &run()));
-        lanes.insert(&service, &run(), 4, at(0), JobNumber(1));
-        lanes.insert(&service, &run(), 5, at(11), JobNumber(2));
-        assert_eq!(next(&lanes), [("a".to_owned(), 1)], "eleven seconds are more than one step");
-        lanes.insert(&service, &run(), 5, at(9), JobNumber(3));
-        assert_eq!(next(&lanes), [("a".to_owned(), 3)]);
-        lanes.remove(&service, &run(), 5, at(9), JobNumber(3));
-        assert_eq!(next(&lanes), [("a".to_owned(), 1)]);
+        let mut lanes = Lanes::default();
+        (0..3).for_each(|_| open(&mut lanes, A));
+        lanes.insert(A, 4, at(0), JobNumber(1));
+        lanes.insert(A, 5, at(11), JobNumber(2));
+        assert_eq!(next(&lanes), [(0, 1)], "eleven seconds are more than one step");
+        lanes.insert(A, 5, at(9), JobNumber(3));
+        assert_eq!(next(&lanes), [(0, 3)]);
+        lanes.remove(A, 5, at(9), JobNumber(3));
+        assert_eq!(next(&lanes), [(0, 1)]);
         assert_eq!(lanes.oldest(), Some(at(0)));
     }
 
     #[test]
     fn what_waits_for_one_method_does_not_hold_up_another() {
         let (mut lanes, files) = (Lanes::default(), name("files"));
-        for (number, method) in [(1, "write"), (2, "write"), (3, "read")] {
-            lanes.open(&files, &name(method));
-            lanes.insert(&files, &name(method), 4, at(number), JobNumber(number));
+        for (number, pair, method) in [(1, 5, "write"), (2, 5, "write"), (3, 9, "read")] {
+            lanes.open(Pair::new(pair), &files, &name(method));
+            lanes.insert(Pair::new(pair), 4, at(number), JobNumber(number));
         }
-        assert_eq!(next(&lanes), [("files".to_owned(), 1), ("files".to_owned(), 3)]);
-        assert_eq!(lanes.heads_of(&files).map(|(_, number)| number.0).collect::<Vec<_>>(), [3, 1], "by method");
+        assert_eq!(next(&lanes), [(5, 1), (9, 3)]);
+        let heads: Vec<_> = lanes.heads_of(&files).map(|(method, (_, number))| (method.as_str(), number.0)).collect();
+        assert_eq!(heads, [("read", 3), ("write", 1)], "by method");
         assert_eq!((lanes.ready_of(&files), lanes.waiting()), (3, 2));
         lanes.check_invariants();
     }
 
     #[test]
     fn equal_keys_go_by_number() {
-        let (mut lanes, service) = (Lanes::default(), name("a"));
-        (0..2).for_each(|_| lanes.open(&service, &run()));
-        lanes.insert(&service, &run(), 5, at(10), JobNumber(7));
-        lanes.insert(&service, &run(), 4, at(0), JobNumber(8));
-        assert_eq!(next(&lanes), [("a".to_owned(), 7)]);
+        let mut lanes = Lanes::default();
+        (0..2).for_each(|_| open(&mut lanes, A));
+        lanes.insert(A, 5, at(10), JobNumber(7));
+        lanes.insert(A, 4, at(0), JobNumber(8));
+        assert_eq!(next(&lanes), [(0, 7)]);
     }
 
     #[test]
     fn a_lane_is_dropped_with_its_last_open_job() {
-        let (mut lanes, service) = (Lanes::default(), name("a"));
-        lanes.open(&service, &run());
-        lanes.insert(&service, &run(), 0, at(0), JobNumber(1));
-        lanes.remove(&service, &run(), 0, at(0), JobNumber(1));
+        let mut lanes = Lanes::default();
+        open(&mut lanes, A);
+        lanes.insert(A, 0, at(0), JobNumber(1));
+        lanes.remove(A, 0, at(0), JobNumber(1));
         assert_eq!(lanes.opened(), 1);
-        lanes.close(&service, &run());
+        close(&mut lanes, A);
         assert_eq!(lanes, Lanes::default());
     }
 
     #[test]
     fn there_is_an_end_of_names() {
         let mut lanes = Lanes::default();
+        let service = |n: usize| name(&format!("s{n}"));
         for n in 0..MAX_LANES {
-            let service = name(&format!("s{n}"));
-            assert!(lanes.has_room(&service, &run()));
-            lanes.open(&service, &run());
+            assert!(lanes.has_room(None));
+            lanes.open(Pair::new(n as u32), &service(n), &name("run"));
         }
-        assert!(!lanes.has_room(&name("other"), &run()));
-        assert!(lanes.has_room(&name("s0"), &run()), "a name that is there is not a new one");
-        lanes.close(&name("s1"), &run());
-        assert!(lanes.has_room(&name("other"), &run()));
+        assert!(!lanes.has_room(None));
+        assert!(!lanes.has_room(Some(Pair::new(MAX_LANES as u32))), "kept jobs bear it, open ones do not");
+        assert!(lanes.has_room(Some(A)), "a name that is there is not a new one");
+        lanes.close(Pair::new(1), &service(1), &name("run"));
+        assert!(lanes.has_room(None));
     }
 
     proptest! {
         #[test]
         fn the_heads_are_the_minima_of_a_plain_list(
-            steps in prop::collection::vec((0..3usize, 0..10u8, 0..200u64, any::<bool>()), 1..120),
+            steps in prop::collection::vec((0..3u32, 0..10u8, 0..200u64, any::<bool>()), 1..120),
         ) {
-            let services = [name("a"), name("b"), name("c")];
             let (mut lanes, mut plain) = (Lanes::default(), Vec::new());
             for (count, (service, priority, since, takes)) in steps.into_iter().enumerate() {
                 if takes && !plain.is_empty() {
-                    let (_, number, service, priority, since): (Moment, JobNumber, usize, u8, Moment) =
+                    let (_, number, service, priority, since): (Moment, JobNumber, u32, u8, Moment) =
                         plain.remove(count % plain.len());
-                    lanes.remove(&services[service], &run(), priority, since, number);
-                    lanes.close(&services[service], &run());
+                    lanes.remove(Pair::new(service), priority, since, number);
+                    close(&mut lanes, Pair::new(service));
                 } else {
                     let number = JobNumber(count as u64);
-                    lanes.open(&services[service], &run());
-                    lanes.insert(&services[service], &run(), priority, at(since), number);
+                    open(&mut lanes, Pair::new(service));
+                    lanes.insert(Pair::new(service), priority, at(since), number);
                     let key = at(since).before(Duration::from_secs(10 * u64::from(priority)));
                     plain.push((key, number, service, priority, at(since)));
                 }
                 lanes.check_invariants();
                 let mut heads: Vec<_> = (0..3)
                     .filter_map(|service| plain.iter().filter(|job| job.2 == service).min())
-                    .map(|job| (job.0, job.1, services[job.2].to_string()))
+                    .map(|job| (job.0, job.1, job.2 as usize))
                     .collect();
                 heads.sort();
                 let heads: Vec<_> = heads.into_iter().map(|(_, number, service)| (service, number.0)).collect();

@@ -19,7 +19,8 @@ impl Queue {
             self.disk.check_invariants();
             self.check_holds();
             assert_eq!(self.lanes.opened(), self.table.open(), "lanes count what is open");
-            assert_eq!(self.names.uses(), 2 * self.table.len(), "each job bears two names");
+            self.names.check_invariants();
+            assert_eq!(self.names.uses(), self.table.len(), "each job bears its names");
             Box::new(self.table.some(2 * WHOLE as usize))
         } else {
             Box::new(self.table.some(256))
@@ -34,7 +35,7 @@ impl Queue {
             State::Accepting => assert!(job.writes == 1 && !job.owed && job.attempt == 0, "{number:?}"),
             State::Delayed => assert!(self.agenda.contains(&(job.since, number)), "{number:?}"),
             State::Queued => {
-                assert!(self.lanes.contains(&job.service, &job.method, job.priority, job.since, number), "{number:?}");
+                assert!(self.lanes.contains(job.pair, job.priority, job.since, number), "{number:?}");
             }
             State::Running(run) => {
                 assert!(self.agenda.contains(&(run.due, number)), "{number:?}");

@@ -20,24 +20,21 @@ impl Queue {
     pub(in crate::core) fn list(&self, query: &JobsQuery, now: Time) -> (Vec<JobView>, bool) {
         let after = match &query.after {
             None => None,
-            Some(id) => match self.place(id) {
+            Some(id) => match self.ids.place(id) {
                 None => return (Vec::new(), false),
                 place => place,
             },
         };
-        let service = match &query.service {
-            None => None,
-            Some(name) => match self.names.find(name) {
-                None => return (Vec::new(), false),
-                name => name,
-            },
-        };
+        let service = query.service.as_ref();
+        if service.is_some_and(|name| !self.names.has_service(name)) {
+            return (Vec::new(), false);
+        }
         let mut page = Vec::new();
         for (looked, (number, job)) in self.table.after(after, query.status).enumerate() {
             if page.len() == JOBS_PAGE || looked >= LOOK_AT_MOST || looked >= LOOK_AT && !page.is_empty() {
                 return (page, true);
             }
-            let fits = service.is_none_or(|name| **name == *job.service)
+            let fits = service.is_none_or(|name| name == self.names.service(job.pair))
                 && query.status.is_none_or(|status| shown(job) == Some(status));
             if fits && let Some(view) = self.listed(number, job, now) {
                 page.push(view);
@@ -47,7 +44,8 @@ impl Queue {
     }
 
     fn listed(&self, number: JobNumber, job: &Job, now: Time) -> Option<JobView> {
-        let mut view = job.view(self.id(number), now, true)?;
+        let names = (self.names.service(job.pair), self.names.method(job.pair));
+        let mut view = job.view(self.id(number), now, Some(names))?;
         self.explain_hold(number, &mut view, now);
         if shown(job) == Some(view.status) {
             return Some(view);

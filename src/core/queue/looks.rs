@@ -2,22 +2,24 @@
 
 use std::time::Duration;
 
-use super::job::State;
+use super::job::{Job, State};
 use super::machine::Queue;
 use super::moment::Moment;
 use crate::core::JobNumber;
 use crate::time::{Seconds, Time};
-use crate::wire::{JobCounts, JobId, JobStatus, MAX_QUOTE, ServiceName, quote};
+use crate::wire::{EventKind, JobCounts, JobId, JobStatus, MAX_QUOTE, ServiceName, quote};
 
 impl Queue {
-    /// Whether a job is OK, NOK, CANCELLED or BURIED; also if it is unknown.
-    pub(in crate::core) fn is_ended(&self, number: JobNumber) -> bool {
-        self.table.get(number).is_none_or(|job| job.status().is_some_and(JobStatus::is_ended))
+    /// `None`: what is known of a job may not be said, as [`Queue::is_settled`] tells. Else whether it is OK, NOK,
+    /// CANCELLED or BURIED; also if it is unknown.
+    pub(in crate::core) fn settled_end(&self, number: JobNumber) -> Option<bool> {
+        let Some(job) = self.table.get(number) else { return Some(true) };
+        job.is_settled().then(|| job.status().is_some_and(JobStatus::is_ended))
     }
 
     /// Who does a job.
     pub(in crate::core) fn service_of(&self, number: JobNumber) -> Option<&ServiceName> {
-        self.table.get(number).map(|job| &*job.service)
+        self.table.get(number).map(|job| self.names.service(job.pair))
     }
 
     /// How many jobs of a service wait for a worker.
@@ -30,12 +32,12 @@ impl Queue {
         self.lanes.waiting()
     }
 
-    /// The most urgent job of each method of a service that waits, and how urgent it is: the smaller, the more.
+    /// For each method of a service with jobs that wait its most urgent one, and how urgent it is: the smaller, the more.
     pub(in crate::core) fn heads_of(
         &self,
         service: &ServiceName,
-    ) -> impl Iterator<Item = (impl Ord + Copy + use<>, JobNumber)> {
-        self.lanes.heads_of(service).map(|urgency| (urgency, urgency.1))
+    ) -> impl Iterator<Item = (&ServiceName, impl Ord + Copy + use<>, JobNumber)> {
+        self.lanes.heads_of(service).map(|(method, urgency)| (method, urgency, urgency.1))
     }
 
     /// How many jobs there are of each status.
@@ -80,7 +82,7 @@ impl Queue {
 
     /// Whether this is the id of a job of this master, kept or not.
     pub(in crate::core) fn is_id(&self, id: &JobId) -> bool {
-        self.place(id).is_some()
+        self.ids.place(id).is_some()
     }
 
     /// Whether a job is accepted; also if it is unknown.
@@ -115,5 +117,26 @@ impl Queue {
     /// Whether something is to be done.
     pub(in crate::core) fn has_effects(&self) -> bool {
         !self.effects.is_empty()
+    }
+
+    /// What has become of a job, for people.
+    pub(super) fn obituary(&self, number: JobNumber, job: &Job) -> (EventKind, String) {
+        let (id, task) = (self.id(number), self.names.task(job.pair));
+        let State::Ended(end) = &job.state else {
+            return (EventKind::JobEnded, format!("job {id} ({task}) goes on"));
+        };
+        let mut detail = format!("job {id} ({task}) is {}", end.status.as_str());
+        if let Some(worker) = &end.worker {
+            detail.push_str(" by worker ");
+            detail.push_str(worker.as_str());
+            detail.push_str(", attempt ");
+            detail.push_str(&job.attempt.to_string());
+        }
+        if let Some(reason) = &job.why {
+            detail.push_str(": ");
+            detail.push_str(&quote(reason, MAX_QUOTE));
+        }
+        let buried = end.status == JobStatus::Buried;
+        (if buried { EventKind::JobBuried } else { EventKind::JobEnded }, detail)
     }
 }

@@ -1,18 +1,20 @@
 //! The machine: inputs change jobs, and what follows is done by the parts beside it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::timeline::{Timeline, earlier};
 use super::super::{
     JobEnd, JobNumber, JobSpec, JobWrite, LogLevel, Outcome, QueueConfig, StoredJob, StoredState, Ticket,
 };
 use super::disk::{Disk, Kind};
 use super::holds::Holds;
-use super::job::{Job, Making, Run, State, clipped, cost_of};
+use super::ids::Ids;
+use super::job::{End, Job, Making, State, clipped, cost_of, names_of};
 use super::lanes::{Lanes, MAX_LANES};
 use super::moment::Moment;
-use super::names::Names;
+use super::names::{Names, Pair};
 use super::retention::{Retention, Why};
 use super::table::Table;
 use super::{Effect, Finish, Order, Submitted};
@@ -44,9 +46,7 @@ enum Failure<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::core) struct Queue {
     config: QueueConfig,
-    /// What ids of jobs begin with.
-    prefix: Box<str>,
-    boot: u32,
+    pub(super) ids: Ids,
     /// The number of the next job.
     pub(super) next: JobNumber,
     pub(super) table: Table,
@@ -54,7 +54,7 @@ pub(in crate::core) struct Queue {
     pub(super) keys: BTreeMap<Arc<str>, JobNumber>,
     pub(super) lanes: Lanes,
     /// DELAYED jobs by their time, RUNNING ones by when their time is up.
-    pub(super) agenda: BTreeSet<(Moment, JobNumber)>,
+    pub(super) agenda: Timeline<(Moment, JobNumber)>,
     pub(super) retention: Retention,
     pub(super) disk: Disk,
     pub(super) holds: Holds,
@@ -67,18 +67,15 @@ impl Queue {
     /// The empty queue of a master that is started for the `boot`th time. Ids of jobs begin with the first eight
     /// characters of its id.
     pub(in crate::core) fn new(config: QueueConfig, master: &ServerId, boot: u32) -> Queue {
-        // Names of servers may have blanks; ids of jobs may not.
-        let prefix: String = master.short().chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect();
         Queue {
             config,
-            prefix: prefix.into(),
-            boot,
+            ids: Ids::new(master, boot),
             next: JobNumber::first(boot),
             table: Table::default(),
             names: Names::default(),
             keys: BTreeMap::new(),
             lanes: Lanes::default(),
-            agenda: BTreeSet::new(),
+            agenda: Timeline::default(),
             retention: Retention::default(),
             disk: Disk::default(),
             holds: Holds::default(),
@@ -104,10 +101,11 @@ impl Queue {
         }
         self.next = self.next.max(JobNumber(number.0.saturating_add(1)));
         let (now, accepted) = (Moment::at(now), Moment::at(now).before(age));
-        let (service, method) = (self.names.take(service), self.names.take(method));
+        let names = names_of(&service, &method);
+        let pair = self.names.take(service, method);
         let since = accepted.after(delay);
         let making =
-            Making { service, method, params, key, priority, timeout, attempts, accepted, since, state: State::Queued };
+            Making { pair, names, params, key, priority, timeout, attempts, accepted, since, state: State::Queued };
         let mut job = Job::new(making);
         job.restored = true;
         match state {
@@ -122,7 +120,9 @@ impl Queue {
             }
             StoredState::Begun { attempt, worker } => self.hold(number, &mut job, attempt, &worker, now),
             StoredState::Ended(end) => {
-                job.end(*end, now.before(state_age));
+                let JobEnd { status, attempt, worker, result, reason } = *end;
+                let worker = worker.and_then(ServerId::new);
+                job.end(End { status, worker, result }, attempt, reason, now.before(state_age));
                 job.untold = false;
             }
         }
@@ -130,7 +130,7 @@ impl Queue {
             self.keys.insert(key.clone(), number);
         }
         if !matches!(job.state, State::Ended(_)) {
-            self.lanes.open(&job.service, &job.method);
+            self.open_lane(pair);
         }
         self.table.insert(number, job);
         self.admit(number);
@@ -143,7 +143,7 @@ impl Queue {
         }
         self.check_room(&submit)?;
         let number = self.next;
-        if number.boot() != self.boot {
+        if number.boot() != self.ids.boot() {
             let detail = "this start of the master has given all its job numbers; restart it";
             return Err(refusal(JobTask::Submit, ErrorCode::QueueFull, detail));
         }
@@ -162,22 +162,25 @@ impl Queue {
             let ticket = self.disk.send(number, Kind::Put, now);
             self.effects.push_back(Effect::Write { ticket, write: Box::new(JobWrite::Put { number, spec }) });
         }
-        let (service, method) = (self.names.take(service), self.names.take(method));
+        let names = names_of(&service, &method);
+        let pair = self.names.take(service, method);
         let key: Option<Arc<str>> = key.map(Arc::from);
         if let Some(key) = &key {
             self.keys.insert(key.clone(), number);
         }
-        self.lanes.open(&service, &method);
+        self.open_lane(pair);
         let accepted = Moment::at(now);
-        let (since, state) = (accepted.after(delay), State::Accepting);
+        let since = accepted.after(delay);
+        let state = if durable { State::Accepting } else { waits(since, now) };
         let mut job =
-            Job::new(Making { service, method, params, key, priority, timeout, attempts, accepted, since, state });
+            Job::new(Making { pair, names, params, key, priority, timeout, attempts, accepted, since, state });
         job.writes = u32::from(durable);
+        if !durable {
+            self.file(number, &job);
+            self.effects.push_back(Effect::Accepted(number));
+        }
         self.table.insert(number, job);
         self.next = JobNumber(number.0 + 1);
-        if !durable {
-            self.accept(number, now);
-        }
         Ok(Submitted::New(number))
     }
 
@@ -189,11 +192,12 @@ impl Queue {
             return full(format!("{open} jobs wait or run, and max-jobs is {max_jobs}"));
         }
         let key = submit.key.as_ref().map_or(0, String::len);
-        let (bytes, cost) = (self.bytes(), cost_of(&submit.service, &submit.method, &submit.params, key));
+        let names = names_of(&submit.service, &submit.method);
+        let (bytes, cost) = (self.bytes(), cost_of(names, submit.params.as_str().len(), key));
         if bytes + cost > max_bytes {
             return full(format!("jobs and results hold {bytes} bytes, this job {cost}, and max-bytes is {max_bytes}"));
         }
-        if !self.lanes.has_room(&submit.service, &submit.method) {
+        if !self.lanes.has_room(None) && !self.lanes.has_room(self.names.find(&submit.service, &submit.method)) {
             return full(format!("jobs of {MAX_LANES} methods wait or run, and that is the most"));
         }
         Ok(())
@@ -209,25 +213,19 @@ impl Queue {
 
     /// The job of an id, if it is kept.
     pub(in crate::core) fn number(&self, id: &JobId) -> Option<JobNumber> {
-        self.place(id).filter(|number| self.table.get(*number).is_some())
-    }
-
-    /// The number of an id of this master, whether the job is kept or not.
-    pub(super) fn place(&self, id: &JobId) -> Option<JobNumber> {
-        let rest = id.as_str().strip_prefix(&*self.prefix)?.strip_prefix('-')?;
-        let (boot, count) = rest.split_once('-')?;
-        JobNumber::new(u32::try_from(decimal(boot)?).ok()?, decimal(count)?)
+        self.ids.place(id).filter(|number| self.table.get(*number).is_some())
     }
 
     /// The id of a job.
     pub(in crate::core) fn id(&self, number: JobNumber) -> JobId {
-        JobId::new(format!("{}-{}-{}", self.prefix, number.boot(), number.count()))
-            .expect("eight graphic characters and two numbers are an id")
+        self.ids.id(number)
     }
 
     /// What is said of a job; `None` if it is not kept, or not accepted yet. `long`: with service, method and age.
     pub(in crate::core) fn view(&self, number: JobNumber, now: Time, long: bool) -> Option<JobView> {
-        let mut view = self.table.get(number)?.view(self.id(number), now, long)?;
+        let job = self.table.get(number)?;
+        let names = long.then(|| (self.names.service(job.pair), self.names.method(job.pair)));
+        let mut view = job.view(self.id(number), now, names)?;
         self.explain_hold(number, &mut view, now);
         Some(view)
     }
@@ -247,8 +245,8 @@ impl Queue {
             return Ok(());
         }
         let (attempt, status) = (job.attempt, JobStatus::Cancelled);
-        let reason = Some("somebody cancelled it".into());
-        self.end(number, JobEnd { status, attempt, worker: None, result: None, reason }, Some("it is cancelled"), now);
+        let why = Some("somebody cancelled it".into());
+        self.end(number, End { status, worker: None, result: None }, attempt, why, Some("it is cancelled"), now);
         Ok(())
     }
 
@@ -257,9 +255,9 @@ impl Queue {
         let job = self.reach(number, JobTask::Bury)?;
         let (attempt, status) = (job.attempt, JobStatus::Buried);
         let (worker, result, before) = match &job.state {
-            State::Queued | State::Delayed => (None, None, job.last.clone()),
+            State::Queued | State::Delayed => (None, None, job.why.clone()),
             State::Ended(end) if end.status == JobStatus::Nok => {
-                (end.worker.clone(), end.result.clone(), end.reason.clone())
+                (end.worker.clone(), end.result.clone(), job.why.clone())
             }
             _ => return Err(wrong_state(JobTask::Bury, job, "QUEUED, DELAYED or NOK")),
         };
@@ -267,7 +265,7 @@ impl Queue {
             Some(before) => clipped(format!("somebody buried it; before that: {before}")),
             None => "somebody buried it".into(),
         };
-        self.end(number, JobEnd { status, attempt, worker, result, reason: Some(reason) }, None, now);
+        self.end(number, End { status, worker, result }, attempt, Some(reason), None, now);
         Ok(())
     }
 
@@ -282,14 +280,15 @@ impl Queue {
         if self.table.open() >= self.config.max_jobs {
             return full(format!("max-jobs, {} jobs, wait or run", self.config.max_jobs));
         }
-        if !self.lanes.has_room(&job.service, &job.method) {
+        if !self.lanes.has_room(Some(job.pair)) {
             return full(format!("jobs of {MAX_LANES} methods wait or run, and that is the most"));
         }
-        let (service, method) = (job.service.clone(), job.method.clone());
+        let pair = job.pair;
         self.withdraw(number);
-        self.lanes.open(&service, &method);
+        self.open_lane(pair);
         self.table.change(number, |job| {
             (job.state, job.since, job.untold, job.resumable) = (State::Queued, Moment::at(now), false, false);
+            job.why = None;
         });
         self.admit(number);
         self.save(number, now);
@@ -308,29 +307,26 @@ impl Queue {
         Ok(job)
     }
 
-    /// For each service with jobs that wait its most urgent one, the most urgent of all first.
-    pub(in crate::core) fn waiting(&self) -> impl Iterator<Item = (&ServiceName, JobNumber)> {
-        self.lanes.heads()
-    }
-
-    /// The method of a job.
-    pub(in crate::core) fn method_of(&self, number: JobNumber) -> Option<&ServiceName> {
-        self.table.get(number).map(|job| &*job.method)
+    /// For each method with jobs that wait its most urgent one, the most urgent of all first: its service, its method and
+    /// its number.
+    pub(in crate::core) fn waiting(&self) -> impl Iterator<Item = (&ServiceName, &ServiceName, JobNumber)> {
+        self.lanes.heads().map(|(pair, number)| (self.names.service(pair), self.names.method(pair), number))
     }
 
     /// The next attempt at this job is `worker`'s. `None` if it does not wait.
     pub(in crate::core) fn start(&mut self, number: JobNumber, worker: &ServerId, now: Time) -> Option<Order> {
         let job = self.table.get(number).filter(|job| job.state == State::Queued)?;
-        self.lanes.remove(&job.service, &job.method, job.priority, job.since, number);
-        let (due, order) = self.table.change(number, |job| {
+        self.lanes.remove(job.pair, job.priority, job.since, number);
+        let (due, pair, attempt, params, timeout) = self.table.change(number, |job| {
             let due = job.run(job.attempt.saturating_add(1), worker, Moment::at(now));
-            (due, (job.attempt, (*job.service).clone(), (*job.method).clone(), job.params.clone(), job.timeout()))
+            (due, job.pair, job.attempt, job.params(), job.timeout())
         })?;
         self.agenda.insert((due, number));
         self.holds.begins(now);
-        let (attempt, service, method, params, timeout) = order;
-        let attempt = Attempt { job_id: self.id(number), attempt };
-        Some(Order { attempt, service, method, params, timeout, output: false })
+        let job_id = self.id(number);
+        self.ids.speak(number, job_id.clone());
+        let (service, method) = (self.names.service(pair).clone(), self.names.method(pair).clone());
+        Some(Order { attempt: Attempt { job_id, attempt }, service, method, params, timeout, output: false })
     }
 
     /// A worker says that it runs this attempt: after a cut, or after a restart of this node. `true`: it goes on, and
@@ -381,10 +377,11 @@ impl Queue {
                 return Finish::Recorded(number);
             }
         };
-        let end =
-            JobEnd { status, attempt: job.attempt.max(nth), worker: Some(worker.as_str().into()), result, reason };
+        let end = End { status, worker: Some(worker.clone()), result };
         let unwanted = (!job.is_run_by(nth, worker)).then_some("another attempt has finished the job");
-        self.end(number, end, unwanted, now);
+        let begun = job.attempt.max(nth);
+        self.ids.speak(number, attempt.job_id.clone());
+        self.end(number, end, begun, reason, unwanted, now);
         Finish::Recorded(number)
     }
 
@@ -436,7 +433,8 @@ impl Queue {
                 Kind::Put => {
                     let error = refusal(JobTask::Submit, ErrorCode::StoreFailed, unstored(reason));
                     if let Some(job) = self.drop_job(flight.number) {
-                        self.lanes.close(&job.service, &job.method);
+                        self.close_lane(job.pair);
+                        self.names.give_back(job.pair);
                     }
                     self.effects.push_back(Effect::Refused { number: flight.number, error });
                 }
@@ -499,7 +497,7 @@ impl Queue {
     pub(in crate::core) fn deadline(&self) -> Option<Time> {
         let agenda = self.agenda.first().map(|(due, _)| due.time());
         let retention = self.retention.deadline(&self.config, self.kept_bytes());
-        [agenda, retention, self.disk.deadline(), self.notes_due()].into_iter().flatten().min()
+        earlier(earlier(agenda, retention), earlier(self.disk.deadline(), self.notes_due()))
     }
 
     /// The next effect. Call until `None` after each input.
@@ -512,15 +510,13 @@ impl Queue {
     }
 
     fn kept_bytes(&self) -> u64 {
-        let ended = [JobStatus::Ok, JobStatus::Nok, JobStatus::Cancelled, JobStatus::Buried];
-        ended.iter().map(|status| self.table.tally(*status).bytes).sum()
+        let bytes = |status| self.table.tally(status).bytes;
+        bytes(JobStatus::Ok) + bytes(JobStatus::Nok) + bytes(JobStatus::Cancelled) + bytes(JobStatus::Buried)
     }
 
     /// A new job is durable: it waits.
     fn accept(&mut self, number: JobNumber, now: Time) {
-        let accepted = self.table.change(number, |job| {
-            job.state = if job.since > Moment::at(now) { State::Delayed } else { State::Queued };
-        });
+        let accepted = self.table.change(number, |job| job.state = waits(job.since, now));
         if accepted.is_some() {
             self.admit(number);
             self.effects.push_back(Effect::Accepted(number));
@@ -529,51 +525,68 @@ impl Queue {
 
     /// Puts a job that does not run into the index of its state.
     pub(super) fn admit(&mut self, number: JobNumber) {
-        let Some(job) = self.table.get(number) else { return };
-        match &job.state {
-            State::Queued => self.lanes.insert(&job.service, &job.method, job.priority, job.since, number),
-            State::Delayed => {
-                self.agenda.insert((job.since, number));
-            }
-            State::Ended(end) => self.retention.insert(end.status == JobStatus::Buried, job.since, number),
-            State::Accepting | State::Running(_) => {}
+        if let Some(job) = self.table.get(number) {
+            enter(&mut self.lanes, &mut self.agenda, &mut self.retention, number, job);
         }
     }
 
-    /// Takes a job out of the index of its state. The run that it had, if it ran. The caller gives it another state.
-    pub(super) fn withdraw(&mut self, number: JobNumber) -> Option<(u32, Run)> {
-        let job = self.table.get(number)?;
+    /// The same of a job that is not in the table yet.
+    fn file(&mut self, number: JobNumber, job: &Job) {
+        enter(&mut self.lanes, &mut self.agenda, &mut self.retention, number, job);
+    }
+
+    /// Takes a job out of the index of its state. The caller gives it another state.
+    pub(super) fn withdraw(&mut self, number: JobNumber) {
+        let Some(job) = self.table.get(number) else { return };
         match &job.state {
-            State::Queued => self.lanes.remove(&job.service, &job.method, job.priority, job.since, number),
+            State::Queued => self.lanes.remove(job.pair, job.priority, job.since, number),
             State::Delayed => {
                 self.agenda.remove(&(job.since, number));
                 self.holds.remove(number);
             }
-            State::Running(run) => {
-                self.agenda.remove(&(run.due, number));
-                return Some((job.attempt, (**run).clone()));
-            }
+            State::Running(run) => _ = self.agenda.remove(&(run.due, number)),
             State::Ended(end) => self.retention.remove(end.status == JobStatus::Buried, job.since, number),
             State::Accepting => {}
         }
-        None
     }
 
-    /// A job ends. `unwanted`: why the attempt that runs, if one does, is to be stopped; `None` if its worker knows.
-    fn end(&mut self, number: JobNumber, end: JobEnd, unwanted: Option<&str>, now: Time) {
-        if let (Some((attempt, run)), Some(reason)) = (self.withdraw(number), unwanted) {
-            let (attempt, reason) = (Attempt { job_id: self.id(number), attempt }, reason.to_owned());
-            self.effects.push_back(Effect::Unwanted { attempt, worker: run.worker, reason });
+    fn open_lane(&mut self, pair: Pair) {
+        self.lanes.open(pair, self.names.service(pair), self.names.method(pair));
+    }
+
+    fn close_lane(&mut self, pair: Pair) {
+        self.lanes.close(pair, self.names.service(pair), self.names.method(pair));
+    }
+
+    /// A job ends after so many attempts; `why` where it is not OK. `unwanted`: why the attempt that runs, if one does, is
+    /// to be stopped; `None` if its worker knows.
+    fn end(
+        &mut self,
+        number: JobNumber,
+        end: End,
+        attempt: u32,
+        why: Option<Box<str>>,
+        unwanted: Option<&str>,
+        now: Time,
+    ) {
+        self.withdraw(number);
+        if let Some(reason) = unwanted
+            && let Some((attempt, worker)) = self.table.get(number).and_then(Job::running)
+        {
+            let (attempt, worker) = (Attempt { job_id: self.id(number), attempt }, worker.clone());
+            self.effects.push_back(Effect::Unwanted { attempt, worker, reason: reason.to_owned() });
         }
+        let buried = end.status == JobStatus::Buried;
         let change = |job: &mut Job| {
             let was_open = !matches!(job.state, State::Ended(_));
-            job.end(end, Moment::at(now));
-            was_open.then(|| (job.service.clone(), job.method.clone()))
+            job.end(end, attempt, why, Moment::at(now));
+            (was_open, job.pair)
         };
-        if let Some((service, method)) = self.table.change(number, change).flatten() {
-            self.lanes.close(&service, &method);
+        let Some((was_open, pair)) = self.table.change(number, change) else { return };
+        if was_open {
+            self.close_lane(pair);
         }
-        self.admit(number);
+        self.retention.insert(buried, Moment::at(now), number);
         self.save(number, now);
     }
 
@@ -581,9 +594,9 @@ impl Queue {
     fn fail(&mut self, number: JobNumber, nth: u32, failure: Failure<'_>, why: String, now: Time) {
         let Some(job) = self.table.get(number) else { return };
         let (limit, last) = (job.limit(), nth >= job.limit());
-        let worker: Option<Box<str>> = match (&job.state, failure) {
-            (State::Running(run), _) => Some(run.worker.as_str().into()),
-            (_, Failure::Reported(worker)) => Some(worker.as_str().into()),
+        let worker: Option<ServerId> = match (&job.state, failure) {
+            (State::Running(run), _) => Some(run.worker.clone()),
+            (_, Failure::Reported(worker)) => Some(worker.clone()),
             _ => None,
         };
         let lost = failure == Failure::Lost;
@@ -592,21 +605,21 @@ impl Queue {
         let text = format!(
             "attempt {nth} of {limit} at job {} ({}) failed on worker {}: {}; {next}",
             self.id(number),
-            job.task(),
-            worker.as_deref().unwrap_or("unknown"),
+            self.names.task(job.pair),
+            worker.as_ref().map_or("unknown", ServerId::as_str),
             quote(&why, MAX_QUOTE),
         );
         self.effects.push_back(Effect::Log { level: LogLevel::Info, text });
         if last {
             let attempts = if nth == 1 { "1 attempt".to_owned() } else { format!("{nth} attempts") };
             let reason = Some(clipped(format!("{attempts} failed; the last: {why}")));
-            let end = JobEnd { status: JobStatus::Buried, attempt: nth, worker, result: None, reason };
-            return self.end(number, end, None, now);
+            let end = End { status: JobStatus::Buried, worker, result: None };
+            return self.end(number, end, nth, reason, None, now);
         }
         self.withdraw(number);
         self.table.change(number, |job| {
             job.attempt = nth;
-            job.last = Some(clipped(why));
+            job.why = Some(clipped(why));
             job.resumable = lost;
             job.state = State::Queued;
             if !lost {
@@ -661,40 +674,23 @@ impl Queue {
 
     /// Tells that a job is settled, if it is, and what has become of it.
     fn settle(&mut self, number: JobNumber) {
-        let Some(job) = self.table.get(number).filter(|job| job.is_settled()) else { return };
-        let unheard = self.mute && job.status() == Some(JobStatus::Ok);
-        if job.untold && unheard {
-            self.table.change_writes(number, |job| job.untold = false);
-        } else if job.untold {
+        let mute = self.mute;
+        let told = self.table.change_writes(number, |job| {
+            job.is_settled().then(|| {
+                let unheard = mute && job.status() == Some(JobStatus::Ok);
+                std::mem::take(&mut job.untold) && !unheard
+            })
+        });
+        let Some(tells) = told.flatten() else { return };
+        if let Some(job) = self.table.get(number).filter(|_| tells) {
             let (kind, detail) = self.obituary(number, job);
             let worker = match &job.state {
-                State::Ended(end) => end.worker.clone(),
+                State::Ended(end) => end.worker.as_ref().map(|worker| worker.as_str().into()),
                 _ => None,
             };
             self.effects.push_back(Effect::Event { kind, detail, worker });
-            self.table.change_writes(number, |job| job.untold = false);
         }
         self.effects.push_back(Effect::Settled(number));
-    }
-
-    fn obituary(&self, number: JobNumber, job: &Job) -> (EventKind, String) {
-        let (id, service, method) = (self.id(number), &job.service, &job.method);
-        let State::Ended(end) = &job.state else {
-            return (EventKind::JobEnded, format!("job {id} ({service}.{method}) goes on"));
-        };
-        let mut detail = format!("job {id} ({service}.{method}) is {}", end.status.as_str());
-        if let Some(worker) = &end.worker {
-            detail.push_str(" by worker ");
-            detail.push_str(worker);
-            detail.push_str(", attempt ");
-            detail.push_str(&end.attempt.to_string());
-        }
-        if let Some(reason) = &end.reason {
-            detail.push_str(": ");
-            detail.push_str(&quote(reason, MAX_QUOTE));
-        }
-        let buried = end.status == JobStatus::Buried;
-        (if buried { EventKind::JobBuried } else { EventKind::JobEnded }, detail)
     }
 
     fn event(&mut self, kind: EventKind, detail: String) {
@@ -717,26 +713,47 @@ impl Queue {
                     Why::Count => "more jobs are buried than max-jobs and keep-results allow",
                     Why::Bytes => "buried jobs hold more than half of max-bytes",
                 };
-                let text = format!("buried job {} ({}) is forgotten: {reason}", self.id(number), job.task());
+                let (id, task) = (self.id(number), self.names.task(job.pair));
+                let text = format!("buried job {id} ({task}) is forgotten: {reason}");
                 self.effects.push_back(Effect::Log { level: LogLevel::Warn, text });
             }
+            self.names.give_back(job.pair);
             if self.is_durable() {
                 self.send_remove(number, now);
             }
         }
     }
 
-    /// Takes a job out of the table, the names and the keys. It is in no other index.
+    /// Takes a job out of the table and the keys. It is in no other index; the caller gives back its names.
     fn drop_job(&mut self, number: JobNumber) -> Option<Box<Job>> {
         let job = self.table.remove(number)?;
-        self.names.give_back(&job.service);
-        self.names.give_back(&job.method);
         if let Some(key) = &job.key
             && self.keys.get(key) == Some(&number)
         {
             self.keys.remove(key);
         }
         Some(job)
+    }
+}
+
+/// The state of a job that is accepted.
+fn waits(since: Moment, now: Time) -> State {
+    if since > Moment::at(now) { State::Delayed } else { State::Queued }
+}
+
+/// Enters a job that does not run into the index of its state.
+fn enter(
+    lanes: &mut Lanes,
+    agenda: &mut Timeline<(Moment, JobNumber)>,
+    retention: &mut Retention,
+    number: JobNumber,
+    job: &Job,
+) {
+    match &job.state {
+        State::Queued => lanes.insert(job.pair, job.priority, job.since, number),
+        State::Delayed => _ = agenda.insert((job.since, number)),
+        State::Ended(end) => retention.insert(end.status == JobStatus::Buried, job.since, number),
+        State::Accepting | State::Running(_) => {}
     }
 }
 
@@ -751,10 +768,4 @@ fn unstored(reason: &str) -> String {
 fn wrong_state(task: JobTask, job: &Job, expected: &str) -> ErrorAnswer {
     let status = job.status().map_or("being accepted", JobStatus::as_str);
     refusal(task, ErrorCode::WrongState, format!("the job is {status}; expected {expected}"))
-}
-
-/// A number as [`Queue::id`] writes it, without signs and leading zeros, so that a job has one id.
-fn decimal(text: &str) -> Option<u64> {
-    let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
-    canonical.then(|| text.parse().ok()).flatten()
 }

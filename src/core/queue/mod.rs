@@ -22,6 +22,7 @@
 
 mod disk;
 mod holds;
+mod ids;
 mod job;
 mod lanes;
 mod laws;

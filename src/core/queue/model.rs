@@ -268,7 +268,7 @@ impl World {
                 }
             }
             Op::Start { nth, worker: by } => {
-                let waiting: Vec<_> = self.queue.waiting().map(|(_, number)| number).collect();
+                let waiting: Vec<_> = self.queue.waiting().map(|(_, _, number)| number).collect();
                 if let Some(number) = waiting.get(nth % waiting.len().max(1)) {
                     let order = self.queue.start(*number, &worker(by), self.now).expect("it waits");
                     self.promises.get_mut(number).expect("only what is accepted begins").starts += 1;
@@ -410,7 +410,7 @@ impl World {
                 self.fate(usize::MAX, true);
                 self.after_input();
             }
-            let waiting: Vec<_> = self.queue.waiting().map(|(_, number)| number).collect();
+            let waiting: Vec<_> = self.queue.waiting().map(|(_, _, number)| number).collect();
             for number in waiting {
                 let order = self.queue.start(number, &worker(0), self.now).expect("it waits");
                 self.promises.get_mut(&number).unwrap().starts += 1;

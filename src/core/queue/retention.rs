@@ -7,9 +7,9 @@
 //!
 //! The oldest go first, and none sooner than [`GRACE`] after its end, so that who waits for it gets it.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::super::timeline::Timeline;
 use super::super::{JobNumber, QueueConfig};
 use super::moment::Moment;
 use crate::time::Time;
@@ -34,8 +34,8 @@ pub(super) enum Why {
 /// The ended jobs by the time of their end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Retention {
-    ended: BTreeSet<(Moment, JobNumber)>,
-    buried: BTreeSet<(Moment, JobNumber)>,
+    ended: Timeline<(Moment, JobNumber)>,
+    buried: Timeline<(Moment, JobNumber)>,
     /// Not before this time, although something is due: the disk must be well first.
     rests: Time,
 }
@@ -51,7 +51,7 @@ impl Retention {
         self.set(buried).remove(&(since, number));
     }
 
-    fn set(&mut self, buried: bool) -> &mut BTreeSet<(Moment, JobNumber)> {
+    fn set(&mut self, buried: bool) -> &mut Timeline<(Moment, JobNumber)> {
         if buried { &mut self.buried } else { &mut self.ended }
     }
 
@@ -73,7 +73,7 @@ impl Retention {
     /// The next one to go, when, and why. `bytes`: of all that are kept.
     fn next(&self, config: &QueueConfig, bytes: u64) -> Option<(Moment, JobNumber, Why)> {
         let half = bytes > config.max_bytes / 2;
-        let of = |jobs: &BTreeSet<(Moment, JobNumber)>, most: u64, keep: Duration, half: bool| {
+        let of = |jobs: &Timeline<(Moment, JobNumber)>, most: u64, keep: Duration, half: bool| {
             let (since, number) = *jobs.first()?;
             Some(match (jobs.len() as u64 > most, half) {
                 (true, _) => (since.after(GRACE), number, Why::Count),
@@ -82,6 +82,9 @@ impl Retention {
             })
         };
         let ended = of(&self.ended, config.keep_results, config.keep_for, half);
+        if self.buried.is_empty() {
+            return ended;
+        }
         let keep = config.keep_for.saturating_mul(BURIED_TIMES);
         // Results make room before jobs that somebody may still want to be done.
         let buried = of(&self.buried, config.max_jobs.max(config.keep_results), keep, half && self.ended.is_empty());

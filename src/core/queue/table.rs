@@ -2,6 +2,7 @@
 //!
 //! Numbers are nearly consecutive, so jobs stand in pages of 64: eight bytes a job for its place, and a page tells by
 //! one word a status which of its jobs have it, so that a search for the running ones among a million skips the rest.
+//! Pages stand in books of 64, so that the tree above them is small: every step of a job begins with a look into it.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,9 @@ use crate::wire::JobStatus;
 
 /// Jobs of one page.
 const PAGE: u64 = 64;
+
+/// Pages of one book.
+const BOOK: u64 = 64;
 
 /// The statuses and, as the last one, being accepted.
 const STATUSES: usize = JobStatus::ALL.len() + 1;
@@ -32,6 +36,13 @@ impl Page {
     }
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Book {
+    pages: [Option<Box<Page>>; BOOK as usize],
+    /// How many pages there are.
+    count: u32,
+}
+
 /// Jobs and bytes of one status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Tally {
@@ -42,7 +53,7 @@ pub(super) struct Tally {
 /// All jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Table {
-    pages: BTreeMap<u64, Box<Page>>,
+    books: BTreeMap<u64, Box<Book>>,
     tallies: [Tally; STATUSES],
 }
 
@@ -62,7 +73,24 @@ impl Table {
     /// The job, if it is here.
     pub(super) fn get(&self, number: JobNumber) -> Option<&Job> {
         let (page, slot) = place(number);
-        self.pages.get(&page)?.jobs[slot].as_deref()
+        self.page(page)?.jobs[slot].as_deref()
+    }
+
+    fn page(&self, at: u64) -> Option<&Page> {
+        self.books.get(&(at / BOOK))?.pages[(at % BOOK) as usize].as_deref()
+    }
+
+    fn page_mut(&mut self, at: u64) -> Option<&mut Page> {
+        self.books.get_mut(&(at / BOOK))?.pages[(at % BOOK) as usize].as_deref_mut()
+    }
+
+    /// The pages from this one on, in order.
+    fn pages(&self, from: u64) -> impl DoubleEndedIterator<Item = (u64, &Page)> {
+        let pages = self.books.range(from / BOOK..).flat_map(|(book, pages)| {
+            let pages = pages.pages.iter().enumerate();
+            pages.filter_map(move |(at, page)| Some((book * BOOK + at as u64, page.as_deref()?)))
+        });
+        pages.filter(move |(at, _)| *at >= from)
     }
 
     /// Adds a job. Its number must be new.
@@ -71,7 +99,12 @@ impl Table {
         let column = column(job.status());
         self.tallies[column].jobs += 1;
         self.tallies[column].bytes += job.cost();
-        let page = self.pages.entry(at).or_insert_with(Page::new);
+        let book = self.books.entry(at / BOOK);
+        let book = book.or_insert_with(|| Box::new(Book { pages: [const { None }; BOOK as usize], count: 0 }));
+        let page = book.pages[(at % BOOK) as usize].get_or_insert_with(|| {
+            book.count += 1;
+            Page::new()
+        });
         page.with[column] |= 1 << slot;
         let before = page.jobs[slot].replace(Box::new(job));
         debug_assert!(before.is_none(), "numbers are never reused");
@@ -80,7 +113,8 @@ impl Table {
     /// Changes a job; every change goes through here, so that the counts are right.
     pub(super) fn change<R>(&mut self, number: JobNumber, change: impl FnOnce(&mut Job) -> R) -> Option<R> {
         let (page, slot) = place(number);
-        let page = self.pages.get_mut(&page)?;
+        let books = &mut self.books;
+        let page = books.get_mut(&(page / BOOK))?.pages[(page % BOOK) as usize].as_deref_mut()?;
         let job = page.jobs[slot].as_deref_mut()?;
         let (from, cost) = (column(job.status()), job.cost());
         let answer = change(job);
@@ -99,18 +133,24 @@ impl Table {
     /// Changes what neither status nor bytes hang on: the writes of a job.
     pub(super) fn change_writes<R>(&mut self, number: JobNumber, change: impl FnOnce(&mut Job) -> R) -> Option<R> {
         let (page, slot) = place(number);
-        self.pages.get_mut(&page)?.jobs[slot].as_deref_mut().map(change)
+        self.page_mut(page)?.jobs[slot].as_deref_mut().map(change)
     }
 
     /// Takes a job out.
     pub(super) fn remove(&mut self, number: JobNumber) -> Option<Box<Job>> {
         let (at, slot) = place(number);
-        let page = self.pages.get_mut(&at)?;
+        let book = self.books.get_mut(&(at / BOOK))?;
+        let place = &mut book.pages[(at % BOOK) as usize];
+        let page = place.as_deref_mut()?;
         let job = page.jobs[slot].take()?;
         let column = column(job.status());
         page.with[column] &= !(1 << slot);
         if page.is_empty() {
-            self.pages.remove(&at);
+            *place = None;
+            book.count -= 1;
+            if book.count == 0 {
+                self.books.remove(&(at / BOOK));
+            }
         }
         self.tallies[column].jobs -= 1;
         self.tallies[column].bytes -= job.cost();
@@ -147,10 +187,10 @@ impl Table {
     ) -> impl Iterator<Item = (JobNumber, &Job)> {
         let first = after.map_or(0, |number| number.0.saturating_add(1));
         let (begin, skip) = place(JobNumber(first));
-        self.pages.range(begin..).flat_map(move |(at, page)| {
+        self.pages(begin).flat_map(move |(at, page)| {
             let all = page.with[..STATUSES - 1].iter().fold(0, |all, bits| all | bits);
             let mut bits = status.map_or(all, |status| page.with[column(Some(status))]);
-            if *at == begin {
+            if at == begin {
                 bits &= u64::MAX << skip;
             }
             std::iter::from_fn(move || {
@@ -164,8 +204,8 @@ impl Table {
     /// The jobs of the first and of the last pages, at most `most`, for a check.
     pub(super) fn some(&self, most: usize) -> impl Iterator<Item = (JobNumber, &Job)> {
         let pages = most.div_ceil(2 * PAGE as usize);
-        let firsts = self.pages.iter().take(pages);
-        let lasts = self.pages.iter().rev().take(pages);
+        let firsts = self.pages(0).take(pages);
+        let lasts = self.pages(0).rev().take(pages);
         firsts.chain(lasts).flat_map(|(at, page)| {
             let jobs = page.jobs.iter().enumerate();
             jobs.filter_map(move |(slot, job)| Some((JobNumber(at * PAGE + slot as u64), job.as_deref()?)))
@@ -175,7 +215,11 @@ impl Table {
     /// What always holds. Looks at every job.
     pub(super) fn check_invariants(&self) {
         let mut tallies = [Tally::default(); STATUSES];
-        for (at, page) in &self.pages {
+        for book in self.books.values() {
+            let pages = book.pages.iter().flatten().count();
+            assert!(pages > 0 && pages == book.count as usize, "empty books are dropped");
+        }
+        for (at, page) in self.pages(0) {
             assert!(!page.is_empty(), "empty pages are dropped: {at}");
             for (slot, job) in page.jobs.iter().enumerate() {
                 let mine = job.as_ref().map(|job| column(job.status()));

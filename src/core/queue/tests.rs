@@ -149,7 +149,7 @@ impl Desk {
     }
 
     fn next(&self) -> Vec<JobNumber> {
-        self.queue.waiting().map(|(_, number)| number).collect()
+        self.queue.waiting().map(|(_, _, number)| number).collect()
     }
 }
 
@@ -399,9 +399,9 @@ fn the_most_urgent_service_comes_first() {
     let late = Submit { priority: 3, ..job("b") };
     let (a, b) = (desk.submit(job("a")), desk.submit(late));
     let c = desk.submit(Submit { priority: 9, ..job("c") });
-    let services: Vec<_> = desk.queue.waiting().map(|(service, _)| service.to_string()).collect();
+    let services: Vec<_> = desk.queue.waiting().map(|(service, _, _)| service.to_string()).collect();
     assert_eq!((services, desk.next()), (vec!["c".to_owned(), "a".to_owned(), "b".to_owned()], vec![c, a, b]));
-    assert_eq!(desk.queue.method_of(c), Some(&ServiceName::run()));
+    assert!(desk.queue.waiting().all(|(_, method, _)| *method == ServiceName::run()));
 }
 
 #[test]
@@ -998,7 +998,7 @@ fn figures() {
         for (n, submit) in ready.into_iter().enumerate() {
             let now = Time::from_micros(1_000_000 + 10 * n as u64);
             queue.submit(submit, now).unwrap();
-            let number = queue.waiting().next().unwrap().1;
+            let number = queue.waiting().next().unwrap().2;
             let order = queue.start(number, &by, now).unwrap();
             queue.finish(&order.attempt, &by, Outcome::Ok(Json::null()), now);
             drain(&mut queue);
