@@ -141,15 +141,13 @@ impl Queue {
         if self.disk.illness().is_some() {
             return;
         }
-        let old = |run: &Run| !run.noted && Moment::at(now).since(run.begun) >= NOTE_AFTER;
+        let old = |job: &Job, run: &Run| !job.noted && Moment::at(now).since(run.begun) >= NOTE_AFTER;
         let running = self.table.after(None, Some(JobStatus::Running));
-        let due = running.filter(|(_, job)| matches!(&job.state, State::Running(run) if old(run)));
+        let due = running.filter(|(_, job)| matches!(&job.state, State::Running(run) if old(job, run)));
         let due: Vec<JobNumber> = due.map(|(number, _)| number).take(NOTE_BATCH).collect();
         for number in due {
             let state = self.table.change_writes(number, |job| {
-                if let State::Running(run) = &mut job.state {
-                    run.noted = true;
-                }
+                job.noted = true;
                 job.stored()
             });
             let Some(state) = state else { continue };

@@ -44,8 +44,6 @@ pub(super) struct Run {
     pub(super) begun: Moment,
     /// When its time is up.
     pub(super) due: Moment,
-    /// The disk was told of it.
-    pub(super) noted: bool,
 }
 
 /// How it ended.
@@ -92,6 +90,8 @@ pub(super) struct Job {
     pub(super) restored: bool,
     /// The last attempt was lost, not answered: its worker may come back with it.
     pub(super) resumable: bool,
+    /// The disk was told of the attempt that runs.
+    pub(super) noted: bool,
 }
 
 /// What makes a job.
@@ -131,6 +131,7 @@ impl Job {
             untold: false,
             restored: false,
             resumable: false,
+            noted: false,
         }
     }
 
@@ -215,8 +216,8 @@ impl Job {
     pub(super) fn run(&mut self, nth: u32, worker: &ServerId, now: Moment) -> Moment {
         let due = now.after(self.timeout()).after(MARGIN);
         self.attempt = nth;
-        self.resumable = false;
-        self.state = State::Running(Run { worker: worker.clone(), begun: now, due, noted: false });
+        (self.resumable, self.noted) = (false, false);
+        self.state = State::Running(Run { worker: worker.clone(), begun: now, due });
         due
     }
 
@@ -249,7 +250,7 @@ impl Job {
                 result: end.result.clone(),
                 reason: self.why.clone(),
             })),
-            State::Running(run) if run.noted => {
+            State::Running(run) if self.noted => {
                 StoredState::Begun { attempt: self.attempt, worker: run.worker.as_str().into() }
             }
             // The attempt that runs is not a failed one yet: its start is not stored.
