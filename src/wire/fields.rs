@@ -199,6 +199,7 @@ impl<'a> Fields<'a> {
         deserializer.end()
     }
 
+    #[inline]
     fn get(&self, key: Key) -> Field<'a> {
         match usize::from(self.places[key as usize]) {
             0 => Field::Absent,
@@ -208,6 +209,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Adds a key that does not stand there yet.
+    #[inline]
     pub(super) fn put(&mut self, key: Key, field: Field<'a>) {
         let place = usize::from(self.count);
         match self.values.get_mut(place) {
@@ -219,6 +221,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Whether the key stands in the line, be it as `null`.
+    #[inline]
     pub(super) fn stands(&self, key: Key) -> bool {
         self.places[key as usize] != 0
     }
@@ -229,11 +232,13 @@ impl<'a> Fields<'a> {
     }
 
     /// Whether it is not there.
+    #[inline]
     pub(super) fn is_absent(&self, key: Key) -> bool {
         matches!(self.get(key), Field::Absent)
     }
 
     /// Its text, if it is a string. Not for values that pass through.
+    #[inline]
     pub(super) fn text(&self, key: Key) -> Option<&str> {
         match self.get(key) {
             Field::Text(text) => Some(text),
