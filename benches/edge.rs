@@ -15,6 +15,8 @@
 //! - *heartbeat*: bare heartbeats, answered at the edge from the prepared line.
 //! - *load*: bare LOAD to a message. *load and answer*: and the answer rendered. The answer's body is cloned first: the
 //!   core makes a new one each time, too.
+//! - *submit*, *status*: a job of 64 bytes, and its result from a native worker, to a message. *and answer*: and what the
+//!   client is told of the result, and the worker's ACK, rendered.
 //! - *native*: a native node's heartbeat with all its fields to a message. *native and answer*: and the answer
 //!   rendered.
 
@@ -29,14 +31,27 @@ use serde_json::json;
 
 use mutirao::time::Time;
 use mutirao::wire::{
-    Address, Body, Decoded, Dialect, Edge, Heartbeat, HeartbeatAnswer, LoadAnswer, LoadReport, Message, Permille,
-    Prepared, Presence, RequestId, Role, Score, ServerId,
+    Address, Attempt, Body, Decoded, Dialect, Edge, Heartbeat, HeartbeatAnswer, JobAnswer, JobId, JobStatus, JobTask,
+    JobView, Json, LoadAnswer, LoadReport, Message, Permille, Prepared, Presence, RequestId, Role, Score, ServerId,
+    StatusAck,
 };
+
+/// The allocator of the node.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 use support::Failure;
 use support::options::Options;
 use support::report::{median, rounded};
 use support::server::{HEARTBEAT, LOAD, Question, each_line};
+
+/// A job of 64 bytes as a client submits it.
+const SUBMIT: &[u8] = b"{\"TASK\":\"SUBMIT\",\"ID\":\"421234\",\"SERVICE\":\"bench\",\"WAIT_MS\":60000,\"PARAMS\":\"\
+    0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"}\n";
+/// And its result as a worker tells it.
+const STATUS: &[u8] =
+    b"{\"STATUS\":\"OK\",\"TASK\":\"JOB\",\"WORKER_UUID\":\"bench-worker\",\"JOB_ID\":\"3fa9c1d2-7-421234\",\
+    \"ATTEMPT\":1,\"RESULT\":\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"}\n";
 
 /// Lines in the buffer.
 const LINES: usize = 128;
@@ -69,10 +84,18 @@ fn run(options: &Options) -> Result<(), Failure> {
     let asked = Message { id: RequestId::new("1234"), body: Body::Heartbeat(heartbeat) };
     Edge::outbound(Some(Dialect::Native)).render(&asked, &mut native);
 
-    let measurements: [(&str, &[u8], Option<&Body>); 5] = [
+    let attempt = Attempt { job_id: JobId::new("3fa9c1d2-7-421234").ok_or("the id is not one")?, attempt: 1 };
+    let done = Body::JobAnswer(Box::new(job_answer(&attempt)));
+    let ack = Body::StatusAck(Box::new(StatusAck { worker: ServerId::new("bench-worker"), attempt: Some(attempt) }));
+
+    let measurements: [(&str, &[u8], Option<&Body>); 9] = [
         ("heartbeat", HEARTBEAT, None),
         ("load", LOAD, None),
         ("load and answer", LOAD, Some(&load_answer)),
+        ("submit", SUBMIT, None),
+        ("submit and answer", SUBMIT, Some(&done)),
+        ("status", STATUS, None),
+        ("status and answer", STATUS, Some(&ack)),
         ("native", &native, None),
         ("native and answer", &native, Some(&alive)),
     ];
@@ -221,4 +244,20 @@ fn load_answer(server_id: &ServerId) -> LoadAnswer {
         hold: Duration::from_secs(2),
         cpu_threshold: Permille::new(700),
     }
+}
+
+/// What a client is told that has waited for its result.
+fn job_answer(attempt: &Attempt) -> JobAnswer {
+    let job = JobView {
+        job_id: attempt.job_id.clone(),
+        status: JobStatus::Ok,
+        service: None,
+        method: None,
+        attempt: attempt.attempt,
+        age: None,
+        worker: Some("bench-worker".to_owned()),
+        result: Some(Json::string("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")),
+        reason: None,
+    };
+    JobAnswer { task: JobTask::Submit, duplicate: false, job }
 }

@@ -169,7 +169,15 @@ impl Yard {
             kept += 1;
         }
         machine::pin_self(cores)?;
-        Ok(Measurement { task, conns, depth, one_core, undisturbed, series })
+        Ok(Measurement {
+            name: Measurement::name(task, conns, depth),
+            task,
+            conns,
+            depth,
+            one_core,
+            undisturbed,
+            series,
+        })
     }
 }
 
@@ -179,8 +187,8 @@ fn named(server: &Server, failure: Failure) -> Failure {
 
 /// What issue 2 wants of one measurement.
 fn judge(measurement: &Measurement, targets: &mut Targets) {
-    let Measurement { task, conns, depth, .. } = measurement;
-    let mut name = Measurement::name(task, *conns, *depth);
+    let Measurement { name, conns, depth, .. } = measurement;
+    let mut name = name.clone();
     if !measurement.undisturbed {
         name += " (disturbed)";
     }

@@ -49,7 +49,9 @@ impl Series {
 
 /// One measurement: the node and its yardsticks in interleaved rounds.
 pub(crate) struct Measurement {
-    /// `heartbeat` or `load`.
+    /// Such as `heartbeat 50x16`; what `--only` looks into.
+    pub(crate) name: String,
+    /// Such as `heartbeat` or `load`.
     pub(crate) task: &'static str,
     /// Connections.
     pub(crate) conns: usize,
@@ -64,7 +66,7 @@ pub(crate) struct Measurement {
 }
 
 impl Measurement {
-    /// Such as `heartbeat 50x16`; what `--only` looks into.
+    /// The name of a measurement, as far as it follows from these.
     pub(crate) fn name(task: &str, conns: usize, depth: usize) -> String {
         format!("{task} {conns}x{depth}")
     }
@@ -118,7 +120,7 @@ impl Measurement {
             })
             .collect();
         json!({
-            "name": Measurement::name(self.task, self.conns, self.depth),
+            "name": self.name,
             "one_core": self.one_core, "undisturbed": self.undisturbed, "servers": servers,
         })
     }

@@ -1,22 +1,23 @@
 //! What clients and masters say about jobs: SUBMIT, RESULT, CANCEL, BURY, KICK and JOBS.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
+
+use smol_str::SmolStr;
 
 use super::{Address, DEFAULT_PRIORITY, Json, MAX_ID_BYTES, ServiceName};
 
 /// The id of a job: `<master>-<boot>-<number>`, such as `3fa9c1d2-7-42`. It names the master that accepted the job:
 /// the first eight characters of its id, how often it had been started, and a count. At most 128 bytes.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct JobId(Arc<str>);
+pub struct JobId(SmolStr);
 
 impl JobId {
     /// An id, or `None` if `text` is empty, longer than 128 bytes or has blanks or control characters.
-    pub fn new(text: impl Into<Arc<str>>) -> Option<JobId> {
-        let text: Arc<str> = text.into();
+    pub fn new(text: impl AsRef<str>) -> Option<JobId> {
+        let text = text.as_ref();
         let fits = !text.is_empty() && text.len() <= MAX_ID_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic());
-        fits.then_some(JobId(text))
+        fits.then(|| JobId(text.into()))
     }
 
     /// The whole id.

@@ -20,7 +20,7 @@ impl Json {
     pub(crate) fn trusted(text: impl Into<Arc<str>>) -> Json {
         let text: Arc<str> = text.into();
         // Inside strings JSON has no raw line ends, so these stand between parts.
-        if text.bytes().any(|byte| byte == b'\n' || byte == b'\r') {
+        if memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_some() {
             return Json(text.replace(['\n', '\r'], " ").into());
         }
         Json(text)

@@ -64,6 +64,7 @@ impl PartialEq for Line<'_> {
 impl Eq for Line<'_> {}
 
 /// Whether a byte is blank: what JSON calls white space.
+#[inline]
 pub(super) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smol_str::SmolStr;
+
 use super::{
     Address, Call, CallAnswer, ErrorAnswer, Instance, JobAnswer, JobOrder, JobOutput, JobRef, JobStop, JobTask,
     JobsAnswer, JobsQuery, MAX_ID_BYTES, MAX_NAME_BYTES, Redirect, ResultQuery, ServiceOffer, StatusAck, Submit,
@@ -180,14 +182,16 @@ pub enum Body {
 }
 
 /// The asker's mark on a request: any string of at most 128 bytes.
+// Marks, job ids and names are short, mostly, and are copied a dozen times on the way of a job: up to 23 bytes of them
+// need no memory of their own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RequestId(Arc<str>);
+pub struct RequestId(SmolStr);
 
 impl RequestId {
     /// A mark, or `None` if `text` is longer than 128 bytes.
-    pub fn new(text: impl Into<Arc<str>>) -> Option<RequestId> {
-        let text: Arc<str> = text.into();
-        (text.len() <= MAX_ID_BYTES).then_some(RequestId(text))
+    pub fn new(text: impl AsRef<str>) -> Option<RequestId> {
+        let text = text.as_ref();
+        (text.len() <= MAX_ID_BYTES).then(|| RequestId(text.into()))
     }
 
     /// The text of the mark.
@@ -204,7 +208,7 @@ impl ServerId {
     /// An id, or `None` if `text` is empty, longer than 128 bytes or has control characters.
     pub fn new(text: impl Into<Arc<str>>) -> Option<ServerId> {
         let text: Arc<str> = text.into();
-        let fits = !text.is_empty() && text.len() <= MAX_ID_BYTES && !text.chars().any(steers);
+        let fits = !text.is_empty() && text.len() <= MAX_ID_BYTES && !is_steering(&text);
         fits.then_some(ServerId(text))
     }
 
@@ -234,7 +238,14 @@ impl fmt::Display for ServerId {
 
 /// Whether `text` may be a `NAME` or a `GROUP`: 1 to 64 bytes, no control characters.
 pub fn is_valid_name(text: &str) -> bool {
-    !text.is_empty() && text.len() <= MAX_NAME_BYTES && !text.chars().any(steers)
+    !text.is_empty() && text.len() <= MAX_NAME_BYTES && !is_steering(text)
+}
+
+/// Whether a text has such a character.
+fn is_steering(text: &str) -> bool {
+    // Of ASCII, all in one pass without a way out: what nearly every text is costs no look at each character.
+    let plain = text.bytes().fold(true, |plain, byte| plain & (b' '..0x7f).contains(&byte));
+    !plain && text.chars().any(steers)
 }
 
 /// Whether a character could steer a terminal or the order of what is read: control characters, and the invisible

@@ -27,6 +27,7 @@ mod json;
 mod limits;
 mod line;
 mod message;
+mod scan;
 mod service;
 
 pub use address::{Address, AddressError, Host};

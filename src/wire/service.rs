@@ -1,28 +1,29 @@
 //! What is said about services: names, offers, CALL.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
+
+use smol_str::SmolStr;
 
 use super::{Json, MAX_NAME_BYTES, ServerId};
 
 /// The name of a service or of a method: 1 to 64 ASCII letters, digits, `_` and `-`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ServiceName(Arc<str>);
+pub struct ServiceName(SmolStr);
 
 impl ServiceName {
     /// A name, or `None` if `text` is none.
-    pub fn new(text: impl Into<Arc<str>>) -> Option<ServiceName> {
-        let text: Arc<str> = text.into();
+    pub fn new(text: impl AsRef<str>) -> Option<ServiceName> {
+        let text = text.as_ref();
         let fits = !text.is_empty()
             && text.len() <= MAX_NAME_BYTES
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
-        fits.then_some(ServiceName(text))
+        fits.then(|| ServiceName(text.into()))
     }
 
     /// The method that is meant where none is named: `run`.
     pub fn run() -> ServiceName {
-        ServiceName("run".into())
+        ServiceName(SmolStr::new_static("run"))
     }
 
     /// The whole name.

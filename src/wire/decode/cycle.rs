@@ -106,12 +106,12 @@ fn election(fields: &Fields) -> Option<(Body, Shape)> {
 
 /// `WORKER_UUID`, which some programs write as a number.
 pub(super) fn worker(fields: &Fields) -> Option<ServerId> {
-    id_text(fields, Key::WorkerUuid, Key::LowerWorkerUuid).and_then(ServerId::new)
+    id_text(fields, Key::WorkerUuid, Key::LowerWorkerUuid).and_then(|text| ServerId::new(&*text))
 }
 
-fn id_text(fields: &Fields, upper: Key, lower: Key) -> Option<String> {
-    let number = |key: Key| fields.whole(key).map(|number| number.to_string());
-    let text = either(fields, upper, lower).map(|(text, _)| text.to_owned());
+fn id_text<'f>(fields: &'f Fields, upper: Key, lower: Key) -> Option<Cow<'f, str>> {
+    let number = |key: Key| fields.whole(key).map(|number| Cow::Owned(number.to_string()));
+    let text = either(fields, upper, lower).map(|(text, _)| Cow::Borrowed(text));
     text.or_else(|| number(upper)).or_else(|| number(lower))
 }
 
@@ -130,7 +130,7 @@ pub(super) fn alive(fields: &Fields) -> Option<(Body, Shape)> {
     let (_, shape) = either(fields, Key::Worker, Key::LowerWorker)?;
     let worker = worker(fields)?;
     let owner = id_text(fields, Key::ServerUuid, Key::LowerServerUuid);
-    let owner = owner.and_then(ServerId::new).map(|owner| owner.as_str().to_owned());
+    let owner = owner.and_then(|owner| ServerId::new(&*owner)).map(|owner| owner.as_str().to_owned());
     let native = if fields.is_absent(Key::Slots) { None } else { Some(Box::new(native(fields, &worker)?)) };
     let shape = if native.is_some() { Shape::Native } else { shape };
     Some((Body::WorkerAlive(Box::new(WorkerAlive { worker, owner, native })), shape))

@@ -71,7 +71,8 @@ pub(super) fn read(line: &[u8]) -> Result<(Message, Shape), Undecoded> {
     let text = str::from_utf8(line).map_err(|error| {
         refuse("", None, ErrorCode::BadJson, format!("the line is not UTF-8 at byte {}", error.valid_up_to()))
     })?;
-    let fields = Fields::read(text)
+    let mut fields = Fields::new();
+    (fields.read(text))
         .map_err(|error| refuse("", None, ErrorCode::BadJson, format!("the line is not JSON: {error}")))?;
     if fields.not_an_object {
         let detail = "the line is JSON but not an object; expected {\"TASK\":...}";
