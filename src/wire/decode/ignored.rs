@@ -9,7 +9,8 @@ const _: () = assert!(MAX_JSON_BYTES == 60 * 1024 && MAX_SLOTS == 1024, "the wor
 
 /// What is wrong with a line that [`super::read`] ignores, and what was expected.
 pub(in crate::wire) fn why_ignored(line: &[u8]) -> &'static str {
-    let Some(fields) = str::from_utf8(line).ok().and_then(|text| Fields::read(text).ok()) else {
+    let mut fields = Fields::new();
+    let Some(()) = str::from_utf8(line).ok().and_then(|text| fields.read(text).ok()) else {
         return "it is no JSON object";
     };
     let absent = |keys: [Key; 2]| keys.iter().all(|key| fields.is_absent(*key));
