@@ -155,12 +155,11 @@ fn relay(
             }
         }
     }
-    let mut relays: Vec<Relay> = (servers.iter())
-        .map(|server| Relay::connect(server.address, broker::of(server.name), depth))
-        .collect::<Result<_, _>>()?;
     let refs: Vec<&Server> = servers.iter().collect();
     let (kept, undisturbed) = rounds(options, cores, one_core, &refs, |index, warm, length| {
-        relays[index].round(servers[index].pid, warm, length)
+        // Connected anew for each round: a worker that says nothing while others are measured counts as lost after 6 s.
+        let server = &servers[index];
+        Relay::connect(server.address, broker::of(server.name), depth)?.round(server.pid, warm, length)
     })?;
     let measurement = measurement("relay", 1, depth, one_core || cores.len() < 2, undisturbed, &servers, 0, kept);
     Ok(Measurement { name: name.to_owned(), ..measurement })
