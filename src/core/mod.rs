@@ -18,9 +18,12 @@
 //! that lies in a buffer counts before the deadline that it meets.
 
 mod calls;
+mod election;
 mod events;
 mod farm;
+mod group;
 mod heartbeat;
+mod ledger;
 mod links;
 mod load;
 mod node;
@@ -45,7 +48,7 @@ use crate::wire::{
 pub(crate) use links::MAX_WAITING;
 pub use load::LoadConfig;
 pub use node::Node;
-pub use record::{JobEnd, JobNumber, JobSpec, JobWrite, StoredJob, StoredState};
+pub use record::{GroupWrite, JobEnd, JobNumber, JobSpec, JobWrite, Membership, StoredGroup, StoredJob, StoredState};
 
 /// One connection, for as long as it lasts. Never reused: an event of a connection that is gone meets no other.
 ///

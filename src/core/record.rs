@@ -1,11 +1,11 @@
-//! What is stored of jobs: the contract between the queue and the store.
+//! What is stored of jobs and of the group: the contract between the core and the store.
 //!
 //! A job is one [`StoredJob`] that is put once, and states that replace one another. The store keeps the last state of
 //! each. It does not understand either.
 
 use std::time::Duration;
 
-use crate::wire::{Json, ServiceName};
+use crate::wire::{GroupId, Json, LedgerEntry, RaftId, ServiceName, SnapshotHead};
 
 /// The number of a job at its master: `boot` in the upper 24 bits, a count in the lower 40. Never reused, and in the
 /// order of acceptance. A million jobs a second use the count up in twelve days, 32 bits would be used up in an hour.
@@ -133,4 +133,80 @@ pub struct StoredJob {
     pub age: Duration,
     /// How long ago its state was stored.
     pub state_age: Duration,
+}
+
+/// What a restart finds of the group of a master.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StoredGroup {
+    /// Made with the data directory, and as old: a uuid. Who has lost its state has another.
+    pub state_id: GroupId,
+    /// The group that it is a member of.
+    pub membership: Option<Membership>,
+    /// The latest term that it has seen.
+    pub term: u64,
+    /// Whom it has voted for in that term.
+    pub vote: Option<RaftId>,
+    /// Up to where it knew the log to be agreed on.
+    pub commit: u64,
+    /// The whole ledger at an index, as text that only the ledger understands.
+    pub snapshot: Option<(SnapshotHead, String)>,
+    /// The entries behind the snapshot, without gaps.
+    pub entries: Vec<LedgerEntry>,
+}
+
+impl StoredGroup {
+    /// What a new data directory holds.
+    pub fn fresh(state_id: GroupId) -> StoredGroup {
+        let entries = Vec::new();
+        StoredGroup { state_id, membership: None, term: 0, vote: None, commit: 0, snapshot: None, entries }
+    }
+}
+
+/// Which group a master is a member of.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Membership {
+    /// The group.
+    pub group_id: GroupId,
+    /// Its number there.
+    pub raft_id: RaftId,
+    /// The key of the group: 64 hexadecimal digits. A secret.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Membership {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Membership { group_id, raft_id, .. } = self;
+        f.debug_struct("Membership").field("group_id", group_id).field("raft_id", raft_id).finish_non_exhaustive()
+    }
+}
+
+/// A change of what is stored of the group. It must be durable (fsync, whatever the durability of jobs is) before it is told to be written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum GroupWrite {
+    /// From now on it belongs to this group, or to none. All that was stored of the old one (term, vote, commit, snapshot, entries) is
+    /// forgotten, save that `state_id` becomes this one: who leaves a group and joins one again is another member.
+    Belong {
+        /// The new state id.
+        state_id: GroupId,
+        /// The group.
+        membership: Option<Membership>,
+    },
+    /// The hard state of Raft: what must not be forgotten before an answer is given.
+    Vote {
+        /// The term.
+        term: u64,
+        /// The vote in it.
+        vote: Option<RaftId>,
+        /// The index up to which the log is agreed on; older than the truth is no harm.
+        commit: u64,
+    },
+    /// These entries follow on what is stored; what is stored from the index of the first on is replaced.
+    Append(Vec<LedgerEntry>),
+    /// The ledger at an index: the entries up to it go. Where the stored log does not reach it, all entries go.
+    Snapshot {
+        /// Of which index.
+        head: SnapshotHead,
+        /// The ledger.
+        text: String,
+    },
 }

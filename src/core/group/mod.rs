@@ -1,0 +1,1 @@
+//! Groups of masters: founding, joining, proving, asking the leader.
