@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Event, EventKind, HelloAnswer, Learnt, LoadAnswer, LoadReport, NodeEntry, NodesAnswer, Permille, Presence, Role,
-    Score, ServerId, Status, is_valid_name,
+    Event, EventKind, GroupId, GroupPresence, HelloAnswer, Learnt, LoadAnswer, LoadReport, NodeEntry, NodesAnswer,
+    Permille, Presence, Role, Score, ServerId, Status, is_valid_name,
 };
 
 pub(super) use farm::{attempts, welcome, workers};
@@ -77,6 +77,7 @@ pub(super) fn hello(text: &str) -> Option<HelloAnswer> {
             address: hello.address.parse().ok()?,
             role: Role::parse(&hello.role)?,
             group: name(hello.group)?,
+            group_presence: GroupPresence::default(),
             load: report(load)?.unwrap_or_default(),
             services: hello.services.map(|services| offers(services.get())).unwrap_or_default(),
         },
@@ -111,6 +112,8 @@ struct Node<'a> {
     address: Cow<'a, str>,
     role: Option<String>,
     group: Option<String>,
+    group_id: Option<String>,
+    leads: Option<bool>,
     #[serde(borrow)]
     status: Cow<'a, str>,
     last_seen_ms: Option<u64>,
@@ -146,6 +149,8 @@ fn node(node: Node) -> Option<NodeEntry> {
         address: node.address.parse().ok()?,
         role: valid(node.role, |word| Role::parse(&word))?,
         group: valid(node.group, name)?,
+        group_id: valid(node.group_id, GroupId::new)?,
+        leads: node.leads.unwrap_or_default(),
         status: Status::parse(&node.status)?,
         last_seen: node.last_seen_ms.map(Duration::from_millis),
         rtt: valid(node.rtt_ms, thousandths)?.map(Duration::from_micros),

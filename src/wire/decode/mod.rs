@@ -16,8 +16,8 @@ use super::answers;
 use super::dialect::gen2026_1::is_answer_type;
 use super::fields::{Fields, Key};
 use super::{
-    Body, ErrorAnswer, ErrorCode, HeartbeatAnswer, JobTask, LoadReport, MAX_ID_BYTES, MAX_NAME_BYTES, Message,
-    Presence, RequestId, Role, ServerId, is_valid_name,
+    Body, ErrorAnswer, ErrorCode, GroupPresence, HeartbeatAnswer, JobTask, LoadReport, MAX_ID_BYTES, MAX_NAME_BYTES,
+    Message, Presence, RequestId, Role, ServerId, is_valid_name,
 };
 
 use request::Request;
@@ -158,6 +158,7 @@ fn presence(fields: &Fields) -> Option<Box<Presence>> {
         address: fields.text(Key::Address)?.parse().ok()?,
         role: Role::parse(fields.text(Key::Role)?)?,
         group: name(Key::Group)?,
+        group_presence: GroupPresence::default(),
         load: LoadReport {
             cpu: share(Key::Cpu),
             memory: share(Key::Memory),
