@@ -31,6 +31,7 @@ mod ledger_json;
 mod limits;
 mod line;
 mod message;
+mod parts;
 mod service;
 
 pub use address::{Address, AddressError, Host};

@@ -3,7 +3,9 @@
 //! Nothing here is answered, so an answer that is not whole is just `None`.
 
 mod farm;
+mod group;
 mod jobs;
+mod leases;
 mod services;
 
 use std::borrow::Cow;
@@ -18,7 +20,9 @@ use super::{
 };
 
 pub(super) use farm::{attempts, welcome, workers};
+pub(super) use group::{agree, elect, members, proved};
 pub(super) use jobs::{job, job_output, jobs, redirect};
+pub(super) use leases::{leases, settings};
 pub(super) use services::{call, offers};
 
 /// Largest figure with three decimals that is read, in thousandths; larger ones count as this. Up to here a JSON
@@ -48,6 +52,11 @@ struct Hello<'a> {
     role: Cow<'a, str>,
     #[serde(borrow)]
     group: Cow<'a, str>,
+    group_id: Option<String>,
+    term: Option<u64>,
+    leader: Option<String>,
+    founder: Option<String>,
+    sees: Option<u64>,
     version: String,
     dialects: Vec<String>,
     line_bytes: u64,
@@ -77,7 +86,13 @@ pub(super) fn hello(text: &str) -> Option<HelloAnswer> {
             address: hello.address.parse().ok()?,
             role: Role::parse(&hello.role)?,
             group: name(hello.group)?,
-            group_presence: GroupPresence::default(),
+            group_presence: GroupPresence {
+                group_id: valid(hello.group_id, GroupId::new)?,
+                term: hello.term.unwrap_or_default(),
+                leader: valid(hello.leader, ServerId::new)?,
+                founder: valid(hello.founder, ServerId::new)?,
+                sees: hello.sees.unwrap_or_default(),
+            },
             load: report(load)?.unwrap_or_default(),
             services: hello.services.map(|services| offers(services.get())).unwrap_or_default(),
         },
