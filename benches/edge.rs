@@ -29,8 +29,8 @@ use serde_json::json;
 
 use mutirao::time::Time;
 use mutirao::wire::{
-    Address, Body, Decoded, Dialect, Edge, Heartbeat, HeartbeatAnswer, LoadAnswer, LoadReport, Message, Permille,
-    Prepared, Presence, RequestId, Role, Score, ServerId,
+    Address, Body, Decoded, Dialect, Edge, GroupPresence, Heartbeat, HeartbeatAnswer, LoadAnswer, LoadReport, Message,
+    Permille, Prepared, Presence, RequestId, Role, Score, ServerId,
 };
 
 use support::Failure;
@@ -194,6 +194,7 @@ fn presence(server_id: &ServerId) -> Result<Presence, Failure> {
         address: "127.0.0.1:9101".parse::<Address>()?,
         role: Role::Master,
         group: "default".to_owned(),
+        group_presence: GroupPresence::default(),
         load: load(),
         services: Vec::new(),
     })

@@ -304,7 +304,7 @@ pub struct ElectAnswer {
     pub state: GroupRole,
     /// `TERM`.
     pub term: u64,
-    /// `LEADER`, `LEADER_NAME`, `LEADER_ADDRESS`: who leads, if somebody does as far as is known here.
+    /// `LEADER`, `LEADER_RAFT_ID`, `LEADER_NAME`, `LEADER_ADDRESS`, `LEADER_STATUS`: who leads, if somebody does as far as is known here.
     pub leader: Option<Member>,
     /// `VOTERS`.
     pub voters: Vec<Member>,
@@ -365,6 +365,47 @@ pub struct Member {
     pub address: Address,
     /// `STATUS` seen from the speaker; of itself ALIVE.
     pub status: Status,
+}
+
+/// Whether a member votes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Votes {
+    /// It does. `VOTER`.
+    Voter,
+    /// Not yet, or not at all while there are enough voters. `LEARNER`.
+    Learner,
+}
+
+impl Votes {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Votes::Voter => "VOTER",
+            Votes::Learner => "LEARNER",
+        }
+    }
+
+    /// What a word on the wire means.
+    pub fn parse(text: &str) -> Option<Votes> {
+        [Votes::Voter, Votes::Learner].into_iter().find(|votes| votes.as_str() == text)
+    }
+}
+
+/// The answer to a bare `MEMBERS`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MembersAnswer {
+    /// `SERVER_ID` of the speaker.
+    pub server_id: ServerId,
+    /// `GROUP`: the name.
+    pub group: String,
+    /// `GROUP_ID`.
+    pub group_id: GroupId,
+    /// `INDEX`: the speaker's ledger up to here is in the answer.
+    pub index: u64,
+    /// `MEMBERS`, by number, each with `VOTES`.
+    pub members: Vec<(Member, Votes)>,
+    /// `MORE`: whether the line had no room for all of them.
+    pub more: bool,
 }
 
 /// The answer to a bare `AGREE`: the ledger.
@@ -431,6 +472,20 @@ pub enum MembersAction {
     },
 }
 
+impl MembersAction {
+    /// The word on the wire.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            MembersAction::Admit(_) => "ADMIT",
+            MembersAction::Remove { .. } => "REMOVE",
+            MembersAction::Lead { .. } => "LEAD",
+            MembersAction::Leave => "LEAVE",
+            MembersAction::Join { .. } => "JOIN",
+            MembersAction::Recover { .. } => "RECOVER",
+        }
+    }
+}
+
 /// Who asks to be taken in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Admit {
@@ -463,7 +518,11 @@ pub struct Admission {
 impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Admission { group_id, raft_id, members, .. } = self;
-        f.debug_struct("Admission").field("group_id", group_id).field("raft_id", raft_id).field("members", members).finish_non_exhaustive()
+        f.debug_struct("Admission")
+            .field("group_id", group_id)
+            .field("raft_id", raft_id)
+            .field("members", members)
+            .finish_non_exhaustive()
     }
 }
 
@@ -547,7 +606,7 @@ pub enum LeaseAction {
         /// `FENCE`.
         fence: u64,
     },
-    /// `TICK` with `HOLDER`, `FENCE`, `TICK`: this tick of a timetable is run by me. Refused by WRONG_STATE if it, or a later one, was claimed before.
+    /// `TICK` with `HOLDER`, `FENCE`, `TICK`: this tick of a timetable is run by me. Refused by CLAIMED if it, or a later one, was claimed before.
     Tick {
         /// `HOLDER`.
         holder: String,
@@ -556,6 +615,18 @@ pub enum LeaseAction {
         /// `TICK`: its number, 1 or more.
         tick: u64,
     },
+}
+
+impl LeaseAction {
+    /// The word on the wire.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            LeaseAction::Acquire { .. } => "ACQUIRE",
+            LeaseAction::Renew { .. } => "RENEW",
+            LeaseAction::Release { .. } => "RELEASE",
+            LeaseAction::Tick { .. } => "TICK",
+        }
+    }
 }
 
 /// One lease, as it is shown and granted.
@@ -582,4 +653,6 @@ pub struct LeasesAnswer {
     pub local: bool,
     /// `LEASES`, by name.
     pub leases: Vec<Lease>,
+    /// `MORE`: whether there are leases after the last one; ask again with `AFTER` its `NAME`.
+    pub more: bool,
 }

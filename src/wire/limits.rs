@@ -110,6 +110,16 @@ pub const MAX_ENTRY_BYTES: usize = 16 << 10;
 /// is refused.
 pub const MAX_SNAPSHOT_BYTES: usize = 64 << 20;
 
+/// Largest `TERM`, `INDEX`, number of a member, `FENCE` and `TICK`: what every reader of JSON keeps exactly (a double has 53
+/// bits), and one more never overflows.
+pub const MAX_TERM: u64 = (1 << 53) - 1;
+
+/// Longest `CONTEXT` of a `HEARTBEAT` of a leader, in bytes.
+pub const MAX_CONTEXT_BYTES: usize = 64;
+
+/// Longest `VALUE` of a setting, in bytes of JSON: with its name and what wraps it, an entry of the ledger holds it.
+pub const MAX_SETTING_BYTES: usize = 4 << 10;
+
 /// Named leases of a group at most.
 pub const MAX_LEASES: usize = 10_000;
 

@@ -25,10 +25,13 @@ mod fields;
 mod group;
 mod job;
 mod json;
+mod json_object;
 mod ledger;
+mod ledger_json;
 mod limits;
 mod line;
 mod message;
+mod parts;
 mod service;
 
 pub use address::{Address, AddressError, Host};

@@ -15,9 +15,7 @@
 use std::time::Duration;
 
 use crate::core::GroupWrite;
-use crate::wire::{
-    Agree, AgreeAnswer, Elect, ElectVote, GroupRole, LedgerEntry, RaftId, SnapshotHead, VoterSets,
-};
+use crate::wire::{Agree, AgreeAnswer, Elect, ElectVote, GroupRole, LedgerEntry, RaftId, SnapshotHead, VoterSets};
 
 /// How fast an engine beats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,8 +4,8 @@ use super::Node;
 use crate::core::LinkId;
 use crate::time::Time;
 use crate::wire::{
-    Address, Body, Dialect, ErrorAnswer, ErrorCode, Heartbeat, HeartbeatAnswer, HelloAnswer, MAX_LINE_BYTES,
-    NODES_PAGE, NodeEntry, NodesAnswer, NodesQuery, Presence, RequestId, Role, ServerId,
+    Address, Body, Dialect, ErrorAnswer, ErrorCode, GroupPresence, Heartbeat, HeartbeatAnswer, HelloAnswer,
+    MAX_LINE_BYTES, NODES_PAGE, NodeEntry, NodesAnswer, NodesQuery, Presence, RequestId, Role, ServerId,
 };
 
 impl Node {
@@ -90,6 +90,7 @@ impl Node {
             address: self.address_on(link),
             role: self.config.role,
             group: self.config.group.clone(),
+            group_presence: GroupPresence::default(),
             load: self.load.report(),
             services: self.known_services(),
         }

@@ -386,7 +386,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use crate::wire::{LoadReport, Presence, Role, SILENCE_ENDS_LINE, ServerId};
+    use crate::wire::{GroupPresence, LoadReport, Presence, Role, SILENCE_ENDS_LINE, ServerId};
 
     use super::*;
 
@@ -407,6 +407,7 @@ mod tests {
             address: "127.0.0.1:9101".parse().unwrap(),
             role: Role::Master,
             group: "g".to_owned(),
+            group_presence: GroupPresence::default(),
             load: LoadReport::default(),
             services: Vec::new(),
         })
