@@ -624,13 +624,29 @@ pub enum EventKind {
     StoreFailed,
     /// The disk writes again.
     StoreWell,
+    /// Somebody leads the group, at a new term.
+    Leader,
+    /// This node is a member of a group now: it has founded, joined or recovered it.
+    GroupJoined,
+    /// This node is not a member of its group any more.
+    GroupLeft,
+    /// There is another group of the same name: they stay apart.
+    GroupsMeet,
+    /// A majority of the voters is missing: nothing can be agreed on.
+    QuorumLost,
+    /// A majority is there again.
+    QuorumBack,
+    /// A master has been taken into the group.
+    MemberAdmitted,
+    /// A master has been removed from the group.
+    MemberRemoved,
     /// This node stops.
     Stopping,
 }
 
 impl EventKind {
     /// Every kind, in the order of this enum.
-    pub const ALL: [EventKind; 19] = [
+    pub const ALL: [EventKind; 27] = [
         EventKind::PeerLearnt,
         EventKind::PeerAlive,
         EventKind::PeerTimeout,
@@ -649,6 +665,14 @@ impl EventKind {
         EventKind::JobBuried,
         EventKind::StoreFailed,
         EventKind::StoreWell,
+        EventKind::Leader,
+        EventKind::GroupJoined,
+        EventKind::GroupLeft,
+        EventKind::GroupsMeet,
+        EventKind::QuorumLost,
+        EventKind::QuorumBack,
+        EventKind::MemberAdmitted,
+        EventKind::MemberRemoved,
         EventKind::Stopping,
     ];
 
@@ -673,6 +697,14 @@ impl EventKind {
             EventKind::JobBuried => "JOB_BURIED",
             EventKind::StoreFailed => "STORE_FAILED",
             EventKind::StoreWell => "STORE_WELL",
+            EventKind::Leader => "LEADER",
+            EventKind::GroupJoined => "GROUP_JOINED",
+            EventKind::GroupLeft => "GROUP_LEFT",
+            EventKind::GroupsMeet => "GROUPS_MEET",
+            EventKind::QuorumLost => "QUORUM_LOST",
+            EventKind::QuorumBack => "QUORUM_BACK",
+            EventKind::MemberAdmitted => "MEMBER_ADMITTED",
+            EventKind::MemberRemoved => "MEMBER_REMOVED",
             EventKind::Stopping => "STOPPING",
         }
     }

@@ -154,6 +154,11 @@ impl Group {
         self.seat.as_ref().map_or(&*NONE, |seat| &seat.ledger)
     }
 
+    /// How long a member may be gone until it is removed: as agreed, or as this node's own options say.
+    pub(in crate::core) fn forget_after(&mut self, forget: Duration) {
+        self.forget = forget;
+    }
+
     /// What heartbeats say of it.
     pub(in crate::core) fn presence(&self) -> &GroupPresence {
         &self.said

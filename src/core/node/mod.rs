@@ -2,6 +2,7 @@
 
 mod calls;
 mod farm;
+mod group;
 mod info;
 mod jobs;
 mod speak;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use super::calls::Calls;
 use super::events::Events;
 use super::farm::Farm;
+use super::group::Group;
 use super::links::Links;
 use super::load::{Load, LoadChange};
 use super::queue::Queue;
@@ -33,7 +35,8 @@ use waiters::Waiters;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// A node: what it knows and what it is about to do. See the module's documentation for how to drive it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+// Not Clone, Eq or Hash: the engine of agreement is not.
+#[derive(Debug)]
 pub struct Node {
     config: Config,
     identity: Identity,
@@ -61,6 +64,8 @@ pub struct Node {
     calls: Calls,
     /// The machine of a worker; `None` at a master.
     worker: Option<Box<Worker>>,
+    /// The group of a master; `None` where agreement is not taken part in.
+    group: Option<Box<Group>>,
     waiters: Waiters,
     /// Attempts whose end is not durable yet, and that are acknowledged to their workers once it is.
     unacknowledged: BTreeMap<JobNumber, Vec<Attempt>>,
@@ -121,6 +126,7 @@ impl Node {
             farm,
             calls: Calls::default(),
             worker,
+            group: None,
             waiters: Waiters::default(),
             unacknowledged: BTreeMap::new(),
             offers: Vec::new(),
@@ -176,9 +182,20 @@ impl Node {
                 self.release_unstored();
             }
             told @ (Input::Finished { .. } | Input::Printed { .. } | Input::Offers(_)) => self.run_told(told, now),
+            Input::GroupWritten { through } => {
+                if let Some(group) = &mut self.group {
+                    group.written(through, now);
+                }
+            }
+            Input::GroupTrouble { reason } => {
+                if let Some(group) = &mut self.group {
+                    group.troubled(reason);
+                }
+            }
             Input::Command(Command::Stop) => self.stop(now),
             Input::Tick => self.tick(now),
         }
+        self.look_for_group(now);
         self.carry_out(now);
         if cfg!(debug_assertions) {
             self.check_invariants();
@@ -200,7 +217,8 @@ impl Node {
         let calls = self.registry.deadline().map(|due| due.min(self.pulse)).filter(|_| !self.stopped);
         let farm = self.farm.deadline().filter(|_| !self.stopped);
         let worker = self.worker.as_ref().and_then(|worker| worker.deadline());
-        let jobs = [self.queue.deadline(), farm, self.waiters.deadline(), self.calls.deadline()];
+        let group = self.group.as_ref().and_then(|group| group.deadline()).filter(|_| !self.stopped);
+        let jobs = [self.queue.deadline(), farm, self.waiters.deadline(), self.calls.deadline(), group];
         [calls, self.load.deadline(), worker].into_iter().chain(jobs).flatten().min()
     }
 
@@ -245,6 +263,9 @@ impl Node {
         if let Some(worker) = &self.worker {
             worker.check_invariants();
         }
+        if let Some(group) = &self.group {
+            group.check_invariants();
+        }
         assert!(self.events.streams().all(|link| self.links.get(link).is_some()), "streams run on links that stand");
         assert!(self.started <= self.now);
     }
@@ -257,6 +278,9 @@ impl Node {
             self.excused = now;
             self.registry.excuse(lost, now);
             self.farm.excuse(lost, now);
+            if let Some(group) = &mut self.group {
+                group.excuse(lost);
+            }
             let text = format!("this process did not run for {} s; nobody's silence is counted over it", Seconds(lost));
             self.log(LogLevel::Info, text);
         }
@@ -274,6 +298,9 @@ impl Node {
         if !self.stopped {
             self.registry.tick(now);
             self.farm.tick(now);
+            if let Some(group) = &mut self.group {
+                group.tick(now);
+            }
         }
         // What was delayed may be ready.
         self.give_out = true;
@@ -284,11 +311,15 @@ impl Node {
         if self.is_session(link) && !matches!(body, Body::Heartbeat(_)) {
             return self.master_says(link, id, body, now);
         }
+        if link.is_outbound() && self.group_answered(link, id.as_ref(), &body, now) {
+            return;
+        }
         match body {
             Body::Heartbeat(heartbeat) => self.heartbeat(link, id, heartbeat, now),
             Body::HeartbeatAnswer(answer) => {
                 let sequence = id.as_ref().map(RequestId::as_str);
                 self.registry.answered(link, sequence, answer, now);
+                self.group_may_see(now);
             }
             Body::Leave { server_id } => self.leave(link, id, &server_id, now),
             Body::Error(error) if self.registry.peer_of_link(link) => {
@@ -318,6 +349,18 @@ impl Node {
             Body::Load => self.answer(link, id, Body::LoadAnswer(Box::new(self.load()))),
             Body::Events => self.subscribe(link, id),
             Body::Usage(task) => self.answer(link, id, Body::UsageAnswer(task)),
+            Body::Elect(_)
+            | Body::ElectVote(_)
+            | Body::Agree(_)
+            | Body::AgreeAnswer(_)
+            | Body::Proof(_)
+            | Body::ElectQuestion
+            | Body::LedgerQuestion
+            | Body::MembersQuestion
+            | Body::Members(_)
+            | Body::Settings(_)
+            | Body::LeaseQuestion { .. }
+            | Body::Lease(_) => self.group_says(link, id, body, now),
             Body::JobOutput(_) | Body::Pong { .. } => self.told_by_worker(link, body, now),
             // Nobody but a master that this node asks for work orders anything here.
             Body::Query { .. } if link.is_outbound() => {}
@@ -424,7 +467,7 @@ impl Node {
         loop {
             self.carry_out_registry(now);
             self.carry_out_queue(now);
-            if self.carry_out_farm(now) | self.carry_out_calls(now) | self.carry_out_worker(now) {
+            if self.carry_out_farm(now) | self.carry_out_calls(now) | self.carry_out_worker(now) | self.carry_out_group(now) {
                 continue;
             }
             self.dispatch(now);
@@ -469,6 +512,9 @@ impl Node {
 
     fn forget_link(&mut self, link: LinkId, reason: &str, now: Time) {
         let waited_on = self.links.closed(link);
+        if let Some(group) = &mut self.group {
+            group.closed(link, now);
+        }
         self.events.unsubscribe(link);
         self.farm.closed(link, now);
         self.calls.link_gone(link, waited_on, reason, now);
