@@ -9,6 +9,7 @@
 pub(crate) mod client;
 pub(crate) mod fake_peer;
 pub(crate) mod farm;
+pub(crate) mod group;
 #[cfg(target_os = "linux")]
 pub(crate) mod netns;
 pub(crate) mod pattern;
