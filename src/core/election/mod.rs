@@ -12,10 +12,39 @@
 //!
 //! One engine is one membership: it begins with a [`crate::core::StoredGroup`] that has one, and ends when the node leaves the group.
 
+mod check;
+mod clock;
+mod convert;
+mod engine;
+mod log;
+mod pieces;
+mod reads;
+
 use std::time::Duration;
 
-use crate::core::GroupWrite;
-use crate::wire::{Agree, AgreeAnswer, Elect, ElectVote, GroupRole, LedgerEntry, RaftId, SnapshotHead, VoterSets};
+use crate::core::{GroupWrite, Membership, StoredGroup};
+use crate::wire::{
+    Agree, AgreeAnswer, Elect, ElectVote, Envelope, GroupId, GroupRole, LedgerEntry, RaftId, SnapshotHead, VoterSets,
+};
+
+pub(crate) use engine::Engine;
+
+/// What the founder of a group is stored as before its engine begins, and the writes that store it: `text` is the empty ledger. It alone votes,
+/// at index 1 of term 1, so that whoever joins gets a snapshot first: without one it would not know who votes. A joiner begins with its
+/// membership and nothing else.
+pub(crate) fn founding(state_id: GroupId, membership: Membership, text: String) -> (StoredGroup, Vec<GroupWrite>) {
+    let members = VoterSets { voters: vec![membership.raft_id], ..VoterSets::default() };
+    let head = SnapshotHead { index: 1, term: 1, members };
+    let writes = vec![
+        GroupWrite::Belong { state_id: state_id.clone(), membership: Some(membership.clone()) },
+        GroupWrite::Snapshot { head: head.clone(), text: text.clone() },
+        GroupWrite::Vote { term: 1, vote: None, commit: 1 },
+    ];
+    let fresh = StoredGroup::fresh(state_id);
+    let stored =
+        StoredGroup { membership: Some(membership), term: 1, commit: 1, snapshot: Some((head, text)), ..fresh };
+    (stored, writes)
+}
 
 /// How fast an engine beats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +73,18 @@ pub(crate) enum Letter {
     Agree(Agree),
     /// What a member answers it.
     Answer(AgreeAnswer),
+}
+
+impl Letter {
+    /// Who says it to whom.
+    pub(crate) fn envelope(&self) -> &Envelope {
+        match self {
+            Letter::Elect(elect) => &elect.envelope,
+            Letter::Vote(vote) => &vote.envelope,
+            Letter::Agree(agree) => &agree.envelope,
+            Letter::Answer(answer) => &answer.envelope,
+        }
+    }
 }
 
 /// The number of a write of an engine: 1, 2, 3 ... across all engines of a node's run.
@@ -116,6 +157,17 @@ pub(crate) struct LogView {
     pub(crate) snapshot: u64,
     /// Who votes now.
     pub(crate) members: VoterSets,
+}
+
+/// How far another member is, as its leader knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct MemberProgress {
+    /// Which.
+    pub(crate) id: RaftId,
+    /// The last index that is the same as the leader's, and durable there. It has caught up where that is near [`LogView::last`].
+    pub(crate) matched: u64,
+    /// Whether it was heard within two election timeouts.
+    pub(crate) heard: bool,
 }
 
 /// Why an engine did not take something. Its state is as before.
