@@ -13,9 +13,10 @@ use super::console::Console;
 use super::exit;
 use super::options::{OptionError, Options, RunArgs, StatePlace};
 use super::table::age_text;
-use crate::core::Identity;
-use crate::net::{self, BindError, Discovery, JobsAtRest, Listener, RunError, Settings, Stop};
+use crate::core::{Identity, StoredGroup};
+use crate::net::{self, BindError, Discovery, GroupAtRest, JobsAtRest, Listener, RunError, Settings, Stop};
 use crate::service::{ExecutorConfig, System};
+use crate::store::group::{self, GroupStore};
 use crate::store::jobs::{JobStore, Recovered};
 use crate::store::{StateDir, StateError, Writer, default_base};
 use crate::wire::{Address, DialectMemory, Durability, ServerId};
@@ -102,6 +103,13 @@ pub(super) fn run_node(options: &Options) -> Result<Stop, Failure> {
                 dialects.tell(&peer.address, dialect);
             }
         }
+        // Before the jobs, which take the room that they find.
+        let (group, stored_group) = match options.worker {
+            None => {
+                open_group(state.dir.as_ref(), &identity.server_id).map(|(store, found)| (Some(store), Some(found)))?
+            }
+            Some(_) => (None, None),
+        };
         let (store, recovered) = match &state.dir {
             Some(dir) if options.worker.is_none() => open_jobs(dir, config.queue.durability, &identity.server_id)?,
             _ => (None, None),
@@ -113,6 +121,8 @@ pub(super) fn run_node(options: &Options) -> Result<Stop, Failure> {
             boot,
             stored,
             jobs: store.map(|store| Box::new(store) as Box<dyn JobsAtRest>),
+            stored_group,
+            group: group.map(|store| Box::new(store) as Box<dyn GroupAtRest>),
             services: Some(Box::new(executor(options))),
             discovery: options.discovery.map(|port| discovery(options, port)).transpose()?,
             ..Settings::new(config, identity, seed())
@@ -125,6 +135,17 @@ pub(super) fn run_node(options: &Options) -> Result<Stop, Failure> {
     // What was logged comes before the error that ends it all.
     console.finish();
     outcome
+}
+
+/// Opens what is stored of the group of a master, and says what was found. Without a directory it is kept in memory.
+fn open_group(dir: Option<&StateDir>, master: &ServerId) -> Result<(GroupStore, StoredGroup), StateError> {
+    let Some(dir) = dir else { return Ok(GroupStore::in_memory()) };
+    let (store, found, rolled_back) = GroupStore::open(dir.path(), master)?;
+    if let Some(text) = rolled_back {
+        log::warn!("group: {text}");
+    }
+    log::info!("group: {}", group::describe(&found));
+    Ok((store, found))
 }
 
 /// Opens the jobs of a master, and says what was found. Without a store where jobs are kept in memory.

@@ -55,6 +55,8 @@ fn settings(id: &str, peers: &[SocketAddr], timeout: Duration) -> Settings {
         boot: 1,
         stored: Vec::new(),
         jobs: None,
+        stored_group: None,
+        group: None,
         services: None,
         discovery: None,
     }

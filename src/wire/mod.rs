@@ -43,6 +43,7 @@ pub use error::{ErrorAnswer, ErrorCode};
 pub use farm::*;
 pub use group::*;
 pub use job::*;
+pub(crate) use json_object::{JsonReader, JsonWriter};
 pub use json::Json;
 pub use ledger::*;
 pub use limits::*;

@@ -89,7 +89,7 @@ impl Letter {
 
 /// The number of a write of an engine: 1, 2, 3 ... across all engines of a node's run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub(crate) struct LogTicket(pub(crate) u64);
+pub struct LogTicket(pub u64);
 
 /// What an engine wants done, in this order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
