@@ -47,6 +47,7 @@ use crate::wire::{
 
 pub use election::LogTicket;
 pub use group::AgreementConfig;
+pub use ledger::HeldLease;
 pub(crate) use links::MAX_WAITING;
 pub use load::LoadConfig;
 pub use node::Node;

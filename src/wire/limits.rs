@@ -137,3 +137,6 @@ pub const DEFAULT_LEASE_TTL: Duration = Duration::from_secs(10);
 
 /// Longest `WAIT_MS` of `LEASE` `ACQUIRE`; who wants it longer asks again.
 pub const MAX_LEASE_WAIT: Duration = Duration::from_secs(60);
+
+/// Leases in one answer: with names and holders of the longest kind, a line stays below [`MAX_LINE_BYTES`].
+pub const LEASES_PAGE: usize = 50;

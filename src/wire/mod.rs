@@ -33,6 +33,7 @@ mod line;
 mod message;
 mod parts;
 mod service;
+mod settings;
 
 pub use address::{Address, AddressError, Host};
 pub use datagram::{Undecodable, decode_datagram, encode_datagram};
@@ -44,8 +45,10 @@ pub use farm::*;
 pub use group::*;
 pub use job::*;
 pub(crate) use json_object::{JsonReader, JsonWriter};
+pub(crate) use ledger_json::group_id;
 pub use json::Json;
 pub use ledger::*;
 pub use limits::*;
 pub use message::*;
 pub use service::*;
+pub use settings::SettingName;

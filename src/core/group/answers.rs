@@ -98,7 +98,10 @@ impl Group {
         let Some(asker) = self.desk.confirmed(mark) else { return };
         match &asker.body {
             Body::Settings(_) => self.show_settings(&asker, false),
-            Body::LeaseQuestion { .. } => self.show_leases(asker.reply, false),
+            Body::LeaseQuestion { after, .. } => {
+                let after = after.clone();
+                self.show_leases(asker.reply, after.as_deref(), false);
+            }
             Body::Lease(request) => {
                 let LeaseAction::Renew { holder, fence } = &request.action else { return };
                 let (name, holder, fence) = (request.name.clone(), holder.clone(), *fence);

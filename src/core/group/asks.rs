@@ -52,7 +52,10 @@ impl Group {
     pub(super) fn dispatch(&mut self, asker: Asker, now: Time) {
         match &asker.body {
             Body::Settings(query) if query.local && query.value.is_none() => return self.show_settings(&asker, true),
-            Body::LeaseQuestion { local: true } => return self.show_leases(asker.reply, true),
+            Body::LeaseQuestion { local: true, after } => {
+                let after = after.clone();
+                return self.show_leases(asker.reply, after.as_deref(), true);
+            }
             Body::Members(action) if is_here(action) => return self.do_here(asker, now),
             _ => {}
         }
@@ -276,10 +279,11 @@ impl Group {
     /// The leases whose time is over end.
     pub(super) fn expire_leases(&mut self, now: Time) {
         let Some(seat) = &mut self.seat else { return };
-        for (name, fence) in seat.clock.due(now) {
-            let command = Command::Expire { name: name.clone(), fence };
+        for command in seat.clock.due(now) {
+            let Command::Expire { name, fence } = &command else { continue };
+            let (name, fence) = (name.clone(), *fence);
             if seat.engine.propose(command, now).is_err() {
-                seat.clock.unproposed(&name, fence);
+                seat.clock.unproposed(&name, fence, now);
             }
         }
     }

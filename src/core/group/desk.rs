@@ -44,6 +44,11 @@ pub(super) enum Fate {
     Displaced(Asker),
 }
 
+/// Whether an answer with this `ID` is one to a request that was handed on.
+pub(in crate::core) fn is_handed_on(id: &RequestId) -> bool {
+    id.as_str().starts_with(HANDED_ON)
+}
+
 /// All that wait.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Desk {
@@ -117,11 +122,6 @@ impl Desk {
         self.next += 1;
         self.handed_on.insert(self.next, (link, asker));
         RequestId::new(format!("{HANDED_ON}{}", self.next))
-    }
-
-    /// Whether an answer with this `ID` is one of ours.
-    pub(super) fn is_ours(id: &RequestId) -> bool {
-        id.as_str().starts_with(HANDED_ON)
     }
 
     /// The leader has answered on this link.
@@ -277,7 +277,7 @@ mod tests {
     fn an_answer_counts_on_the_link_that_was_asked_alone() {
         let mut desk = Desk::default();
         let id = desk.hand_on(LinkId(1), asker(8, 40)).unwrap();
-        assert!(Desk::is_ours(&id));
+        assert!(is_handed_on(&id));
         assert_eq!(desk.answered(LinkId(5), &id), None);
         assert_eq!(desk.answered(LinkId(1), &id), Some(asker(8, 40)));
         assert_eq!(desk.answered(LinkId(1), &id), None);

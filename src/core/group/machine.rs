@@ -18,8 +18,8 @@ use crate::core::{GroupWrite, LinkId, LogLevel, Membership, StoredGroup};
 use crate::time::{Seconds, Time};
 use crate::wire::{
     Address, Admit, Admission, Body, Command, ErrorAnswer, ErrorCode, EventKind, GroupId, GroupPresence, GroupRole,
-    LedgerEntry, LedgerItem, MembersAction, Message, NewMember, Proof, RaftId, RequestId, ServerId, SnapshotHead,
-    VoterSets,
+    LedgerEntry, LedgerItem, MembersAction, Message, NewMember, Proof, RaftId, RequestId, ServerId, SettingName,
+    SnapshotHead, VoterSets,
 };
 
 /// The registry is looked at as often as this at least.
@@ -141,10 +141,7 @@ impl Group {
         );
         self.log(LogLevel::Info, text);
         self.seat = Some(Box::new(Seat::new(membership, engine, ledger, now)));
-        let settings: Vec<String> = self.ledger().settings().map(|(name, _)| name.to_owned()).collect();
-        for name in settings {
-            self.setting(name);
-        }
+        self.all_settings();
         self.carry_out(now);
         Ok(())
     }
@@ -348,8 +345,9 @@ impl Group {
         (stored.membership, stored.term, stored.commit) = (Some(membership.clone()), term, head.index);
         stored.snapshot = Some((head.clone(), ledger.text()));
         self.write(GroupWrite::Belong { state_id: self.state_id.clone(), membership: Some(membership) });
-        self.write(GroupWrite::Vote { term, vote: None, commit: head.index });
+        let commit = head.index;
         self.write(GroupWrite::Snapshot { head, text: ledger.text() });
+        self.write(GroupWrite::Vote { term, vote: None, commit });
         self.seated(stored, now);
     }
 
@@ -403,8 +401,8 @@ impl Group {
         for address in std::mem::take(&mut self.watched) {
             self.effects.push_back(Effect::Unwatch(address));
         }
-        for (name, _) in seat.ledger.settings() {
-            self.effects.push_back(Effect::Setting { name: name.to_owned(), value: None });
+        for name in SettingName::ALL {
+            self.effects.push_back(Effect::Setting { name, value: None });
         }
         for asker in self.desk.drain() {
             self.refuse(&asker, ErrorCode::NoGroup, "this node has just left its group");
@@ -465,7 +463,7 @@ impl Group {
         // Whoever proves itself first on a link that this node dialled is a member: all of the same group are asked.
         for sight in &self.view.masters {
             let ours = sight.presence.group_id.as_ref() == Some(&seat.membership.group_id);
-            let Some(link) = sight.link.filter(|_| ours || seat.ledger.by_server(&sight.server_id)) else { continue };
+            let Some(link) = sight.link.filter(|_| ours || seat.ledger.member_by_server(&sight.server_id).is_some()) else { continue };
             let proof = seat.proofs.challenge(link, &seat.membership, &self.own_id, &mut self.entropy, now);
             if let Some(proof) = proof {
                 let message = Message { id: RequestId::new("proof"), body: Body::Proof(Box::new(proof)) };
@@ -602,7 +600,7 @@ impl Group {
             return;
         };
         let said = match proof {
-            Proof::Challenge { raft_id, .. } if seat.ledger.was_removed(*raft_id) => Err(Failed::Wrong),
+            Proof::Challenge { raft_id, .. } if seat.was_removed(*raft_id) => Err(Failed::Wrong),
             Proof::Challenge { .. } => {
                 seat.proofs.challenged(link, proof, &seat.membership, &self.own_id, &mut self.entropy).map(Some)
             }
@@ -643,7 +641,7 @@ impl Group {
     pub(in crate::core) fn proof_refused(&mut self, server_id: Option<&ServerId>, error: &ErrorAnswer) {
         let removed = error.code == ErrorCode::NotAMember && error.detail.starts_with("removed");
         if let (Some(seat), Some(server_id), true) = (&mut self.seat, server_id, removed) {
-            if seat.ledger.by_server(server_id) {
+            if seat.ledger.member_by_server(server_id).is_some() {
                 seat.refused_by.insert(server_id.clone());
             }
         }
@@ -652,10 +650,9 @@ impl Group {
     /// What a member says in an election or of the log. Tells whether the link may say so; if not, nothing was read.
     pub(in crate::core) fn letter(&mut self, link: LinkId, letter: Letter, now: Time) -> bool {
         let Some(seat) = &mut self.seat else { return false };
-        let from = election::sender(&letter);
-        let group_id = election::group_of(&letter);
+        let (from, group_id) = (letter.envelope().from, &letter.envelope().group_id);
         let proved = seat.proofs.party(link).is_some_and(|party| party.raft_id == from);
-        if !proved || *group_id != seat.membership.group_id || seat.ledger.was_removed(from) {
+        if !proved || *group_id != seat.membership.group_id || seat.was_removed(from) {
             return false;
         }
         seat.heard.insert(from, now);
@@ -714,6 +711,7 @@ impl Group {
     fn apply(&mut self, entry: &LedgerEntry, now: Time) {
         let Some(seat) = &mut self.seat else { return };
         let applied = seat.ledger.apply(entry);
+        seat.clock.applied(entry, &applied, now);
         if seat.ledger.index() >= seat.engine.view().snapshot + SNAPSHOT_EVERY {
             let (index, text) = (seat.ledger.index(), seat.ledger.text());
             seat.engine.compact(index, text, now);
@@ -727,14 +725,12 @@ impl Group {
         let Some(seat) = &mut self.seat else { return };
         let leads = seat.leads();
         match applied {
-            Applied::Granted(lease) if leads => seat.clock.granted(&lease.name, lease.fence, lease.ttl, now),
-            Applied::Freed { name, fence } => {
-                seat.clock.gone(name, *fence);
-                if leads {
-                    self.next_for_lease(&name.clone(), now);
+            Applied::Freed { name, .. } if leads => self.next_for_lease(name, now),
+            Applied::Changed { name } => {
+                if let Some(name) = SettingName::parse(name) {
+                    self.setting(name);
                 }
             }
-            Applied::Changed { name } => self.setting(name.clone()),
             Applied::Admitted(raft_id) => {
                 let member = seat.ledger.member(*raft_id);
                 let detail = member.map(|it| format!("member {raft_id} is `{}` at {}", it.name, it.address));
@@ -750,21 +746,16 @@ impl Group {
                 self.event(EventKind::MemberRemoved, None, format!("member {} is removed", gone.join(", ")));
                 self.look_soon(now);
             }
-            Applied::Granted(_) | Applied::Done | Applied::Refused(_) => {}
+            Applied::Granted(_) | Applied::Freed { .. } | Applied::Done | Applied::Refused(_) => {}
         }
     }
 
     fn install(&mut self, head: &SnapshotHead, text: &str, now: Time) {
         let Some(seat) = &mut self.seat else { return };
-        let before: Vec<String> = seat.ledger.settings().map(|(name, _)| name.to_owned()).collect();
         match Ledger::restored(text) {
             Ok(ledger) => {
                 seat.ledger = ledger;
-                let after = seat.ledger.settings().map(|(name, _)| name.to_owned());
-                let names: BTreeSet<String> = before.into_iter().chain(after).collect();
-                for name in names {
-                    self.setting(name);
-                }
+                self.all_settings();
                 self.look_soon(now);
             }
             // The engine has taken it and goes on; what it holds cannot be read by this version. To go on would be to guess.
@@ -776,9 +767,13 @@ impl Group {
         }
     }
 
-    fn setting(&mut self, name: String) {
-        let value = self.ledger().setting(&name).map(|(value, _)| value.clone());
+    fn setting(&mut self, name: SettingName) {
+        let value = self.ledger().agreed(name);
         self.effects.push_back(Effect::Setting { name, value });
+    }
+
+    fn all_settings(&mut self) {
+        SettingName::ALL.into_iter().for_each(|name| self.setting(name));
     }
 
     /// What this member is has changed.

@@ -29,11 +29,11 @@ use std::time::Duration;
 use super::election::LogTicket;
 use super::links::Reply;
 use super::{ConfigError, GroupWrite, LinkId, LogLevel};
-use crate::wire::{Address, Body, EventKind, Json, Message, ServerId};
+use crate::wire::{Address, Body, EventKind, Message, ServerId, SettingName};
 
-pub(super) use desk::Desk;
+pub(super) use desk::is_handed_on;
 pub(super) use founding::{Sight, View};
-pub(super) use machine::Group;
+pub(super) use machine::{Group, Own};
 pub(super) use secret::Entropy;
 
 /// Agreement among the masters of a group.
@@ -124,9 +124,9 @@ pub(super) enum Effect {
     },
     /// This setting is agreed on, or with `None` none is any more: go by it.
     Setting {
-        /// Its name.
-        name: String,
-        /// Its value.
-        value: Option<Json>,
+        /// Which.
+        name: SettingName,
+        /// Its value: jobs, milliseconds, thousandths of a CPU.
+        value: Option<u64>,
     },
 }

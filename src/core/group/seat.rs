@@ -65,6 +65,11 @@ impl Seat {
         }
     }
 
+    /// Whether this number belonged to somebody, and belongs to nobody any more.
+    pub(super) fn was_removed(&self, raft_id: RaftId) -> bool {
+        raft_id < self.ledger.next_raft_id() && self.ledger.member(raft_id).is_none() && self.ledger.index() > 0
+    }
+
     pub(super) fn leads(&self) -> bool {
         self.standing.role == GroupRole::Leader
     }
@@ -100,14 +105,14 @@ impl Seat {
         let member = |(raft_id, member): (RaftId, &crate::wire::NewMember)| {
             let is_own = raft_id == own;
             let linked = self.proofs.link_to(raft_id, true).is_some();
-            let progress = progress.iter().find(|progress| progress.raft_id == raft_id);
+            let progress = progress.iter().find(|progress| progress.id == raft_id);
             let alive = view.master(&member.server_id).is_some_and(|sight| sight.alive);
             Known {
                 raft_id,
                 server_id: member.server_id.clone(),
                 address: member.address.clone(),
                 reachable: is_own || (linked && alive),
-                caught_up: is_own || progress.is_some_and(|it| it.matched + NEARLY > log.committed && it.active),
+                caught_up: is_own || progress.is_some_and(|it| it.matched + NEARLY > log.committed && it.heard),
             }
         };
         self.ledger.members().map(member).collect()
@@ -128,6 +133,6 @@ impl Seat {
 
     /// Whether the group is this node alone and has agreed on nothing that anybody would miss.
     pub(super) fn is_bare(&self) -> bool {
-        self.ledger.next_raft_id() == RaftId(2) && self.ledger.settings().next().is_none() && self.ledger.leases().next().is_none()
+        self.ledger.next_raft_id() == RaftId(2) && self.ledger.settings().all(|setting| setting.value.is_none()) && self.ledger.leases().next().is_none()
     }
 }

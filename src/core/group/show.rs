@@ -6,8 +6,8 @@ use crate::core::ledger::words;
 use crate::core::links::Reply;
 use crate::time::Time;
 use crate::wire::{
-    Body, ENTRIES_SHOWN, ElectAnswer, ErrorCode, LeasesAnswer, LedgerAnswer, Member, MembersAnswer, RaftId, Setting,
-    SettingsAnswer, ShownEntry,
+    Body, ENTRIES_SHOWN, ElectAnswer, ErrorAnswer, ErrorCode, LEASES_PAGE, Lease, LeasesAnswer, LedgerAnswer, Member,
+    MembersAnswer, RaftId, SettingName, SettingsAnswer, ShownEntry, Votes,
 };
 
 impl Group {
@@ -80,37 +80,50 @@ impl Group {
         }
     }
 
-    /// The answer to a bare MEMBERS.
-    pub(in crate::core) fn members_answer(&self) -> MembersAnswer {
-        MembersAnswer {
+    /// The answer to a bare MEMBERS; `None` while there is no group.
+    pub(in crate::core) fn members_answer(&self) -> Option<MembersAnswer> {
+        let seat = self.seat.as_ref()?;
+        let word = |votes: bool| if votes { Votes::Voter } else { Votes::Learner };
+        Some(MembersAnswer {
             server_id: self.own_id.clone(),
             group: self.group.clone(),
-            group_id: self.seat.as_ref().map(|seat| seat.membership.group_id.clone()),
-            index: self.ledger().index(),
-            members: self.members(),
-        }
+            group_id: seat.membership.group_id.clone(),
+            index: seat.ledger.index(),
+            members: self.members().into_iter().map(|(member, votes)| (member, word(votes))).collect(),
+            more: false,
+        })
+    }
+
+    /// Why there is no group.
+    pub(in crate::core) fn no_group(&self) -> ErrorAnswer {
+        let detail = format!("this node has no group yet: {}", self.waits_for);
+        ErrorAnswer::new("MEMBERS", ErrorCode::NoGroup, detail)
     }
 
     pub(super) fn show_settings(&mut self, asker: &Asker, local: bool) {
         let Body::Settings(query) = &asker.body else { return };
-        let known: Vec<&str> = crate::wire::SettingName::ALL.iter().map(|name| name.as_str()).collect();
-        if let Some(name) = query.name.as_deref().filter(|name| !known.contains(name)) {
-            let detail = format!("there is no setting `{name}`; there are {}", known.join(", "));
-            return self.refuse(asker, ErrorCode::NotFound, &detail);
-        }
-        let ledger = self.ledger();
-        let shown = |name: &&str| match ledger.setting(name) {
-            Some((value, index)) => Setting { name: (*name).to_owned(), value: Some(value.clone()), index },
-            None => Setting { name: (*name).to_owned(), value: None, index: 0 },
+        let wanted = match query.name.as_deref().map(|name| (name, SettingName::parse(name))) {
+            None => None,
+            Some((_, Some(name))) => Some(name),
+            Some((name, None)) => {
+                let detail = format!("there is no setting `{name}`; there are {}", SettingName::known());
+                return self.refuse(asker, ErrorCode::NotFound, &detail);
+            }
         };
-        let wanted = known.iter().filter(|name| query.name.as_deref().is_none_or(|asked| asked == **name));
-        let answer = SettingsAnswer { index: ledger.index(), local, settings: wanted.map(shown).collect() };
+        let ledger = self.ledger();
+        let names = SettingName::ALL.into_iter().filter(|name| wanted.is_none_or(|wanted| wanted == *name));
+        let settings = names.map(|name| ledger.setting(name)).collect();
+        let answer = SettingsAnswer { index: ledger.index(), local, settings };
         self.answer(asker.reply.clone(), Body::SettingsAnswer(Box::new(answer)));
     }
 
-    pub(super) fn show_leases(&mut self, reply: Reply, local: bool) {
+    pub(super) fn show_leases(&mut self, reply: Reply, after: Option<&str>, local: bool) {
         let ledger = self.ledger();
-        let answer = LeasesAnswer { index: ledger.index(), local, leases: ledger.leases().collect() };
+        let behind = |lease: &Lease| after.is_none_or(|after| lease.name.as_str() > after);
+        let mut leases: Vec<Lease> = ledger.leases().filter(behind).take(LEASES_PAGE + 1).collect();
+        let more = leases.len() > LEASES_PAGE;
+        leases.truncate(LEASES_PAGE);
+        let answer = LeasesAnswer { index: ledger.index(), local, leases, more };
         self.answer(reply, Body::LeasesAnswer(Box::new(answer)));
     }
 

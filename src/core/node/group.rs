@@ -1,11 +1,13 @@
 //! The group: what members and clients say of it, and what it wants done.
 
+use std::time::Duration;
+
 use super::Node;
 use crate::core::election::Letter;
-use crate::core::group::{AgreementConfig, Desk, Effect, Entropy, Group, Own};
+use crate::core::group::{AgreementConfig, Effect, Entropy, Group, Own, is_handed_on};
 use crate::core::{LinkId, LogLevel, Output, StoredGroup};
 use crate::time::Time;
-use crate::wire::{Address, Body, ErrorAnswer, ErrorCode, GroupPresence, Json, Permille, RequestId, SettingName};
+use crate::wire::{Address, Body, ErrorAnswer, ErrorCode, GroupPresence, Permille, RequestId, SettingName};
 
 impl Node {
     /// Takes part in agreement, with what is stored of the group. Called once, before the first input, on a master. `entropy` comes
@@ -110,7 +112,10 @@ impl Node {
         let answer = match &body {
             Body::ElectQuestion => Body::ElectAnswer(Box::new(group.elect_answer(now))),
             Body::LedgerQuestion => Body::LedgerAnswer(Box::new(group.ledger_answer())),
-            Body::MembersQuestion => Body::MembersAnswer(Box::new(group.members_answer())),
+            Body::MembersQuestion => match group.members_answer() {
+                Some(answer) => Body::MembersAnswer(Box::new(answer)),
+                None => Body::Error(Box::new(group.no_group())),
+            },
             _ => {
                 let reply = self.links.take(link, id);
                 self.links.touch(link);
@@ -150,7 +155,7 @@ impl Node {
     pub(super) fn group_answered(&mut self, link: LinkId, id: Option<&RequestId>, body: &Body, now: Time) -> bool {
         let Some(group) = &mut self.group else { return false };
         match (id, body) {
-            (Some(id), _) if Desk::is_ours(id) => group.answered(link, id, body.clone(), now),
+            (Some(id), _) if is_handed_on(id) => group.answered(link, id, body.clone(), now),
             (_, Body::Admission(admission)) => group.admitted(link, id, (**admission).clone(), now),
             (Some(id), Body::Error(error)) if id.as_str() == "proof" => {
                 group.proof_refused(self.registry.peer_of(link), error);
@@ -179,29 +184,23 @@ impl Node {
                 Effect::Hurry => self.registry.hurry(now),
                 Effect::Event { kind, server_id, detail } => self.event(kind, server_id, None, detail),
                 Effect::Log { level, text } => self.log(level, text),
-                Effect::Setting { name, value } => self.go_by(&name, value.as_ref()),
+                Effect::Setting { name, value } => self.go_by(name, value),
             }
         }
         any
     }
 
     /// A setting is agreed on, or none is any more: then this node goes by its own options again.
-    fn go_by(&mut self, name: &str, value: Option<&Json>) {
-        let Some(setting) = SettingName::parse(name) else { return };
-        let number = |own: u64| value.and_then(|value| value.as_str().parse().ok()).unwrap_or(own);
+    fn go_by(&mut self, name: SettingName, value: Option<u64>) {
         let mut load = self.load.config().clone();
         let own = &self.config.load;
-        match setting {
-            SettingName::Capacity => load.capacity = number(own.capacity),
-            SettingName::Release => load.release = number(own.release),
-            SettingName::Hold => {
-                let own = u64::try_from(own.hold.as_millis()).unwrap_or(u64::MAX);
-                load.hold = std::time::Duration::from_millis(number(own));
-            }
-            SettingName::CpuThreshold => load.cpu_threshold = Permille::new(number(own.cpu_threshold.get() / 10) * 10),
+        match name {
+            SettingName::Capacity => load.capacity = value.unwrap_or(own.capacity),
+            SettingName::Release => load.release = value.unwrap_or(own.release),
+            SettingName::Hold => load.hold = value.map_or(own.hold, Duration::from_millis),
+            SettingName::CpuThreshold => load.cpu_threshold = value.map_or(own.cpu_threshold, Permille::new),
             SettingName::Forget => {
-                let own = u64::try_from(self.config.forget.as_millis()).unwrap_or(u64::MAX);
-                let forget = std::time::Duration::from_millis(number(own)).max(self.config.timeout);
+                let forget = value.map_or(self.config.forget, Duration::from_millis).max(self.config.timeout);
                 if let Some(group) = &mut self.group {
                     group.forget_after(forget);
                 }

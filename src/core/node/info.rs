@@ -4,7 +4,7 @@ use super::Node;
 use crate::core::LinkId;
 use crate::time::Time;
 use crate::wire::{
-    Address, Body, Dialect, ErrorAnswer, ErrorCode, GroupPresence, Heartbeat, HeartbeatAnswer, HelloAnswer,
+    Address, Body, Dialect, ErrorAnswer, ErrorCode, Heartbeat, HeartbeatAnswer, HelloAnswer,
     MAX_LINE_BYTES, NODES_PAGE, NodeEntry, NodesAnswer, NodesQuery, Presence, RequestId, Role, ServerId,
 };
 
