@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use ring::rand::{SecureRandom, SystemRandom};
 use uuid::Uuid;
 
 use super::config_file;
@@ -41,6 +42,8 @@ pub(super) enum Failure {
     Discovery(BindError),
     #[error("the console cannot be started: {0}")]
     Console(std::io::Error),
+    #[error("the operating system gives no random bytes, without which no key can be made")]
+    NoEntropy,
 }
 
 impl Failure {
@@ -49,8 +52,9 @@ impl Failure {
             Failure::Options(_) | Failure::Run(RunError::Config(_)) => exit::USAGE,
             Failure::PortTaken(_) => exit::PORT_TAKEN,
             Failure::State(StateError::InUse { .. }) => exit::STATE_IN_USE,
-            Failure::State(_) => exit::STATE_UNUSABLE,
-            Failure::Bind(_) | Failure::Discovery(_) | Failure::Run(RunError::Io(_)) | Failure::Console(_) => {
+            Failure::State(_) | Failure::Run(RunError::Group(_)) => exit::STATE_UNUSABLE,
+            Failure::NoEntropy
+            | Failure::Bind(_) | Failure::Discovery(_) | Failure::Run(RunError::Io(_)) | Failure::Console(_) => {
                 exit::FAILURE
             }
         }
@@ -123,6 +127,8 @@ pub(super) fn run_node(options: &Options) -> Result<Stop, Failure> {
             jobs: store.map(|store| Box::new(store) as Box<dyn JobsAtRest>),
             stored_group,
             group: group.map(|store| Box::new(store) as Box<dyn GroupAtRest>),
+            agreement: options.agreement.clone(),
+            entropy: entropy()?,
             services: Some(Box::new(executor(options))),
             discovery: options.discovery.map(|port| discovery(options, port)).transpose()?,
             ..Settings::new(config, identity, seed())
@@ -239,6 +245,13 @@ fn read_state(dir: StateDir, fresh: bool) -> Result<State, StateError> {
     let dialects = dir.dialects();
     let writer = Writer::start(&dir)?;
     Ok(State { dir: Some(dir), server_id, dialects, writer: Some(writer) })
+}
+
+/// What nobody can guess, from the operating system.
+fn entropy() -> Result<[u8; 32], Failure> {
+    let mut bytes = [0; 32];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| Failure::NoEntropy)?;
+    Ok(bytes)
 }
 
 /// A seed from the operating system.

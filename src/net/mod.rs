@@ -18,7 +18,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 
-use crate::core::{Config, ConfigError, Identity, StoredGroup, StoredJob};
+use crate::core::{AgreementConfig, Config, ConfigError, Identity, StoredGroup, StoredJob};
 use crate::store::Writer;
 use crate::wire::{DialectMemory, Event, LoadAnswer, NodeEntry};
 
@@ -82,6 +82,10 @@ pub struct Settings {
     pub stored_group: Option<StoredGroup>,
     /// Where the state of its group is stored. `None`: nowhere, and the node takes part in none.
     pub group: Option<Box<dyn GroupAtRest>>,
+    /// How the masters of the group agree.
+    pub agreement: AgreementConfig,
+    /// What nobody can guess, from the operating system: keys and challenges of the group are drawn from it.
+    pub entropy: [u8; 32],
     /// Who runs services here. `None`: none are run.
     pub services: Option<Box<dyn ServicesAtRest>>,
     /// A master that answers discovery, or a worker that asks. `None`: neither.
@@ -102,6 +106,8 @@ impl Settings {
             jobs: None,
             stored_group: None,
             group: None,
+            agreement: AgreementConfig::default(),
+            entropy: [0; 32],
             services: None,
             discovery: None,
         }
@@ -134,6 +140,9 @@ pub enum RunError {
     /// The settings do not fit together.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What is stored of the group contradicts itself.
+    #[error("what is stored of the group cannot be used: {0}; --fresh discards it, and this node joins anew")]
+    Group(String),
     /// The operating system refused something that the loop cannot do without.
     #[error("event loop: {0}")]
     Io(#[from] io::Error),

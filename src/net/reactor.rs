@@ -118,8 +118,10 @@ impl Reactor {
             boot,
             stored,
             jobs,
-            stored_group: _,
+            stored_group,
             group,
+            agreement,
+            entropy,
             services,
             discovery,
         } = settings;
@@ -139,7 +141,10 @@ impl Reactor {
         let mut clock = Clock::default();
         let now = clock.now();
         let prepared = Prepared::new(&identity.server_id);
-        let node = Node::restored(config, identity, boot, stored, seed, now)?;
+        let mut node = Node::restored(config, identity, boot, stored, seed, now)?;
+        if let Some(stored) = stored_group {
+            node.agree(agreement, stored, entropy, seed.rotate_left(32), now).map_err(RunError::Group)?;
+        }
         let mut busy = Vec::new();
         let detail = format!("this node serves {room} connections already; try again later");
         let refusal = ErrorAnswer::new("", ErrorCode::Busy, detail);

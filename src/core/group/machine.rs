@@ -200,6 +200,7 @@ impl Group {
         if let Some(seat) = &mut self.seat {
             seat.engine.delayed(lost);
             seat.policy.excuse(lost);
+            seat.clock.excuse(lost);
         }
     }
 

@@ -182,7 +182,6 @@ impl Node {
                 self.release_unstored();
             }
             // Nothing here waits for what is stored of a group.
-            Input::GroupWritten { .. } | Input::GroupTrouble { .. } => {}
             told @ (Input::Finished { .. } | Input::Printed { .. } | Input::Offers(_)) => self.run_told(told, now),
             Input::GroupWritten { through } => {
                 if let Some(group) = &mut self.group {
