@@ -518,11 +518,7 @@ pub struct Admission {
 impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Admission { group_id, raft_id, members, .. } = self;
-        f.debug_struct("Admission")
-            .field("group_id", group_id)
-            .field("raft_id", raft_id)
-            .field("members", members)
-            .finish_non_exhaustive()
+        f.debug_struct("Admission").field("group_id", group_id).field("raft_id", raft_id).field("members", members).finish_non_exhaustive()
     }
 }
 

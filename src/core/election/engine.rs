@@ -427,7 +427,8 @@ impl Engine {
         log.check_invariants();
         assert_eq!(raft.raft_log.last_index(), log.last(), "what the crate appends is in the log at once");
         assert!(self.applied <= raft.raft_log.committed && raft.raft_log.committed <= log.last());
-        assert_eq!(self.applied, raft.raft_log.applied, "what is handed out is applied");
+        let told = self.applied == raft.raft_log.applied || self.applied > raft.raft_log.persisted;
+        assert!(told, "what is handed out is applied once it is durable");
         assert!(raft.term >= log.last_term(), "no entry is of a term to come");
         assert!(self.stash.is_empty() && self.stashed_text.is_none(), "nothing is left between two calls");
         assert!(self.waiting.iter().is_sorted_by_key(|waiting| waiting.ticket));
@@ -684,6 +685,7 @@ impl Engine {
             if self.waiting.front().is_some_and(|waiting| waiting.ticket <= self.written) {
                 let Some(waiting) = self.waiting.pop_front() else { break };
                 self.raw.on_persist_ready(waiting.number);
+                self.advance_applied();
                 self.draw(false);
                 self.send_all(waiting.letters);
             } else if self.raw.has_ready() {
@@ -764,15 +766,19 @@ impl Engine {
             self.applied = entry.index;
             self.effects.push_back(Effect::Apply(entry));
         }
-        if let Some(last) = committed.last() {
-            self.raw.advance_apply_to(last.index);
-        } else if self.raw.raft.raft_log.applied < self.applied {
-            self.raw.advance_apply_to(self.applied);
-        }
+        self.advance_applied();
         let raft = &mut self.raw.raft;
         if raft.state == StateRole::Leader && !raft.promotable() {
             // It has no vote any more: another leads.
             raft.become_follower(raft.term, 0);
+        }
+    }
+
+    /// Tells the crate what is applied: of a snapshot only once it is durable.
+    fn advance_applied(&mut self) {
+        let log = &self.raw.raft.raft_log;
+        if log.applied < self.applied && self.applied <= log.persisted {
+            self.raw.advance_apply_to(self.applied);
         }
     }
 

@@ -19,6 +19,8 @@ mod engine;
 mod log;
 mod pieces;
 mod reads;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
