@@ -45,6 +45,7 @@ use crate::wire::{
     ServiceName, ServiceOffer, Stream, is_valid_name,
 };
 
+pub use ledger::HeldLease;
 pub(crate) use links::MAX_WAITING;
 pub use load::LoadConfig;
 pub use node::Node;

@@ -75,7 +75,8 @@ pub enum Command {
         /// `VALUE`.
         value: Json,
     },
-    /// `ACQUIRE`: a lease is granted if it is free.
+    /// `ACQUIRE`: a lease is granted if it is free. Whoever holds it gets it again with the same fence; its term may become
+    /// longer by that, never shorter.
     Acquire {
         /// `NAME`.
         name: String,
@@ -91,11 +92,12 @@ pub enum Command {
         /// `FENCE`.
         fence: u64,
     },
-    /// `EXPIRE`: the same, said by the leader because nobody has renewed it.
+    /// `EXPIRE`: it is free, says the leader, because its holder has not renewed it.
     Expire {
         /// `NAME`.
         name: String,
-        /// `FENCE`.
+        /// `FENCE`: index of the last `ACQUIRE` by which the holder was told that the lease is its own: the grant, or a repetition
+        /// of it. One that comes between ends nothing: its holder was told that it goes on.
         fence: u64,
     },
     /// `TICK`: this tick is claimed if this grant holds and no such or later tick was.

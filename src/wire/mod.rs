@@ -32,6 +32,7 @@ mod limits;
 mod line;
 mod message;
 mod service;
+mod settings;
 
 pub use address::{Address, AddressError, Host};
 pub use datagram::{Undecodable, decode_datagram, encode_datagram};
@@ -43,7 +44,10 @@ pub use farm::*;
 pub use group::*;
 pub use job::*;
 pub use json::Json;
+pub(crate) use json_object::{JsonReader, JsonWriter};
 pub use ledger::*;
+pub(crate) use ledger_json::group_id;
 pub use limits::*;
 pub use message::*;
 pub use service::*;
+pub use settings::SettingName;

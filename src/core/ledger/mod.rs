@@ -6,7 +6,22 @@
 //!   Ledger::text ──> GroupWrite::Snapshot
 //! ```
 //!
-//! Time is not in it: a lease ends by an entry. When its leader says that entry is decided by [`LeaseClock`].
+//! Time is not in it: a lease ends by an entry. When its leader says that entry is decided by [`LeaseClock`], and until when its
+//! holder may rely on it by [`HeldLease`].
+
+mod clock;
+mod holder;
+mod leases;
+mod state;
+#[cfg(test)]
+mod tests;
+mod text;
+mod words;
+
+pub(crate) use clock::{LeaseClock, NotRenewed};
+pub use holder::HeldLease;
+pub(crate) use state::Ledger;
+pub(crate) use words::words;
 
 use crate::wire::{Lease, RaftId};
 
