@@ -170,6 +170,16 @@ impl SimDisk {
         SimDisk(Arc::new(Mutex::new(machine)))
     }
 
+    /// The same machine with a file that ends here.
+    pub(in crate::store) fn cut(&self, segment: u32, to: usize) -> SimDisk {
+        let mut machine = self.0.lock().unwrap().clone();
+        let file = machine.file(segment);
+        file.sync();
+        file.current.truncate(to);
+        file.synced.truncate(to);
+        SimDisk(Arc::new(Mutex::new(machine)))
+    }
+
     /// The same machine without a file, or with it under another name.
     pub(in crate::store) fn renamed(&self, segment: u32, to: Option<u32>) -> SimDisk {
         let mut machine = self.0.lock().unwrap().clone();
