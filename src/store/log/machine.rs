@@ -219,7 +219,7 @@ impl Machine {
 
 impl Disk for SimDisk {
     fn list(&mut self) -> io::Result<Vec<u32>> {
-        Ok(self.0.lock().unwrap().names.keys().copied().collect())
+        Ok(self.0.lock().unwrap().names.keys().copied().filter(|segment| *segment > 0).collect())
     }
 
     fn size(&mut self, segment: u32) -> io::Result<u64> {
