@@ -247,6 +247,31 @@ fn what_does_not_belong_is_refused_by_name() {
 }
 
 #[test]
+fn a_compaction_that_fails_at_any_point_loses_nothing_that_is_told_after_it() {
+    for (at, fault) in (0..7).flat_map(|at| [(at, Fault::Fail), (at, Fault::FailAfter)]) {
+        let disk = SimDisk::default();
+        let (mut log, found) = open(&disk).unwrap();
+        let mut outcome = Outcome::new(found);
+        run(&mut log, &[vec![belong(1)], vec![append(1, 2, 1)]], &mut outcome);
+        let mut state = outcome.last().clone();
+        for write in [leave(1), vote(7, 1, 0)] {
+            log.take(write.clone()).unwrap();
+            state.apply(write).unwrap();
+            log.store().unwrap();
+            // Once: the thread waits before it tries again.
+            if log.wants_compaction() && state.term == 0 {
+                disk.fail(at, 1, fault);
+                assert_eq!(log.compact().is_ok(), at > 4, "{fault:?} at {at}");
+                disk.heal();
+            }
+            for keep in [Keep::Bytes(0), Keep::All, Keep::Sectors(at as u64), Keep::Sectors(at as u64 + 100)] {
+                check(&disk.power_cut(keep), &Outcome::new(state.clone()), &format!("{fault:?} at {at}"));
+            }
+        }
+    }
+}
+
+#[test]
 fn the_key_of_a_group_that_was_left_is_gone() {
     let disk = SimDisk::default();
     let (mut log, found) = open(&disk).unwrap();
