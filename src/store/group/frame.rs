@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn it_looks_as_the_documents_say() {
-        assert_eq!(frame(17, b"{}\n"), b"#17 3 2e2ae5b8\n{}\n");
+        assert_eq!(frame(17, b"{}\n"), b"#17 3 1a2963bd\n{}\n");
     }
 
     #[test]

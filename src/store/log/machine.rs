@@ -170,6 +170,16 @@ impl SimDisk {
         SimDisk(Arc::new(Mutex::new(machine)))
     }
 
+    /// The same machine with a file that ends here.
+    pub(in crate::store) fn cut(&self, segment: u32, to: usize) -> SimDisk {
+        let mut machine = self.0.lock().unwrap().clone();
+        let file = machine.file(segment);
+        file.sync();
+        file.current.truncate(to);
+        file.synced.truncate(to);
+        SimDisk(Arc::new(Mutex::new(machine)))
+    }
+
     /// The same machine without a file, or with it under another name.
     pub(in crate::store) fn renamed(&self, segment: u32, to: Option<u32>) -> SimDisk {
         let mut machine = self.0.lock().unwrap().clone();
@@ -209,7 +219,7 @@ impl Machine {
 
 impl Disk for SimDisk {
     fn list(&mut self) -> io::Result<Vec<u32>> {
-        Ok(self.0.lock().unwrap().names.keys().copied().collect())
+        Ok(self.0.lock().unwrap().names.keys().copied().filter(|segment| *segment > 0).collect())
     }
 
     fn size(&mut self, segment: u32) -> io::Result<u64> {
