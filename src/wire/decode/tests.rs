@@ -5,6 +5,8 @@ use crate::wire::*;
 use super::request::TASKS;
 use super::*;
 
+mod group;
+
 /// The body of a line that is a message.
 fn body(line: &str) -> Body {
     decode(line.as_bytes()).unwrap_or_else(|error| panic!("{line}: {error:?}")).body
