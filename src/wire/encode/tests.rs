@@ -10,6 +10,7 @@ use crate::wire::*;
 use super::*;
 
 mod group;
+mod manual;
 
 use group::{group_body, group_id, group_presence, longest_group_presence};
 
