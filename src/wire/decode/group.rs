@@ -3,8 +3,8 @@
 use crate::wire::parts::{Fault, Parts};
 use crate::wire::{
     AGREE_BYTES, Address, Admit, Agree, AgreeKind, Body, Elect, ElectKind, Envelope, GroupId, LedgerEntry,
-    MAX_CONTEXT_BYTES, MAX_ENTRY_BYTES, MAX_LINE_BYTES, MAX_MEMBERS, MAX_SNAPSHOT_BYTES, MAX_TERM, MembersAction,
-    Proof, RaftId, ServerId, VoterSets, is_valid_name,
+    MAX_CONTEXT_BYTES, MAX_ENTRY_BYTES, MAX_LINE_BYTES, MAX_MEMBERS, MAX_QUOTE, MAX_SNAPSHOT_BYTES, MAX_TERM,
+    MembersAction, Proof, RaftId, ServerId, VoterSets, is_valid_name, quote,
 };
 
 use super::{ID_FORM, NAME_FORM};
@@ -182,7 +182,7 @@ fn append(parts: &Parts, term: u64) -> Result<AgreeKind, Fault> {
             let why = format!("an entry has {} bytes; expected at most {MAX_ENTRY_BYTES}", text.len());
             return Err(Fault::bad("ENTRIES", why));
         }
-        let entry = LedgerEntry::from_json(text).map_err(|why| Fault::bad("ENTRIES", why))?;
+        let entry = LedgerEntry::from_json(text).map_err(|why| Fault::bad("ENTRIES", quote(&why, MAX_QUOTE)))?;
         let (last_index, last_term) =
             entries.last().map_or((prev_log_index, prev_log_term), |last| (last.index, last.term));
         if entry.index != last_index + 1 {

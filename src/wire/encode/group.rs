@@ -3,13 +3,13 @@
 use crate::wire::{
     Admission, Agree, AgreeAnswer, AgreeAnswerKind, AgreeKind, Elect, ElectAnswer, ElectKind, ElectVote, Envelope,
     GroupId, GroupPresence, LedgerAnswer, LedgerEntry, MAX_LINE_BYTES, Member, MembersAction, MembersAnswer,
-    MembersDone, Proof, RaftId, RequestId, VoterSets,
+    MembersDone, Proof, RaftId, RequestId, ShownEntry, VoterSets,
 };
 
 use super::object::Object;
 use super::{request, response};
 
-/// Longest `WORDS` of an entry that is shown, in bytes of JSON: as many as are shown at once fit a line.
+/// Longest `WORDS` of each entry, in bytes of JSON, where they would not all fit a line.
 const WORDS_ROOM: usize = 2048;
 const _: () = assert!(crate::wire::ENTRIES_SHOWN * (WORDS_ROOM + 64) < MAX_LINE_BYTES - 1024);
 
@@ -158,14 +158,15 @@ impl<'o> Object<'o> {
                 .text("LEADER_STATUS", leader.status.as_str());
         }
         line = line.flag("QUORUM", answer.quorum).number("SPARE", answer.spare);
-        if let Some(reason) = &answer.reason {
-            line = line.cut_text("REASON", reason, WORDS_ROOM);
-        }
-        line.members("VOTERS", &answer.voters, MAX_LINE_BYTES - LEARNERS_ROOM).members(
+        line = line.members("VOTERS", &answer.voters, MAX_LINE_BYTES - LEARNERS_ROOM).members(
             "LEARNERS",
             &answer.learners,
-            MAX_LINE_BYTES - END_ROOM,
-        )
+            MAX_LINE_BYTES - REASON_ROOM,
+        );
+        match &answer.reason {
+            Some(reason) => line.sentence("REASON", reason),
+            None => line,
+        }
     }
 
     /// Members, cut where the line would be longer than `room`: the ledger has them all.
@@ -189,11 +190,22 @@ impl<'o> Object<'o> {
             .number("COMMITTED", answer.committed)
             .number("LAST", answer.last)
             .number("SNAPSHOT", answer.snapshot);
-        let (line, _) = line.list("ENTRIES", MAX_LINE_BYTES - END_ROOM, &answer.entries, |entry, out| {
-            let entry_line = Object::begin(out).number("INDEX", entry.index).number("TERM", entry.term);
-            entry_line.cut_text("WORDS", &entry.words, WORDS_ROOM).close();
-        });
-        line
+        let before = line.out.len();
+        let line = line.shown_entries(&answer.entries, usize::MAX);
+        if line.length() <= MAX_LINE_BYTES - END_ROOM {
+            return line;
+        }
+        line.out.truncate(before);
+        line.shown_entries(&answer.entries, WORDS_ROOM)
+    }
+
+    /// Entries in words, of each as many as fit `room` bytes.
+    fn shown_entries(self, entries: &[ShownEntry], room: usize) -> Object<'o> {
+        let write = |entry: &ShownEntry, out: &mut Vec<u8>| {
+            let line = Object::begin(out).number("INDEX", entry.index).number("TERM", entry.term);
+            line.cut_text("WORDS", &entry.words, room).close();
+        };
+        self.list("ENTRIES", usize::MAX, entries, write).0
     }
 
     pub(super) fn members_answer(self, answer: &MembersAnswer) -> Object<'o> {
@@ -246,8 +258,11 @@ impl<'o> Object<'o> {
 /// Room at the end of a line for what closes it.
 const END_ROOM: usize = 8;
 
-/// Room for one learner, which always goes, after the voters: the longest member.
-const LEARNERS_ROOM: usize = 2048;
+/// Room at the end of a line for a sentence.
+const REASON_ROOM: usize = 1024;
+
+/// Room after the voters for one learner, which always goes and is below 1 KiB, and what follows.
+const LEARNERS_ROOM: usize = 1024 + REASON_ROOM;
 
 const fn vote_kind(pre: bool) -> &'static str {
     if pre { "PRE_VOTE" } else { "VOTE" }

@@ -9,6 +9,11 @@ use crate::wire::*;
 
 use super::*;
 
+mod group;
+mod manual;
+
+use group::{group_body, group_id, group_presence, longest_group_presence};
+
 fn server_id() -> impl Strategy<Value = ServerId> {
     "[^\\p{Cc}\\x{200b}-\\x{200f}\\x{2028}-\\x{202e}\\x{2060}-\\x{2069}\\x{feff}]{1,32}"
         .prop_map(|text| ServerId::new(text).unwrap())
@@ -390,7 +395,7 @@ fn farm_body() -> impl Strategy<Value = Body> {
 
 /// Every body that a line can hold.
 pub(in crate::wire) fn body() -> impl Strategy<Value = Body> {
-    prop_oneof![node_body(), job_body(), farm_body()]
+    prop_oneof![node_body(), job_body(), farm_body(), group_body()]
 }
 
 /// What nodes say of themselves and of their peers.
