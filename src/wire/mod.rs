@@ -44,8 +44,6 @@ pub use error::{ErrorAnswer, ErrorCode};
 pub use farm::*;
 pub use group::*;
 pub use job::*;
-pub(crate) use json_object::{JsonReader, JsonWriter};
-pub(crate) use ledger_json::group_id;
 pub use json::Json;
 pub(crate) use json_object::{JsonReader, JsonWriter};
 pub use ledger::*;

@@ -45,7 +45,7 @@ impl Clock {
     pub(super) fn observe(&mut self, now: Time) {
         let gap = now.since(self.seen);
         if gap > self.pace.heartbeat * 2 {
-            self.counted = now - self.tick;
+            self.counted = self.counted.max(now - self.tick);
         }
         self.seen = self.seen.max(now);
         while self.lag > Duration::ZERO && now.since(self.lag_since) >= LAG_HALVES {
@@ -61,9 +61,14 @@ impl Clock {
         ticks
     }
 
+    /// What was counted up to now means nothing: a leader was heard, or silence begins.
+    pub(super) fn restart(&mut self, now: Time) {
+        self.counted = self.counted.max(now);
+    }
+
     /// The loop was late by this when it last ran.
     pub(super) fn delayed(&mut self, by: Duration, now: Time) {
-        self.counted = (self.counted + by).min(now);
+        self.counted = (self.counted + by).min(now + by);
         if by >= self.lag {
             (self.lag, self.lag_since) = (by, now);
         }
@@ -120,6 +125,7 @@ mod tests {
         }
         assert_eq!(clock.stretch(), 0);
         clock.delayed(Duration::from_secs(1), at(60_100));
-        assert!(clock.after(0) <= at(60_100), "what is to come counts");
+        clock.delayed(Duration::from_secs(1), at(60_100));
+        assert!(clock.after(0) <= at(61_100), "a delay that is told twice does not last longer");
     }
 }

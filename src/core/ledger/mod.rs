@@ -18,7 +18,7 @@ mod tests;
 mod text;
 mod words;
 
-pub(crate) use clock::{LeaseClock, NotRenewed};
+pub(crate) use clock::LeaseClock;
 pub use holder::HeldLease;
 pub(crate) use state::Ledger;
 pub(crate) use words::words;
