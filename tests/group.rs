@@ -80,7 +80,7 @@ fn two_masters_form_a_group_and_one_alone_says_why_it_cannot_decide() {
 
 #[test]
 fn a_master_alone_leads_at_once_and_agrees_with_itself() {
-    let node = NodeProcess::start(&["--ephemeral"]);
+    let node = NodeProcess::start(&[]);
     wait_until("it to lead", || node.ask(r#"{"TASK":"ELECT"}"#)["STATE"] == "LEADER");
     let set = node.ask(r#"{"TASK":"SETTINGS","NAME":"capacity","VALUE":5}"#);
     assert_eq!(set["RESPONSE"], "OK", "{set}");

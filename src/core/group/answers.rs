@@ -22,7 +22,7 @@ impl Group {
 
     fn answer_done(&mut self, asker: Asker, index: u64, applied: &Applied, now: Time) {
         if let Applied::Refused(refusal) = applied {
-            return self.agreed_refusal(asker, refusal, now);
+            return self.refused_or_waits(asker, refusal, now);
         }
         let Asker { reply, body, .. } = asker;
         match (&body, applied) {
@@ -57,8 +57,8 @@ impl Group {
         Some(Admission { group_id, raft_id, key, members: self.members().into_iter().map(|(member, _)| member).collect() })
     }
 
-    /// The majority has refused: who waits for a lease waits on.
-    fn agreed_refusal(&mut self, asker: Asker, refusal: &Refusal, now: Time) {
+    /// It is refused now; who waits for a lease waits on.
+    pub(super) fn refused_or_waits(&mut self, asker: Asker, refusal: &Refusal, now: Time) {
         let waits = match (&asker.body, refusal) {
             (Body::Lease(request), Refusal::Held(_)) => {
                 matches!(&request.action, LeaseAction::Acquire { wait, .. } if !wait.is_zero())

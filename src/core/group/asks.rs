@@ -167,7 +167,7 @@ impl Group {
         };
         let Some(seat) = &mut self.seat else { return };
         if let Err(refusal) = seat.ledger.check(&command) {
-            return self.refused(asker, &refusal);
+            return self.refused_or_waits(asker, &refusal, now);
         }
         match seat.engine.propose(command, now) {
             Ok((index, term)) => self.desk.propose(index, term, asker),
