@@ -45,8 +45,10 @@ impl Clock {
     pub(super) fn observe(&mut self, now: Time) {
         let gap = now.since(self.seen);
         if gap > self.pace.heartbeat * 2 {
-            self.counted = now - self.tick;
+            self.counted = self.counted.max(now - self.tick);
         }
+        // What is to come counts, however late it was before.
+        self.counted = self.counted.min(now);
         self.seen = self.seen.max(now);
         while self.lag > Duration::ZERO && now.since(self.lag_since) >= LAG_HALVES {
             self.lag_since = self.lag_since + LAG_HALVES;
@@ -61,9 +63,14 @@ impl Clock {
         ticks
     }
 
+    /// What was counted up to now means nothing: a leader was heard, or silence begins.
+    pub(super) fn restart(&mut self, now: Time) {
+        self.counted = self.counted.max(now);
+    }
+
     /// The loop was late by this when it last ran.
     pub(super) fn delayed(&mut self, by: Duration, now: Time) {
-        self.counted = (self.counted + by).min(now);
+        self.counted = self.counted + by;
         if by >= self.lag {
             (self.lag, self.lag_since) = (by, now);
         }
@@ -119,7 +126,10 @@ mod tests {
             clock.observe(at(100 + ms));
         }
         assert_eq!(clock.stretch(), 0);
+        clock.due(at(60_100));
         clock.delayed(Duration::from_secs(1), at(60_100));
-        assert!(clock.after(0) <= at(60_100), "what is to come counts");
+        clock.delayed(Duration::from_secs(1), at(60_100));
+        clock.observe(at(60_150));
+        assert_eq!(clock.after(0), at(60_150), "what is to come counts");
     }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Engine {
     rng: Rng,
     clock: Clock,
     now: Time,
+    /// When time was last counted.
+    ticked: Time,
     /// The drawn election timeout, in ticks, without what lateness adds.
     drawn: u64,
     /// Term, role and leader when it was drawn.
@@ -150,6 +152,7 @@ impl Engine {
             rng: Rng::new(seed),
             clock: Clock::new(pace, now),
             now,
+            ticked: now,
             drawn: ELECTION_TICKS,
             drawn_for: (0, StateRole::Leader, 0),
             beat: now,
@@ -200,7 +203,7 @@ impl Engine {
             // Silence is counted a heartbeat at a time, so that a late loop is told from a silent leader.
             _ if self.raw.raft.promotable() => {
                 let left = (self.timeout() as u64).saturating_sub(self.raw.raft.election_elapsed as u64).max(1);
-                Some(self.clock.after(left).min(self.now + self.pace.heartbeat))
+                Some(self.clock.after(left).min(self.ticked + self.pace.heartbeat))
             }
             _ => None,
         };
@@ -210,6 +213,7 @@ impl Engine {
     /// Time has passed. Letters that have come are stepped first.
     pub(crate) fn tick(&mut self, now: Time) {
         self.observe(now);
+        self.ticked = self.now;
         for _ in 0..self.clock.due(now) {
             // Who has not written what it heard cannot promise a vote, and a lone voter would lead with a log that it may lose.
             if self.raw.raft.state != StateRole::Leader && !self.persisted() {
@@ -522,7 +526,14 @@ impl Engine {
         if let Letter::Agree(Agree { kind: AgreeKind::Append { entries, .. }, .. }) = letter {
             self.stash.extend(entries.into_iter().map(|entry| ((entry.index, entry.term), entry.what)));
         }
+        let before = self.raw.raft.election_elapsed;
+        let leader = (message.term, message.from);
         let stepped = self.raw.step(message);
+        let raft = &self.raw.raft;
+        if raft.election_elapsed < before || (raft.term, raft.leader_id) == leader {
+            // Silence begins now, and not when time was last counted.
+            self.clock.restart(self.now);
+        }
         self.draw(false);
         if acknowledged && self.sendings.get(&from).is_some_and(|sending| sending.index() <= index) {
             self.go_on_sending(from, Progress::Done);
@@ -543,6 +554,7 @@ impl Engine {
             let _ = self.take_letter(Letter::Agree(Agree { envelope: envelope.clone(), kind }));
         }
         self.raw.raft.election_elapsed = 0;
+        self.clock.restart(self.now);
         if head.index <= self.raw.raft.raft_log.committed {
             // What it has is newer: the crate answers so.
             self.receiving = None;

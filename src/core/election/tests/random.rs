@@ -134,9 +134,7 @@ impl Storm {
                 self.bench.change(leader, &[learner], &[], &[]).is_ok()
             }
             (2, Some(learner), Some(voter)) => self.bench.change(leader, &[learner], &[], &[voter]).is_ok(),
-            (3, _, Some(voter)) if members.voters.len() > 3 => {
-                self.bench.change(leader, &[], &[], &[voter]).is_ok()
-            }
+            (3, _, Some(voter)) if members.voters.len() > 3 => self.bench.change(leader, &[], &[], &[voter]).is_ok(),
             _ => false,
         };
         self.changes += u64::from(changed);
