@@ -200,8 +200,11 @@ impl Engine {
         let owed = self.commit_owed.map(|since| since + COMMIT_OWED);
         let beat = match self.raw.raft.state {
             StateRole::Leader => (self.raw.raft.prs().iter().count() > 1).then_some(self.beat),
-            // Silence is counted a heartbeat at a time, so that a late loop is told from a silent leader.
-            _ if self.raw.raft.promotable() => {
+            // Silence is counted a heartbeat at a time, so that a late loop is told from a silent leader. Learners count it too, until they
+            // would vote again: a candidate may know that they do before they know it.
+            _ if self.raw.raft.promotable()
+                || (self.raw.raft.leader_id != 0 && self.raw.raft.election_elapsed < ELECTION_TICKS as usize) =>
+            {
                 let left = (self.timeout() as u64).saturating_sub(self.raw.raft.election_elapsed as u64).max(1);
                 Some(self.clock.after(left).min(self.ticked + self.pace.heartbeat))
             }

@@ -173,6 +173,7 @@ fn a_lone_voter_says_nothing_of_a_term_that_it_may_forget() {
     bench.change(1, &[], &[2], &[]).unwrap();
     bench.add(2, joiner(2));
     bench.run(500);
+    bench.compact(1);
     bench.flush(1);
     bench.crash(1, 9);
     bench.stalled.insert(1);
@@ -472,4 +473,18 @@ fn a_removed_leader_leads_no_more() {
     assert_ne!(leader, 2);
     assert_eq!(bench.engine(leader).view().members.voters, ids(&[1, 3]));
     assert_eq!(bench.engine(2).standing().role, GroupRole::Learner);
+}
+
+#[test]
+fn a_learner_votes_for_who_knows_that_it_has_a_vote() {
+    let mut bench = Bench::new(&[], 20);
+    let mut learner = member_of(&[1], 2);
+    learner.snapshot.as_mut().unwrap().0.members.learners = ids(&[2]);
+    bench.add(1, member_of(&[1, 2], 1));
+    bench.add(2, learner);
+    assert_eq!(bench.elect(), 1);
+    bench.run(200);
+    bench.crash(1, 9);
+    bench.start(1);
+    assert_eq!(bench.elect(), 1, "it has just heard a leader, and votes once that is long ago");
 }

@@ -160,7 +160,8 @@ impl Storm {
         let agreed = self.bench.agreed.keys().next_back().copied().unwrap_or(1);
         let mut waited = 0;
         while self.bench.agreed.keys().next_back().copied().unwrap_or(1) <= agreed || self.bench.leader().is_none() {
-            assert!(waited < THREE_TIMEOUTS, "nothing is agreed on after three election timeouts");
+            let engines = self.bench.members.values().map(|member| &member.engine).collect::<Vec<_>>();
+            assert!(waited < THREE_TIMEOUTS, "nothing is agreed on after three election timeouts: {engines:#?}");
             self.bench.run(5);
             waited += 5;
             if let Some(leader) = self.bench.leader() {
