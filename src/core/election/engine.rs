@@ -443,6 +443,7 @@ impl Engine {
         assert!(self.members.iter().is_sorted_by_key(|(since, _)| *since));
         assert_eq!(self.members_now(), sets_of(&raft.prs().conf().to_conf_state()));
         let leads = raft.state == StateRole::Leader;
+        assert!(!leads || raft.prs().iter().all(|(_, progress)| progress.matched <= log.last()), "nobody has more");
         assert_eq!(self.leads, leads.then_some(raft.term));
         assert!(leads || (self.reads.is_empty() && self.sendings.is_empty()), "only leaders read and send the ledger");
     }

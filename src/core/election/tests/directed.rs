@@ -488,3 +488,40 @@ fn a_learner_votes_for_who_knows_that_it_has_a_vote() {
     bench.start(1);
     assert_eq!(bench.elect(), 1, "it has just heard a leader, and votes once that is long ago");
 }
+
+#[test]
+fn who_has_not_written_its_log_does_not_stand() {
+    let mut bench = one_of_three(member_of(&[1, 2], 1));
+    let change = VoterChange { remove: ids(&[2]), ..VoterChange::default() };
+    let removal = LedgerEntry { index: 2, term: 2, what: LedgerItem::Change(change) };
+    bench.hand_over(append(2, 1, 2, (1, 1), vec![removal], 2));
+    bench.flush(1);
+    assert_eq!(bench.engine(1).view().members.voters, ids(&[1]));
+    bench.hand_over(append(2, 1, 2, (2, 2), vec![entry(3, 2)], 2));
+    bench.run(1000);
+    assert_eq!(
+        bench.engine(1).standing().role,
+        GroupRole::Follower,
+        "alone it would lead at once, with what it may lose"
+    );
+    bench.flush(1);
+    bench.run(1000);
+    assert_eq!(bench.leader(), Some(1));
+}
+
+#[test]
+fn a_vote_that_was_not_asked_for_yet_counts_for_nothing() {
+    let mut bench = one_of_three(member_of(&[1, 2, 3], 1));
+    bench.run(600);
+    let vote = |pre, term| {
+        let envelope = envelope(2, 1, term);
+        Letter::Vote(ElectVote { envelope, pre, granted: true, commit_index: 0, commit_term: 0 })
+    };
+    bench.hand_over(vote(true, 2));
+    assert_eq!(bench.engine(1).standing().term, 2);
+    bench.hand_over(vote(false, 2));
+    assert_eq!(bench.leader(), None, "its own vote is not written, and it has asked nobody");
+    bench.flush(1);
+    bench.hand_over(vote(false, 2));
+    assert_eq!(bench.leader(), Some(1));
+}

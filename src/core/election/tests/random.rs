@@ -202,7 +202,7 @@ fn storm(seed: u64, voters: &[u64]) -> Run {
     let bench = &storm.bench;
     for (index, term) in &storm.hoped {
         // An index that was agreed on with this term holds what was proposed; it was checked when it was applied.
-        assert!(bench.agreed.get(index).is_none_or(|entry| entry.term != *term || line(entry) != ""));
+        assert!(bench.agreed.get(index).is_none_or(|entry| entry.term != *term || !line(entry).is_empty()));
     }
     Run {
         trace: bench.trace.0,
