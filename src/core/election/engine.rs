@@ -200,8 +200,11 @@ impl Engine {
         let owed = self.commit_owed.map(|since| since + COMMIT_OWED);
         let beat = match self.raw.raft.state {
             StateRole::Leader => (self.raw.raft.prs().iter().count() > 1).then_some(self.beat),
-            // Silence is counted a heartbeat at a time, so that a late loop is told from a silent leader.
-            _ if self.raw.raft.promotable() => {
+            // Silence is counted a heartbeat at a time, so that a late loop is told from a silent leader. Learners count it too, until they
+            // would vote again: a candidate may know that they do before they know it.
+            _ if self.raw.raft.promotable()
+                || (self.raw.raft.leader_id != 0 && self.raw.raft.election_elapsed < ELECTION_TICKS as usize) =>
+            {
                 let left = (self.timeout() as u64).saturating_sub(self.raw.raft.election_elapsed as u64).max(1);
                 Some(self.clock.after(left).min(self.ticked + self.pace.heartbeat))
             }
@@ -440,6 +443,7 @@ impl Engine {
         assert!(self.members.iter().is_sorted_by_key(|(since, _)| *since));
         assert_eq!(self.members_now(), sets_of(&raft.prs().conf().to_conf_state()));
         let leads = raft.state == StateRole::Leader;
+        assert!(!leads || raft.prs().iter().all(|(_, progress)| progress.matched <= log.last()), "nobody has more");
         assert_eq!(self.leads, leads.then_some(raft.term));
         assert!(leads || (self.reads.is_empty() && self.sendings.is_empty()), "only leaders read and send the ledger");
     }
@@ -527,12 +531,12 @@ impl Engine {
             self.stash.extend(entries.into_iter().map(|entry| ((entry.index, entry.term), entry.what)));
         }
         let before = self.raw.raft.election_elapsed;
-        // Out of the way of any count, to see whether the letter begins it anew.
-        self.raw.raft.election_elapsed = before + 1;
+        let leader = (message.term, message.from);
         let stepped = self.raw.step(message);
-        match self.raw.raft.election_elapsed {
-            0 => self.clock.restart(self.now),
-            _ => self.raw.raft.election_elapsed = before,
+        let raft = &self.raw.raft;
+        if raft.election_elapsed < before || (raft.term, raft.leader_id) == leader {
+            // Silence begins now, and not when time was last counted.
+            self.clock.restart(self.now);
         }
         self.draw(false);
         if acknowledged && self.sendings.get(&from).is_some_and(|sending| sending.index() <= index) {

@@ -134,9 +134,7 @@ impl Storm {
                 self.bench.change(leader, &[learner], &[], &[]).is_ok()
             }
             (2, Some(learner), Some(voter)) => self.bench.change(leader, &[learner], &[], &[voter]).is_ok(),
-            (3, _, Some(voter)) if members.voters.len() > 3 => {
-                self.bench.change(leader, &[], &[], &[voter]).is_ok()
-            }
+            (3, _, Some(voter)) if members.voters.len() > 3 => self.bench.change(leader, &[], &[], &[voter]).is_ok(),
             _ => false,
         };
         self.changes += u64::from(changed);
@@ -162,7 +160,8 @@ impl Storm {
         let agreed = self.bench.agreed.keys().next_back().copied().unwrap_or(1);
         let mut waited = 0;
         while self.bench.agreed.keys().next_back().copied().unwrap_or(1) <= agreed || self.bench.leader().is_none() {
-            assert!(waited < THREE_TIMEOUTS, "nothing is agreed on after three election timeouts");
+            let engines = self.bench.members.values().map(|member| &member.engine).collect::<Vec<_>>();
+            assert!(waited < THREE_TIMEOUTS, "nothing is agreed on after three election timeouts: {engines:#?}");
             self.bench.run(5);
             waited += 5;
             if let Some(leader) = self.bench.leader() {
@@ -203,7 +202,7 @@ fn storm(seed: u64, voters: &[u64]) -> Run {
     let bench = &storm.bench;
     for (index, term) in &storm.hoped {
         // An index that was agreed on with this term holds what was proposed; it was checked when it was applied.
-        assert!(bench.agreed.get(index).is_none_or(|entry| entry.term != *term || line(entry) != ""));
+        assert!(bench.agreed.get(index).is_none_or(|entry| entry.term != *term || !line(entry).is_empty()));
     }
     Run {
         trace: bench.trace.0,
