@@ -57,6 +57,8 @@ fn settings(id: &str, peers: &[SocketAddr], timeout: Duration) -> Settings {
         jobs: None,
         stored_group: None,
         group: None,
+        agreement: AgreementConfig::default(),
+        entropy: [0; 32],
         services: None,
         discovery: None,
     }

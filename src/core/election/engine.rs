@@ -422,6 +422,7 @@ impl Engine {
         members
     }
 
+    #[cfg(test)]
     /// The ticket that the next engine of this node begins with.
     pub(crate) fn next_ticket(&self) -> LogTicket {
         LogTicket(self.last_ticket.0 + 1)

@@ -31,20 +31,25 @@ use crate::wire::{
 
 pub(crate) use engine::Engine;
 
-/// What the founder of a group is stored as before its engine begins, and the writes that store it: `text` is the empty ledger. It alone votes,
-/// at index 1 of term 1, so that whoever joins gets a snapshot first: without one it would not know who votes. A joiner begins with its
-/// membership and nothing else.
-pub(crate) fn founding(state_id: GroupId, membership: Membership, text: String) -> (StoredGroup, Vec<GroupWrite>) {
+/// What the only voter of a group is stored as before its engine begins, and the writes that store it: `text` is the ledger at `index`, which
+/// is the last of `term`. A founder begins at index 1 of term 1, so that whoever joins gets a snapshot first: without one it would not know who
+/// votes. A joiner begins with its membership and nothing else.
+pub(crate) fn founding(
+    state_id: GroupId,
+    membership: Membership,
+    (index, term): (u64, u64),
+    text: String,
+) -> (StoredGroup, Vec<GroupWrite>) {
     let members = VoterSets { voters: vec![membership.raft_id], ..VoterSets::default() };
-    let head = SnapshotHead { index: 1, term: 1, members };
+    let head = SnapshotHead { index, term, members };
     let writes = vec![
         GroupWrite::Belong { state_id: state_id.clone(), membership: Some(membership.clone()) },
         GroupWrite::Snapshot { head: head.clone(), text: text.clone() },
-        GroupWrite::Vote { term: 1, vote: None, commit: 1 },
+        GroupWrite::Vote { term, vote: None, commit: index },
     ];
     let fresh = StoredGroup::fresh(state_id);
     let stored =
-        StoredGroup { membership: Some(membership), term: 1, commit: 1, snapshot: Some((head, text)), ..fresh };
+        StoredGroup { membership: Some(membership), term, commit: index, snapshot: Some((head, text)), ..fresh };
     (stored, writes)
 }
 

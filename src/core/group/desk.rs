@@ -84,11 +84,6 @@ impl Desk {
         std::mem::take(&mut self.held)
     }
 
-    /// Whether somebody waits for a leader.
-    pub(super) fn holds(&self) -> bool {
-        !self.held.is_empty()
-    }
-
     /// Waits for the entry of this index and term.
     pub(super) fn propose(&mut self, index: u64, term: u64, asker: Asker) {
         self.proposed.entry(index).or_default().push(Proposed { term, asker });

@@ -19,7 +19,7 @@ use crate::time::{Seconds, Time};
 use crate::wire::{
     Address, Admit, Admission, Body, Command, ErrorAnswer, ErrorCode, EventKind, GroupId, GroupPresence, GroupRole,
     LedgerEntry, LedgerItem, MembersAction, Message, NewMember, Proof, RaftId, RequestId, ServerId, SettingName,
-    SnapshotHead, VoterSets,
+    SnapshotHead,
 };
 
 /// The registry is looked at as often as this at least.
@@ -340,15 +340,9 @@ impl Group {
 
     /// Begins a group whose only voter is this node, with this ledger.
     fn begin(&mut self, membership: Membership, ledger: &Ledger, term: u64, now: Time) {
-        let members = VoterSets { voters: vec![membership.raft_id], ..VoterSets::default() };
-        let head = SnapshotHead { index: ledger.index(), term, members };
-        let mut stored = StoredGroup::fresh(self.state_id.clone());
-        (stored.membership, stored.term, stored.commit) = (Some(membership.clone()), term, head.index);
-        stored.snapshot = Some((head.clone(), ledger.text()));
-        self.write(GroupWrite::Belong { state_id: self.state_id.clone(), membership: Some(membership) });
-        let commit = head.index;
-        self.write(GroupWrite::Snapshot { head, text: ledger.text() });
-        self.write(GroupWrite::Vote { term, vote: None, commit });
+        let at = (ledger.index(), term);
+        let (stored, writes) = election::founding(self.state_id.clone(), membership, at, ledger.text());
+        writes.into_iter().for_each(|write| self.write(write));
         self.seated(stored, now);
     }
 

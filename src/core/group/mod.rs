@@ -21,8 +21,6 @@ mod proof;
 mod seat;
 mod secret;
 mod show;
-#[cfg(test)]
-mod tests;
 
 use std::time::Duration;
 

@@ -19,6 +19,8 @@ mod text;
 mod words;
 
 pub(crate) use clock::LeaseClock;
+#[cfg(test)]
+pub(crate) use clock::NotRenewed;
 pub use holder::HeldLease;
 pub(crate) use state::Ledger;
 pub(crate) use words::words;

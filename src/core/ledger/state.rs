@@ -50,6 +50,7 @@ impl Ledger {
     }
 
     /// The name of the group; empty before it is founded.
+    #[cfg(test)]
     pub(crate) fn group_name(&self) -> &str {
         self.group.as_ref().map_or("", |(_, name)| name)
     }

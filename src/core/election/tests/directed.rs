@@ -377,7 +377,7 @@ fn section_6_4_a_deposed_leader_answers_no_read() {
 #[test]
 fn a_lone_voter_reads_at_once_and_needs_nobody() {
     let (stored, writes) =
-        founding(GroupId::new("fedcba9876543210").unwrap(), joiner(1).membership.unwrap(), String::new());
+        founding(GroupId::new("fedcba9876543210").unwrap(), joiner(1).membership.unwrap(), (1, 1), String::new());
     let mut replayed =
         StoredGroup { membership: stored.membership.clone(), ..StoredGroup::fresh(stored.state_id.clone()) };
     for write in &writes[1..] {
