@@ -31,14 +31,10 @@ use serde_json::json;
 
 use mutirao::time::Time;
 use mutirao::wire::{
-    Address, Attempt, Body, Decoded, Dialect, Edge, Heartbeat, HeartbeatAnswer, JobAnswer, JobId, JobStatus, JobTask,
-    JobView, Json, LoadAnswer, LoadReport, Message, Permille, Prepared, Presence, RequestId, Role, Score, ServerId,
-    StatusAck,
+    Address, Attempt, Body, Decoded, Dialect, Edge, GroupPresence, Heartbeat, HeartbeatAnswer, JobAnswer, JobId,
+    JobStatus, JobTask, JobView, Json, LoadAnswer, LoadReport, Message, Permille, Prepared, Presence, RequestId, Role,
+    Score, ServerId, StatusAck,
 };
-
-/// The allocator of the node.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 use support::Failure;
 use support::options::Options;
@@ -217,6 +213,7 @@ fn presence(server_id: &ServerId) -> Result<Presence, Failure> {
         address: "127.0.0.1:9101".parse::<Address>()?,
         role: Role::Master,
         group: "default".to_owned(),
+        group_presence: GroupPresence::default(),
         load: load(),
         services: Vec::new(),
     })

@@ -187,7 +187,7 @@ fn named(server: &Server, failure: Failure) -> Failure {
 
 /// What issue 2 wants of one measurement.
 fn judge(measurement: &Measurement, targets: &mut Targets) {
-    let Measurement { name, conns, depth, .. } = measurement;
+    let Measurement { name, depth, .. } = measurement;
     let mut name = name.clone();
     if !measurement.undisturbed {
         name += " (disturbed)";

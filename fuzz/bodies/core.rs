@@ -11,8 +11,8 @@ use std::time::Duration;
 use mutirao::core::{Command, Config, Identity, Input, LinkId, LoadSample, Node, Output};
 use mutirao::time::Time;
 use mutirao::wire::{
-    Body, ErrorAnswer, ErrorCode, Heartbeat, HeartbeatAnswer, LoadReport, Message, NodesQuery, Permille, Presence,
-    RequestId, Role, ServerId,
+    Body, ErrorAnswer, ErrorCode, GroupPresence, Heartbeat, HeartbeatAnswer, LoadReport, Message, NodesQuery, Permille,
+    Presence, RequestId, Role, ServerId,
 };
 
 /// Reads the program byte by byte; zeros after its end.
@@ -51,6 +51,7 @@ fn presence(n: u8, m: u8) -> Option<Box<Presence>> {
         address: mutirao::wire::Address::of(socket(m)),
         role: if m.is_multiple_of(2) { Role::Master } else { Role::Worker },
         group: "default".to_owned(),
+        group_presence: GroupPresence::default(),
         load: LoadReport { cpu: Permille::new(u64::from(m) * 4), ..LoadReport::default() },
         services: Vec::new(),
     };

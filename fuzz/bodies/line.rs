@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use mutirao::time::Time;
 use mutirao::wire::{
-    Body, CloseReason, Decoded, Dialect, Edge, HeartbeatAnswer, LoadReport, MAX_LINE_BYTES, Message, Prepared,
-    Presence, Role, ServerId, StatusAck, WorkerAlive,
+    Body, CloseReason, Decoded, Dialect, Edge, GroupPresence, HeartbeatAnswer, LoadReport, MAX_LINE_BYTES, Message,
+    Prepared, Presence, Role, ServerId, StatusAck, WorkerAlive,
 };
 
 /// Runs one case. Panics where a law is broken.
@@ -62,6 +62,7 @@ impl Session {
             address: "127.0.0.1:9101".parse().expect("it is an address"),
             role: Role::Master,
             group: "default".to_owned(),
+            group_presence: GroupPresence::default(),
             load: LoadReport::default(),
             services: Vec::new(),
         };

@@ -10,6 +10,10 @@
 //!   node jobs            jobs          work, ask, table
 //!   node workers         workers       work, ask, table
 //!   node call            call          work, ask, table
+//!   node members, leave  members       work, ask, table
+//!   node remove, lead    members       work, ask
+//!   node join, recover   members       work, ask
+//!   node set, get        settings      work, ask
 //!   node send            send          client, pretty
 //!   node status          status        client, table
 //!   node simulate        simulate      values
@@ -32,6 +36,7 @@ mod help;
 mod jobs;
 mod kick;
 mod man;
+mod members;
 mod options;
 mod pipeline;
 mod pretty;
@@ -39,6 +44,7 @@ mod result;
 mod run;
 mod screen;
 mod send;
+mod settings;
 mod simulate;
 mod status;
 mod submit;
@@ -90,6 +96,22 @@ enum Command {
     Workers(workers::WorkersArgs),
     /// Call a service and print its result, or list who offers what
     Call(call::CallArgs),
+    /// Show who leads the group of a master, and who belongs to it
+    Members(members::GroupArgs),
+    /// Make a master give up its membership
+    Leave(members::GroupArgs),
+    /// Remove a master from its group
+    Remove(members::RemoveArgs),
+    /// Let another member lead
+    Lead(members::LeadArgs),
+    /// Make a master give up its group for another one
+    Join(members::JoinArgs),
+    /// Go on from one survivor when the majority is lost for good: the last resort
+    Recover(members::RecoverArgs),
+    /// Agree on a setting for every master of the group
+    Set(settings::SetArgs),
+    /// Show the settings that are agreed on
+    Get(settings::GetArgs),
     /// Send lines to a node and print its answers
     Send(send::SendArgs),
     /// Show one node and its registry
@@ -125,6 +147,14 @@ pub fn main() -> ExitCode {
         Some(Command::Jobs(args)) => jobs::run(&args),
         Some(Command::Workers(args)) => workers::run(&args),
         Some(Command::Call(args)) => call::run(&args),
+        Some(Command::Members(args)) => members::members(&args),
+        Some(Command::Leave(args)) => members::leave(&args),
+        Some(Command::Remove(args)) => members::remove(&args),
+        Some(Command::Lead(args)) => members::lead(&args),
+        Some(Command::Join(args)) => members::join(&args),
+        Some(Command::Recover(args)) => members::recover(&args),
+        Some(Command::Set(args)) => settings::set(&args),
+        Some(Command::Get(args)) => settings::get(&args),
         Some(Command::Send(args)) => send::run(&args),
         Some(Command::Status(args)) => status::run(&args),
         Some(Command::Simulate(args)) => simulate::run(&args),
@@ -192,7 +222,7 @@ mod tests {
             assert_eq!(option.get_env().unwrap().to_str().unwrap(), format!("NODE_{name}"));
             count += 1;
         }
-        assert_eq!(count, 31);
+        assert_eq!(count, 33);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::values::{self, Advertise, BindHost, Bytes, Discovery, Durable, Label, Peer, Peers, Percent, Span};
 use super::worker::WorkerOptions;
-use crate::core::{Config, LoadConfig, QueueConfig, WorkerConfig};
+use crate::core::{AgreementConfig, Config, LoadConfig, QueueConfig, WorkerConfig};
 use crate::wire::{Address, Durability, Permille, Role};
 
 /// Shortest and longest `--interval`.
@@ -91,6 +91,21 @@ pub(super) struct RunArgs {
     /// Group of masters that this node belongs to [default: default]
     #[arg(long, env = "NODE_GROUP", value_name = "NAME", help_heading = "Identity and state")]
     pub(super) group: Option<Label>,
+
+    /// Masters that must see each other before a group is founded, 1 to 5 [default: none; without peers at once, else
+    /// after --timeout]
+    #[arg(long, env = "NODE_EXPECT", value_name = "COUNT", allow_negative_numbers = true, help_heading = "Identity and state", value_parser = values::parse_count)]
+    pub(super) expect: Option<u32>,
+
+    /// Silence of the leader after which others stand for election, 20ms to 60s [default: 250ms]
+    #[arg(
+        long,
+        env = "NODE_ELECTION",
+        value_name = "SECONDS",
+        allow_negative_numbers = true,
+        help_heading = "Identity and state"
+    )]
+    pub(super) election: Option<Span>,
 
     /// Directory under which the state is kept, one directory a machine, address and port in it
     /// [default: $XDG_STATE_HOME/mutirao, or the system's like]
@@ -254,6 +269,8 @@ impl RunArgs {
             forget,
             name,
             group,
+            expect,
+            election,
             data_dir,
             fresh,
             ephemeral,
@@ -321,6 +338,8 @@ pub(super) struct Options {
     pub(super) name: Option<String>,
     /// Group.
     pub(super) group: String,
+    /// How the masters of the group agree.
+    pub(super) agreement: AgreementConfig,
     /// Where state is kept.
     pub(super) state: StatePlace,
     /// Whether stored state is discarded.
@@ -392,6 +411,10 @@ impl Options {
             format!("--forget {} is not above --timeout {}; expected more", Span(forget), Span(timeout))
         })?;
 
+        let election = args.election.map_or(AgreementConfig::default().election, |span| span.0);
+        let agreement = AgreementConfig { expect: args.expect, heartbeat: election / 5, election };
+        agreement.check().map_err(|error| OptionError(format!("--{error}")))?;
+
         let capacity = args.capacity.unwrap_or(100);
         check((1..=MAX_CAPACITY).contains(&capacity), || {
             format!("--capacity {capacity}: expected 1 to {MAX_CAPACITY} jobs")
@@ -438,6 +461,7 @@ impl Options {
             forget,
             name: args.name.map(|label| label.0),
             group: args.group.map_or_else(|| "default".to_owned(), |label| label.0),
+            agreement,
             state,
             fresh,
             load: LoadConfig { capacity, release, hold, cpu_threshold },
@@ -543,6 +567,8 @@ mod tests {
             "interval",
             "timeout",
             "forget",
+            "expect",
+            "election",
             "capacity",
             "release",
             "hold",

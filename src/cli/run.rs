@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use ring::rand::{SecureRandom, SystemRandom};
 use uuid::Uuid;
 
 use super::config_file;
@@ -13,9 +14,10 @@ use super::console::Console;
 use super::exit;
 use super::options::{OptionError, Options, RunArgs, StatePlace};
 use super::table::age_text;
-use crate::core::Identity;
-use crate::net::{self, BindError, Discovery, JobsAtRest, Listener, RunError, Settings, Stop};
+use crate::core::{Identity, StoredGroup};
+use crate::net::{self, BindError, Discovery, GroupAtRest, JobsAtRest, Listener, RunError, Settings, Stop};
 use crate::service::{ExecutorConfig, System};
+use crate::store::group::{self, GroupStore};
 use crate::store::jobs::{JobStore, Recovered};
 use crate::store::{StateDir, StateError, Writer, default_base};
 use crate::wire::{Address, DialectMemory, Durability, ServerId};
@@ -40,6 +42,8 @@ pub(super) enum Failure {
     Discovery(BindError),
     #[error("the console cannot be started: {0}")]
     Console(std::io::Error),
+    #[error("the operating system gives no random bytes, without which no key can be made")]
+    NoEntropy,
 }
 
 impl Failure {
@@ -48,10 +52,12 @@ impl Failure {
             Failure::Options(_) | Failure::Run(RunError::Config(_)) => exit::USAGE,
             Failure::PortTaken(_) => exit::PORT_TAKEN,
             Failure::State(StateError::InUse { .. }) => exit::STATE_IN_USE,
-            Failure::State(_) => exit::STATE_UNUSABLE,
-            Failure::Bind(_) | Failure::Discovery(_) | Failure::Run(RunError::Io(_)) | Failure::Console(_) => {
-                exit::FAILURE
-            }
+            Failure::State(_) | Failure::Run(RunError::Group(_)) => exit::STATE_UNUSABLE,
+            Failure::NoEntropy
+            | Failure::Bind(_)
+            | Failure::Discovery(_)
+            | Failure::Run(RunError::Io(_))
+            | Failure::Console(_) => exit::FAILURE,
         }
     }
 }
@@ -102,6 +108,13 @@ pub(super) fn run_node(options: &Options) -> Result<Stop, Failure> {
                 dialects.tell(&peer.address, dialect);
             }
         }
+        // Before the jobs, which take the room that they find.
+        let (group, stored_group) = match options.worker {
+            None => {
+                open_group(state.dir.as_ref(), &identity.server_id).map(|(store, found)| (Some(store), Some(found)))?
+            }
+            Some(_) => (None, None),
+        };
         let (store, recovered) = match &state.dir {
             Some(dir) if options.worker.is_none() => open_jobs(dir, config.queue.durability, &identity.server_id)?,
             _ => (None, None),
@@ -113,6 +126,10 @@ pub(super) fn run_node(options: &Options) -> Result<Stop, Failure> {
             boot,
             stored,
             jobs: store.map(|store| Box::new(store) as Box<dyn JobsAtRest>),
+            stored_group,
+            group: group.map(|store| Box::new(store) as Box<dyn GroupAtRest>),
+            agreement: options.agreement.clone(),
+            entropy: entropy()?,
             services: Some(Box::new(executor(options))),
             discovery: options.discovery.map(|port| discovery(options, port)).transpose()?,
             ..Settings::new(config, identity, seed())
@@ -125,6 +142,17 @@ pub(super) fn run_node(options: &Options) -> Result<Stop, Failure> {
     // What was logged comes before the error that ends it all.
     console.finish();
     outcome
+}
+
+/// Opens what is stored of the group of a master, and says what was found. Without a directory it is kept in memory.
+fn open_group(dir: Option<&StateDir>, master: &ServerId) -> Result<(GroupStore, StoredGroup), StateError> {
+    let Some(dir) = dir else { return Ok(GroupStore::in_memory()) };
+    let (store, found, rolled_back) = GroupStore::open(dir.path(), master)?;
+    if let Some(text) = rolled_back {
+        log::warn!("group: {text}");
+    }
+    log::info!("group: {}", group::describe(&found));
+    Ok((store, found))
 }
 
 /// Opens the jobs of a master, and says what was found. Without a store where jobs are kept in memory.
@@ -218,6 +246,13 @@ fn read_state(dir: StateDir, fresh: bool) -> Result<State, StateError> {
     let dialects = dir.dialects();
     let writer = Writer::start(&dir)?;
     Ok(State { dir: Some(dir), server_id, dialects, writer: Some(writer) })
+}
+
+/// What nobody can guess, from the operating system.
+fn entropy() -> Result<[u8; 32], Failure> {
+    let mut bytes = [0; 32];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| Failure::NoEntropy)?;
+    Ok(bytes)
 }
 
 /// A seed from the operating system.

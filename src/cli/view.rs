@@ -278,6 +278,8 @@ pub(crate) mod tests {
             address: address.parse().unwrap(),
             role: seen.then_some(Role::Master),
             group: seen.then(|| "default".to_owned()),
+            group_id: None,
+            leads: false,
             status,
             last_seen: seen.then_some(Duration::from_millis(1500)),
             rtt: seen.then_some(Duration::from_micros(420)),

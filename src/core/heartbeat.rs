@@ -183,6 +183,12 @@ impl Heartbeat {
         }
     }
 
+    /// There is news to tell the peer: if a connection stands, the next request is due at once, or as soon as the one in
+    /// flight is answered.
+    pub(super) fn hurry(&mut self, now: Time) {
+        self.next = self.next.min(now);
+    }
+
     /// Gives the connection up and calls anew at once. The caller closes the link that is returned.
     pub(super) fn redial(&mut self, now: Time) -> Option<LinkId> {
         match self.channel {

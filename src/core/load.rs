@@ -161,6 +161,11 @@ impl Load {
         &self.config
     }
 
+    /// Goes by other thresholds from now on. What was saturated or hot stays so until the new ones say otherwise.
+    pub(super) fn configure(&mut self, config: LoadConfig) {
+        self.config = config;
+    }
+
     pub(super) fn is_hot(&self) -> bool {
         self.hot
     }

@@ -18,9 +18,12 @@
 //! that lies in a buffer counts before the deadline that it meets.
 
 mod calls;
+mod election;
 mod events;
 mod farm;
+mod group;
 mod heartbeat;
+mod ledger;
 mod links;
 mod load;
 mod node;
@@ -44,11 +47,14 @@ use crate::wire::{
     ServiceName, ServiceOffer, Stream, is_valid_name,
 };
 
+pub use election::LogTicket;
+pub use group::AgreementConfig;
+pub use ledger::HeldLease;
 pub(crate) use links::MAX_WAITING;
 pub use load::LoadConfig;
 pub use node::Node;
 pub(crate) use patience::lost_after;
-pub use record::{JobEnd, JobNumber, JobSpec, JobWrite, StoredJob, StoredState};
+pub use record::{GroupWrite, JobEnd, JobNumber, JobSpec, JobWrite, Membership, StoredGroup, StoredJob, StoredState};
 
 /// One connection, for as long as it lasts. Never reused: an event of a connection that is gone meets no other.
 ///
@@ -361,6 +367,17 @@ pub enum Input {
         /// Why, for people.
         reason: String,
     },
+    /// Every [`Output::WriteGroup`] with this ticket or a smaller one is durable.
+    GroupWritten {
+        /// The last of them.
+        through: LogTicket,
+    },
+    /// The disk refuses what is to be stored of the group. It is tried again and again, and nothing is told to be written meanwhile:
+    /// this node neither votes nor acknowledges. Told once an episode, and once more when it is over.
+    GroupTrouble {
+        /// Why, for people; `None`: it is well again.
+        reason: Option<String>,
+    },
     /// What runs here has ended: by itself, by its time-out, or because it was told to stop. Told once for each [`Output::Start`].
     Finished {
         /// Which run.
@@ -447,6 +464,14 @@ pub enum Output {
         ticket: Ticket,
         /// What.
         write: Box<JobWrite>,
+    },
+    /// Make this durable, in the order of the tickets, then tell [`Input::GroupWritten`]. It never fails, but may take as long as the
+    /// disk is ill, see [`Input::GroupTrouble`].
+    WriteGroup {
+        /// Its number: 1, 2, 3 ...
+        ticket: LogTicket,
+        /// What.
+        write: GroupWrite,
     },
     /// Run this here, then tell [`Input::Finished`].
     Start(Box<Run>),

@@ -111,6 +111,9 @@ impl Peer {
             address: self.address.clone(),
             role: presence.map(|presence| presence.role),
             group: presence.map(|presence| presence.group.clone()),
+            group_id: presence.and_then(|presence| presence.group_presence.group_id.clone()),
+            leads: presence
+                .is_some_and(|presence| presence.group_presence.leader.as_ref() == Some(&presence.server_id)),
             status: self.status,
             last_seen: self.seen.map(|seen| now.since(seen)),
             rtt,

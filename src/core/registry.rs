@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::group::{Sight, View};
 use super::heartbeat::{Heartbeat, Step};
 use super::peer::Peer;
 use super::rng::Rng;
@@ -367,6 +368,51 @@ impl Registry {
         found.sort_by_key(|neighbour| (neighbour.score, neighbour.link));
         found.dedup_by(|one, other| one.presence.server_id == other.presence.server_id);
         found
+    }
+
+    /// The native masters as their group sees them, each id once, and how many configured peers have not answered.
+    pub(super) fn masters_seen(&self) -> View {
+        let mut masters: BTreeMap<&ServerId, Sight> = BTreeMap::new();
+        for peer in self.peers.values().filter(|peer| !peer.is_self) {
+            let (Some(server_id), Some(presence)) = (&peer.server_id, &peer.presence) else { continue };
+            if presence.role != Role::Master {
+                continue;
+            }
+            let sight = Sight {
+                server_id: server_id.clone(),
+                name: presence.name.clone(),
+                address: peer.address.clone(),
+                link: peer.beat.open_link().filter(|_| peer.status == Status::Alive),
+                alive: peer.status == Status::Alive,
+                group: presence.group.clone(),
+                presence: presence.group_presence.clone(),
+            };
+            // Of several places of one node the one that is ALIVE and has a link.
+            match masters.get(server_id) {
+                Some(known) if (known.alive, known.link.is_some()) >= (sight.alive, sight.link.is_some()) => {}
+                _ => {
+                    masters.insert(server_id, sight);
+                }
+            }
+        }
+        let configured = || self.peers.values().filter(|peer| peer.learnt == Learnt::Configured && !peer.is_self);
+        View {
+            masters: masters.into_values().collect(),
+            unanswered: configured().filter(|peer| peer.seen.is_none()).count(),
+            configured: configured().count(),
+        }
+    }
+
+    /// What this node says of itself has changed: every peer to which a connection stands is told soon.
+    pub(super) fn hurry(&mut self, now: Time) {
+        let keys: Vec<Key> = self.by_link.values().copied().collect();
+        for key in keys {
+            if let Some(peer) = self.peers.get_mut(&key) {
+                peer.beat.hurry(now);
+            }
+            self.rearm(key);
+        }
+        self.tick(now);
     }
 
     /// Whether something is to be done.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::*;
 use crate::time::Time;
 use crate::wire::{
-    Address, Body, ErrorCode, EventKind, Heartbeat, HeartbeatAnswer, Learnt, LoadReport, NodesQuery, Presence, Status,
+    Address, Body, ErrorCode, EventKind, GroupPresence, Heartbeat, HeartbeatAnswer, Learnt, LoadReport, NodesQuery,
+    Presence, Status,
 };
 
 /// A node, its clock, and what it has put out and nobody has looked at yet.
@@ -40,6 +41,7 @@ fn presence(name: &str, address: &str) -> Presence {
         address: at(address),
         role: Role::Master,
         group: "default".to_owned(),
+        group_presence: GroupPresence::default(),
         load: LoadReport::default(),
         services: Vec::new(),
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::{Input, JobWrite, LinkId, LogLevel, Outcome, Output, Run, Ticket};
+use crate::core::{GroupWrite, Input, JobWrite, LinkId, LogLevel, LogTicket, Outcome, Output, Run, Ticket};
 use crate::wire::{Address, Body, Message};
 
 use super::connection::Phase;
@@ -58,6 +58,7 @@ impl Reactor {
             }
             Output::Waits { link, waits, full } => self.waits(link, waits, full),
             Output::Write { ticket, write } => self.write(ticket, write),
+            Output::WriteGroup { ticket, write } => self.write_group(ticket, write),
             Output::Start(run) => self.start(*run),
             Output::StopRun { run } => {
                 if let Some(services) = &self.services {
@@ -132,6 +133,19 @@ impl Reactor {
         }
     }
 
+    fn write_group(&mut self, ticket: LogTicket, write: GroupWrite) {
+        match &mut self.group {
+            Some(group) => {
+                group.push(ticket, write);
+                self.pushed = true;
+            }
+            None => {
+                let reason = "this node was started without a store of its group".to_owned();
+                self.later.push(Input::GroupTrouble { reason: Some(reason) });
+            }
+        }
+    }
+
     fn start(&mut self, run: Run) {
         match &self.services {
             Some(services) => services.run(run),
@@ -144,10 +158,15 @@ impl Reactor {
     }
 
     /// Lets what the core wrote in this turn become durable, together.
-    pub(super) fn flush_jobs(&mut self) {
-        if std::mem::take(&mut self.pushed)
-            && let Some(jobs) = &mut self.jobs
-        {
+    pub(super) fn flush_stores(&mut self) {
+        if !std::mem::take(&mut self.pushed) {
+            return;
+        }
+        // The group first: others wait for its votes and entries.
+        if let Some(group) = &mut self.group {
+            group.flush();
+        }
+        if let Some(jobs) = &mut self.jobs {
             jobs.flush();
         }
     }

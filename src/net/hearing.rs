@@ -3,7 +3,7 @@
 use crate::core::Input;
 
 use super::dialer::Context;
-use super::durable::StoreNote;
+use super::durable::{GroupNote, StoreNote};
 use super::limits::{HIGH_WATER, NOTES_PER_TURN};
 use super::mailbox::Note;
 use super::reactor::Reactor;
@@ -35,6 +35,9 @@ impl Reactor {
                 Note::Stored(StoreNote::Failed { from, through, reason }) => {
                     self.tell(Input::WriteFailed { from, through, reason });
                 }
+                Note::Group(GroupNote::Written { through }) => self.tell(Input::GroupWritten { through }),
+                Note::Group(GroupNote::Trouble { reason }) => self.tell(Input::GroupTrouble { reason: Some(reason) }),
+                Note::Group(GroupNote::Well) => self.tell(Input::GroupTrouble { reason: None }),
                 Note::Offers(offers) => self.tell(Input::Offers(offers)),
                 Note::Sample(sample) => self.tell(Input::LoadSample(sample)),
                 Note::Resolved { name, found } => {

@@ -20,7 +20,7 @@ use mio::{Registry, Token, Waker};
 use crate::core::{LoadSample, Outcome, RunId};
 use crate::wire::{ServiceOffer, Stream};
 
-use super::durable::StoreNote;
+use super::durable::{GroupNote, StoreNote};
 use super::limits::NOTES;
 
 /// What a thread has to tell.
@@ -37,6 +37,8 @@ pub(super) enum Note {
     },
     /// Writes of jobs are durable, or failed.
     Stored(StoreNote),
+    /// Writes of the group are durable, or the disk refuses them.
+    Group(GroupNote),
     /// A run has ended. There is one for each that was started.
     Finished(RunId, Outcome),
     /// A run has printed something.

@@ -8,7 +8,7 @@
 //!   reactor     the loop: wait, read, fire timers, write         drive     core's outputs carried out
 //!   traffic     bytes of one connection: read, decode, write     life      connections begin and end
 //!   connection, connections, outbox      what is known of them   dialer, resolver, listener, sampler, mailbox
-//!   durable     what the store of jobs is to the loop            execution what the services are to it
+//!   durable     what the stores are to the loop                  execution what the services are to it
 //!   udp         discovery                                        hearing   what others tell, handed on
 //!   talk        what runs print, at the pace of links            stopping  the end
 //!   limits      every bound and its reason                       os        what differs between systems
@@ -18,7 +18,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 
-use crate::core::{Config, ConfigError, Identity, StoredJob};
+use crate::core::{AgreementConfig, Config, ConfigError, Identity, StoredGroup, StoredJob};
 use crate::store::Writer;
 use crate::wire::{DialectMemory, Event, LoadAnswer, NodeEntry};
 
@@ -49,7 +49,7 @@ mod udp;
 #[cfg(test)]
 mod tests;
 
-pub use durable::{Jobs, JobsAtRest, StoreNote, TellStored};
+pub use durable::{GroupAtRest, GroupLog, GroupNote, Jobs, JobsAtRest, StoreNote, TellGroup, TellStored};
 pub use execution::{Services, ServicesAtRest};
 pub use listener::Listener;
 pub use udp::{DISCOVERY_PORT, Discovery};
@@ -78,6 +78,14 @@ pub struct Settings {
     pub stored: Vec<StoredJob>,
     /// Where jobs are stored. `None` where the core is told to keep them in memory.
     pub jobs: Option<Box<dyn JobsAtRest>>,
+    /// What was found of its group; `None`: a worker, or nothing was looked for.
+    pub stored_group: Option<StoredGroup>,
+    /// Where the state of its group is stored. `None`: nowhere, and the node takes part in none.
+    pub group: Option<Box<dyn GroupAtRest>>,
+    /// How the masters of the group agree.
+    pub agreement: AgreementConfig,
+    /// What nobody can guess, from the operating system: keys and challenges of the group are drawn from it.
+    pub entropy: [u8; 32],
     /// Who runs services here. `None`: none are run.
     pub services: Option<Box<dyn ServicesAtRest>>,
     /// A master that answers discovery, or a worker that asks. `None`: neither.
@@ -96,6 +104,10 @@ impl Settings {
             boot: 1,
             stored: Vec::new(),
             jobs: None,
+            stored_group: None,
+            group: None,
+            agreement: AgreementConfig::default(),
+            entropy: [0; 32],
             services: None,
             discovery: None,
         }
@@ -128,6 +140,9 @@ pub enum RunError {
     /// The settings do not fit together.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What is stored of the group contradicts itself.
+    #[error("what is stored of the group cannot be used: {0}; --fresh discards it, and this node joins anew")]
+    Group(String),
     /// The operating system refused something that the loop cannot do without.
     #[error("event loop: {0}")]
     Io(#[from] io::Error),

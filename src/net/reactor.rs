@@ -13,7 +13,7 @@ use crate::wire::{Body, DialectMemory, Edge, ErrorAnswer, ErrorCode, Event, Mess
 use super::clock::Clock;
 use super::connections::Connections;
 use super::dialer::{Context, Dialer};
-use super::durable::Jobs;
+use super::durable::{GroupLog, Jobs};
 use super::execution::Services;
 use super::limits::{
     CATCH_UP_ROUNDS, CONNECTIONS, DESCRIPTORS_FOR_SERVICES, DESCRIPTORS_PER_RUN, EVENTS_PER_TURN, FIRST_REGISTRY,
@@ -81,7 +81,8 @@ pub(super) struct Reactor {
     pub(super) dialects: DialectMemory,
     writer: Option<crate::store::Writer>,
     pub(super) jobs: Option<Box<dyn Jobs>>,
-    /// Writes were pushed in this turn.
+    pub(super) group: Option<Box<dyn GroupLog>>,
+    /// Writes of jobs or of the group were pushed in this turn.
     pub(super) pushed: bool,
     pub(super) services: Option<Box<dyn Services>>,
     pub(super) udp: Option<Udp>,
@@ -108,8 +109,22 @@ pub(super) struct Reactor {
 impl Reactor {
     /// A node that is about to run. It listens already, answers once it runs.
     pub(super) fn new(listener: Listener, settings: Settings) -> Result<Reactor, RunError> {
-        let Settings { mut config, identity, seed, dialects, writer, boot, stored, jobs, services, discovery } =
-            settings;
+        let Settings {
+            mut config,
+            identity,
+            seed,
+            dialects,
+            writer,
+            boot,
+            stored,
+            jobs,
+            stored_group,
+            group,
+            agreement,
+            entropy,
+            services,
+            discovery,
+        } = settings;
         config.bind = listener.local_addr();
         let interval = config.interval;
         // Two for each peer: a link of our own, and its successor while it is dialled.
@@ -126,7 +141,10 @@ impl Reactor {
         let mut clock = Clock::default();
         let now = clock.now();
         let prepared = Prepared::new(&identity.server_id);
-        let node = Node::restored(config, identity, boot, stored, seed, now)?;
+        let mut node = Node::restored(config, identity, boot, stored, seed, now)?;
+        if let Some(stored) = stored_group {
+            node.agree(agreement, stored, entropy, seed.rotate_left(32), now).map_err(RunError::Group)?;
+        }
         let mut busy = Vec::new();
         let detail = format!("this node serves {room} connections already; try again later");
         let refusal = ErrorAnswer::new("", ErrorCode::Busy, detail);
@@ -141,6 +159,8 @@ impl Reactor {
         let acceptor = Acceptor::new(listener, poll.registry())?;
         let post = mailbox.post.clone();
         let jobs = jobs.map(|jobs| jobs.start(Box::new(move |note| post.send(Note::Stored(note))))).transpose()?;
+        let post = mailbox.post.clone();
+        let group = group.map(|group| group.start(Box::new(move |note| post.send(Note::Group(note))))).transpose()?;
         let services = services.map(|services| services.start(Arc::new(mailbox.post.clone()))).transpose()?;
         let mut timers = Timers::default();
         let registry_at = now + interval.min(FIRST_REGISTRY);
@@ -174,6 +194,7 @@ impl Reactor {
             dialects,
             writer,
             jobs,
+            group,
             pushed: false,
             services,
             udp,
@@ -206,14 +227,14 @@ impl Reactor {
     /// Runs until the node has stopped, and ends what runs on other threads.
     pub(super) fn run(mut self, watcher: &mut dyn Watcher) -> Result<Stop, RunError> {
         let ended = self.turns(watcher);
-        let Reactor { mailbox, services, jobs, writer, .. } = self;
+        let Reactor { mailbox, services, jobs, group, writer, .. } = self;
         // First of all: from here on nobody waits for the loop to take something.
         drop(mailbox);
         if let Some(services) = services {
             let grace = if matches!(ended, Ok(Stop::Graceful)) { SERVICES_DEADLINE } else { Duration::ZERO };
             services.finish(grace);
         }
-        drop((jobs, writer));
+        drop((group, jobs, writer));
         ended
     }
 
@@ -248,7 +269,7 @@ impl Reactor {
             }
         }
         self.settle_all();
-        self.flush_jobs();
+        self.flush_stores();
         self.look_at_printing();
         self.show(watcher);
         Ok(self.ended(buffer))

@@ -55,6 +55,10 @@ fn settings(id: &str, peers: &[SocketAddr], timeout: Duration) -> Settings {
         boot: 1,
         stored: Vec::new(),
         jobs: None,
+        stored_group: None,
+        group: None,
+        agreement: AgreementConfig::default(),
+        entropy: [0; 32],
         services: None,
         discovery: None,
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::network::{Arrival, Conn, Host};
-use crate::core::{Command, Input, JobWrite, LinkId, Node, Output, Run, RunId, Ticket};
+use crate::core::{Command, GroupWrite, Input, JobWrite, LinkId, LogTicket, Node, Output, Run, RunId, Ticket};
 use crate::time::Time;
 use crate::wire::{
     Address, Attempt, Body, Decoded, DialectMemory, Edge, Event, Message, Prepared, decode_datagram, encode_datagram,
@@ -40,6 +40,8 @@ pub(super) enum Wish {
     Datagram { to: Option<Host>, bytes: Vec<u8> },
     /// Make this durable.
     Write { ticket: Ticket, write: Box<JobWrite> },
+    /// Make this durable of the group.
+    WriteGroup { ticket: LogTicket, write: GroupWrite },
     /// Run this.
     Start(Box<Run>),
     /// Stop this run.
@@ -310,6 +312,7 @@ impl NativeHost {
                 }
             }
             Output::Write { ticket, write } => self.wishes.push(Wish::Write { ticket, write }),
+            Output::WriteGroup { ticket, write } => self.wishes.push(Wish::WriteGroup { ticket, write }),
             Output::Start(run) => self.wishes.push(Wish::Start(run)),
             Output::StopRun { run } => self.wishes.push(Wish::StopRun { run }),
             Output::Datagram { to, datagram } => {

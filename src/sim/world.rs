@@ -387,7 +387,11 @@ impl World {
                 Wish::Datagram { to: Some(to), bytes } => {
                     self.network.datagram(host, to, &bytes, now, &mut self.dice);
                 }
-                Wish::Datagram { to: None, .. } | Wish::Write { .. } | Wish::Start(_) | Wish::StopRun { .. } => {
+                Wish::Datagram { to: None, .. }
+                | Wish::Write { .. }
+                | Wish::WriteGroup { .. }
+                | Wish::Start(_)
+                | Wish::StopRun { .. } => {
                     return Err(format!("{host}, a master without jobs, wants {wish:?}"));
                 }
             }

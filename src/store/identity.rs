@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::state_dir::io_error;
-use super::{StateDir, StateError, dialects, disk, jobs};
+use super::{StateDir, StateError, dialects, disk, group, jobs, reserve};
 use crate::wire::ServerId;
 
 /// Name of the file.
 pub(super) const IDENTITY: &str = "identity.json";
 
-/// Every file of the state, for its age and for `--fresh`. The jobs have a directory beside them.
-pub(super) const FILES: [&str; 4] = [IDENTITY, dialects::DIALECTS, jobs::BOOT, jobs::RESERVE];
+/// Every file of the state, for its age and for `--fresh`. Jobs and group have directories beside them.
+pub(super) const FILES: [&str; 4] = [IDENTITY, dialects::DIALECTS, jobs::BOOT, reserve::RESERVE];
 
 /// The format that this version writes and reads.
 const FORMAT: u64 = 1;
@@ -50,13 +50,14 @@ impl StateDir {
         Ok(server_id)
     }
 
-    /// Discards everything that is stored here (`--fresh`), jobs too, damaged or not. The lock stays.
+    /// Discards everything that is stored here (`--fresh`), jobs and membership too, damaged or not. The lock stays.
     pub fn discard(&self) -> Result<(), StateError> {
-        // The jobs before the id: a new id would be refused by what is left of them.
-        let jobs = self.path().join(jobs::JOBS);
-        match fs::remove_dir_all(&jobs) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &jobs)(error)),
-            _ => {}
+        // The logs before the id: a new id would be refused by what is left of them.
+        for log in [group::GROUP, jobs::JOBS].map(|name| self.path().join(name)) {
+            match fs::remove_dir_all(&log) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &log)(error)),
+                _ => {}
+            }
         }
         for name in FILES {
             let file = self.path().join(name);
@@ -155,8 +156,10 @@ mod tests {
         for name in FILES {
             fs::write(dir.path().join(name), "half a fi").unwrap();
         }
-        fs::create_dir(dir.path().join(jobs::JOBS)).unwrap();
-        fs::write(dir.path().join(jobs::JOBS).join("jobs-00000001.log"), "half a fi").unwrap();
+        for log in [group::GROUP, jobs::JOBS] {
+            fs::create_dir(dir.path().join(log)).unwrap();
+            fs::write(dir.path().join(log).join(format!("{log}-00000001.log")), "half a fi").unwrap();
+        }
         dir.discard().unwrap();
         assert_eq!(dir.identity().unwrap(), None);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "only the lock is left");

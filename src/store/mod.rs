@@ -8,6 +8,8 @@
 //!       dialects.json                         what peers speak; a cache, rewritten by the Writer
 //!       boot.json                             how often a master was started; in the ids of its jobs
 //!       reserve                               room for the next start, given up when the disk is full
+//!       group/                                the group that a master belongs to: its log, votes and snapshot
+//!         group-00000001.log                  text, one file at a time; see `group`
 //!       jobs/                                 the jobs that a master accepted
 //!         jobs-00000001.log                   an append log in segments; see `jobs`
 //! ```
@@ -18,8 +20,11 @@
 mod dialects;
 mod disk;
 mod error;
+pub mod group;
 mod identity;
 pub mod jobs;
+mod log;
+mod reserve;
 mod state_dir;
 mod writer;
 

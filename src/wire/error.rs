@@ -68,6 +68,23 @@ pub enum ErrorCode {
     WrongState,
     /// This node is a worker and keeps no jobs. The asker goes to its master, which `DETAIL` names.
     NotAMaster,
+    /// No majority of the voters answers, so nothing can be decided; `DETAIL` says how many are missing and who. Nothing
+    /// was changed, as far as is known here. The asker waits, or brings one of them back.
+    NoQuorum,
+    /// A majority may be there, but nobody leads yet, or not any more. The asker waits a moment.
+    NoLeader,
+    /// This node belongs to no group yet; `DETAIL` says what it waits for. The asker waits, or goes to a member.
+    NoGroup,
+    /// Another holds the lease; `DETAIL` names it. The asker waits and asks again.
+    Held,
+    /// What only members may say to each other, on a link that has not proved the key of this group, or for another
+    /// group. The asker proves it, or leaves it.
+    NotAMember,
+    /// The grant is over: the lease was released, has expired, or is another's. The asker stops what the lease protects, and
+    /// acquires anew.
+    Over,
+    /// This tick of a timetable, or a later one, was claimed before. The asker does not run it.
+    Claimed,
     /// A code of another program, kept as it came.
     Other(String),
 }
@@ -96,6 +113,13 @@ impl ErrorCode {
             ErrorCode::Lost => "LOST",
             ErrorCode::WrongState => "WRONG_STATE",
             ErrorCode::NotAMaster => "NOT_A_MASTER",
+            ErrorCode::NoQuorum => "NO_QUORUM",
+            ErrorCode::NoLeader => "NO_LEADER",
+            ErrorCode::NoGroup => "NO_GROUP",
+            ErrorCode::Held => "HELD",
+            ErrorCode::NotAMember => "NOT_A_MEMBER",
+            ErrorCode::Over => "OVER",
+            ErrorCode::Claimed => "CLAIMED",
             ErrorCode::Other(code) => code,
         }
     }
@@ -123,6 +147,13 @@ impl ErrorCode {
             ErrorCode::Lost,
             ErrorCode::WrongState,
             ErrorCode::NotAMaster,
+            ErrorCode::NoQuorum,
+            ErrorCode::NoLeader,
+            ErrorCode::NoGroup,
+            ErrorCode::Held,
+            ErrorCode::NotAMember,
+            ErrorCode::Over,
+            ErrorCode::Claimed,
         ];
         known.into_iter().find(|code| code.as_str() == text).unwrap_or_else(|| ErrorCode::Other(text.to_owned()))
     }
@@ -139,6 +170,10 @@ impl ErrorCode {
                 | ErrorCode::StoreFailed
                 | ErrorCode::StoreSlow
                 | ErrorCode::NoService
+                | ErrorCode::NoQuorum
+                | ErrorCode::NoLeader
+                | ErrorCode::NoGroup
+                | ErrorCode::Held
         )
     }
 }

@@ -53,15 +53,16 @@ keys! {
     Id = "ID";
     Cpu = "CPU", Dedup = "KEY";
     Task = "TASK", Name = "NAME", Role = "ROLE", Type = "type", UpperType = "TYPE", Wait = "WAIT", Hops = "HOPS",
+       Term = "TERM", Sees = "SEES",
        List = "LIST", Jobs = "JOBS", User = "USER", Call = "CALL", Data = "DATA", LowerTask = "task", LowerUser = "user";
     Group = "GROUP", After = "AFTER", Event = "EVENT", Error = "ERROR", Retry = "RETRY", Slots = "SLOTS";
     Memory = "MEMORY", Detail = "DETAIL", Status = "STATUS", Worker = "WORKER", LowerWorker = "worker",
        Method = "METHOD", Params = "PARAMS", Output = "OUTPUT", Follow = "FOLLOW", JobId = "JOB_ID", Result = "RESULT",
-       Reason = "REASON", Stream = "STREAM", LowerStatus = "status";
+       Reason = "REASON", Stream = "STREAM", Leader = "LEADER", LowerStatus = "status";
     Address = "ADDRESS", Pending = "PENDING", Running = "RUNNING", Workers = "WORKERS", Service = "SERVICE",
-       Attempt = "ATTEMPT", WaitMs = "WAIT_MS";
+       Attempt = "ATTEMPT", WaitMs = "WAIT_MS", Founder = "FOUNDER";
     Response = "RESPONSE", Services = "SERVICES", Priority = "PRIORITY", DelayMs = "DELAY_MS",
-       Attempts = "ATTEMPTS", LowerResponse = "response";
+       Attempts = "ATTEMPTS", GroupId = "GROUP_ID", LowerResponse = "response";
     ServerId = "SERVER_ID", Saturated = "SATURATED";
     TimeoutMs = "TIMEOUT_MS";
     ServerUuid = "SERVER_UUID", WorkerUuid = "WORKER_UUID", MasterName = "MASTER_NAME",
@@ -143,8 +144,8 @@ impl Field<'_> {
     }
 }
 
-/// Fields that are kept without memory of their own. A native heartbeat has 15.
-const INLINE: usize = 16;
+/// Fields that are kept without memory of their own. A native heartbeat has 18.
+const INLINE: usize = 18;
 
 /// The known fields of one line.
 #[derive(Debug, PartialEq)]

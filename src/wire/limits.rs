@@ -95,3 +95,48 @@ pub const MAX_DATAGRAM_BYTES: usize = 2048;
 /// Forms of heartbeats that an edge remembers while their answers are waited for; what is more is answered in the form
 /// of the last one. Whoever asks that often without an answer does so in one form.
 pub const MAX_WAITING_FORMS: usize = 256;
+
+/// `ENTRIES` of a bare `AGREE`: the last ones, enough to see what a screen shows.
+pub const ENTRIES_SHOWN: usize = 20;
+
+/// Bytes of entries in one `APPEND`, and of text in one piece of a `SNAPSHOT`: with its head, and with every byte of the text escaped
+/// to two, a line stays below [`MAX_LINE_BYTES`].
+pub const AGREE_BYTES: usize = 24 << 10;
+
+/// Longest entry of the ledger, as JSON: one always fits into a line.
+pub const MAX_ENTRY_BYTES: usize = 16 << 10;
+
+/// Longest text of a whole ledger, a snapshot. Far above what members, leases and settings of any lawful number come to; a leader that sends more
+/// is refused.
+pub const MAX_SNAPSHOT_BYTES: usize = 64 << 20;
+
+/// Largest `TERM`, `INDEX`, number of a member, `FENCE` and `TICK`: what every reader of JSON keeps exactly (a double has 53
+/// bits), and one more never overflows.
+pub const MAX_TERM: u64 = (1 << 53) - 1;
+
+/// Longest `CONTEXT` of a `HEARTBEAT` of a leader, in bytes.
+pub const MAX_CONTEXT_BYTES: usize = 64;
+
+/// Longest `VALUE` of a setting, in bytes of JSON: with its name and what wraps it, an entry of the ledger holds it.
+pub const MAX_SETTING_BYTES: usize = 4 << 10;
+
+/// Named leases of a group at most.
+pub const MAX_LEASES: usize = 10_000;
+
+/// Members of a group at most, voters and learners.
+pub const MAX_MEMBERS: usize = 256;
+
+/// Voters of a group at most (design.md section 7): more make commits slower and hardly safer.
+pub const MAX_VOTERS: usize = 5;
+
+/// Shortest and longest `TTL_MS` of a lease.
+pub const LEASE_TTL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+
+/// `TTL_MS` of who says none.
+pub const DEFAULT_LEASE_TTL: Duration = Duration::from_secs(10);
+
+/// Longest `WAIT_MS` of `LEASE` `ACQUIRE`; who wants it longer asks again.
+pub const MAX_LEASE_WAIT: Duration = Duration::from_secs(60);
+
+/// Leases in one answer: with names and holders of the longest kind, a line stays below [`MAX_LINE_BYTES`].
+pub const LEASES_PAGE: usize = 50;

@@ -7,9 +7,11 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use super::{
-    Address, Call, CallAnswer, ErrorAnswer, Instance, JobAnswer, JobOrder, JobOutput, JobRef, JobStop, JobTask,
-    JobsAnswer, JobsQuery, MAX_ID_BYTES, MAX_NAME_BYTES, Redirect, ResultQuery, ServiceOffer, StatusAck, Submit,
-    WorkerAlive, WorkerStatus, WorkerWelcome, WorkersAnswer,
+    Address, Admission, Agree, AgreeAnswer, Call, CallAnswer, Elect, ElectAnswer, ElectVote, ErrorAnswer, GroupId,
+    GroupPresence, Instance, JobAnswer, JobOrder, JobOutput, JobRef, JobStop, JobTask, JobsAnswer, JobsQuery, Lease,
+    LeaseRequest, LeasesAnswer, LedgerAnswer, MAX_ID_BYTES, MAX_NAME_BYTES, MembersAction, MembersAnswer, MembersDone,
+    Proof, Redirect, ResultQuery, ServiceOffer, SettingsAnswer, SettingsQuery, StatusAck, Submit, WorkerAlive,
+    WorkerStatus, WorkerWelcome, WorkersAnswer,
 };
 
 /// One line of the protocol, whatever the dialect it came in.
@@ -177,6 +179,57 @@ pub enum Body {
         /// `MASTER_NAME`.
         master: String,
     },
+
+    /// `ELECT`, bare: who leads? The receiver answers [`Body::ElectAnswer`].
+    ElectQuestion,
+    /// `ELECT` / `OK`: who leads the group of the speaker, and whether it can decide. Nobody answers.
+    ElectAnswer(Box<ElectAnswer>),
+    /// `ELECT` with `KIND`: a question of an election, between members. The receiver answers [`Body::ElectVote`], save
+    /// `NOW`, which it obeys; or an error `NOT_A_MEMBER` where the link has not proved the key.
+    Elect(Box<Elect>),
+    /// `ELECT` / `OK` with `VOTE_GRANTED`: one vote. The candidate counts it; nobody answers.
+    ElectVote(Box<ElectVote>),
+    /// `AGREE`, bare: what is agreed on? The receiver answers [`Body::LedgerAnswer`].
+    LedgerQuestion,
+    /// `AGREE` / `OK`: how far the ledger of the speaker is, and its last entries in words. Nobody answers.
+    LedgerAnswer(Box<LedgerAnswer>),
+    /// `AGREE` with `KIND`: what a leader tells a member. The receiver answers [`Body::AgreeAnswer`] once what it says is
+    /// durable; or an error `NOT_A_MEMBER` where the link has not proved the key.
+    Agree(Box<Agree>),
+    /// `AGREE` / `OK` with `KIND`: how far a member has come. The leader notes it; nobody answers.
+    AgreeAnswer(Box<AgreeAnswer>),
+    /// `HELLO` with `CHALLENGE` or `PROOF`, and the answers to them: [`Proof`] says who answers which with what.
+    Proof(Box<Proof>),
+    /// `MEMBERS`, bare: who belongs to the group? The receiver answers [`Body::MembersAnswer`].
+    MembersQuestion,
+    /// `MEMBERS` / `OK`: the members. Nobody answers.
+    MembersAnswer(Box<MembersAnswer>),
+    /// `MEMBERS` with `ACTION`: a change of who belongs. The receiver answers `ADMIT` by [`Body::Admission`], the others by
+    /// [`Body::MembersDone`], once it is agreed; or an error, and nothing has changed as far as it knows.
+    Members(Box<MembersAction>),
+    /// `MEMBERS` / `OK` with `GROUP_KEY`: the asker is taken in. Nobody answers.
+    Admission(Box<Admission>),
+    /// `MEMBERS` / `OK` with `ACTION`: it is done. Nobody answers.
+    MembersDone(Box<MembersDone>),
+    /// `SETTINGS`: what is agreed, or agree on this. The receiver answers [`Body::SettingsAnswer`].
+    Settings(Box<SettingsQuery>),
+    /// `SETTINGS` / `OK`: agreed settings. Nobody answers.
+    SettingsAnswer(Box<SettingsAnswer>),
+    /// `LEASE`, without `ACTION`: who holds what? The receiver answers [`Body::LeasesAnswer`].
+    LeaseQuestion {
+        /// `LOCAL`: answer from the receiver's own copy, which may be old, instead of asking the majority. Default false.
+        local: bool,
+        /// `AFTER`: the leases after the one of this name, for the next page.
+        after: Option<String>,
+    },
+    /// `LEASE` / `OK` with `LEASES`: a page of the leases. Nobody answers.
+    LeasesAnswer(Box<LeasesAnswer>),
+    /// `LEASE` with `ACTION`: give me a lease, or do this with the one I hold. The receiver answers [`Body::LeaseAnswer`]
+    /// once it is agreed, or an error.
+    Lease(Box<LeaseRequest>),
+    /// `LEASE` / `OK` with `NAME`: the lease as it stands after what was asked for. Nobody answers.
+    LeaseAnswer(Box<Lease>),
+
     /// Any answer with `RESPONSE` `ERROR`. The asker acts on [`ErrorAnswer::retry`]; nobody answers.
     Error(Box<ErrorAnswer>),
 }
@@ -343,6 +396,8 @@ pub struct Presence {
     pub role: Role,
     /// `GROUP`: the group of masters it belongs to, 1 to 64 bytes.
     pub group: String,
+    /// `GROUP_ID`, `TERM`, `LEADER`, `FOUNDER`, `SEES`: how it stands in that group. Each is left out where empty or 0.
+    pub group_presence: GroupPresence,
     /// `CPU`, `MEMORY`, `PENDING`, `RUNNING`, `WORKERS`, `SATURATED`.
     pub load: LoadReport,
     /// `SERVICES`: what it and its workers offer, at most 256. Left out where empty.
@@ -485,6 +540,10 @@ pub struct NodeEntry {
     pub role: Option<Role>,
     /// `GROUP`, for native peers.
     pub group: Option<String>,
+    /// `GROUP_ID`, for native masters that are members of a group.
+    pub group_id: Option<GroupId>,
+    /// `LEADS`: it says that it leads its group. Left out where false.
+    pub leads: bool,
     /// `STATUS`.
     pub status: Status,
     /// `LAST_SEEN_MS`: milliseconds since its last answer. `None` if it never answered.
@@ -578,13 +637,29 @@ pub enum EventKind {
     StoreSlow,
     /// The disk writes again, or keeps up again.
     StoreWell,
+    /// Somebody leads the group, at a new term.
+    Leader,
+    /// This node is a member of a group now: it has founded, joined or recovered it.
+    GroupJoined,
+    /// This node is not a member of its group any more.
+    GroupLeft,
+    /// There is another group of the same name: they stay apart.
+    GroupsMeet,
+    /// A majority of the voters is missing: nothing can be agreed on.
+    QuorumLost,
+    /// A majority is there again.
+    QuorumBack,
+    /// A master has been taken into the group.
+    MemberAdmitted,
+    /// A master has been removed from the group.
+    MemberRemoved,
     /// This node stops.
     Stopping,
 }
 
 impl EventKind {
     /// Every kind, in the order of this enum.
-    pub const ALL: [EventKind; 20] = [
+    pub const ALL: [EventKind; 28] = [
         EventKind::PeerLearnt,
         EventKind::PeerAlive,
         EventKind::PeerTimeout,
@@ -604,6 +679,14 @@ impl EventKind {
         EventKind::StoreFailed,
         EventKind::StoreSlow,
         EventKind::StoreWell,
+        EventKind::Leader,
+        EventKind::GroupJoined,
+        EventKind::GroupLeft,
+        EventKind::GroupsMeet,
+        EventKind::QuorumLost,
+        EventKind::QuorumBack,
+        EventKind::MemberAdmitted,
+        EventKind::MemberRemoved,
         EventKind::Stopping,
     ];
 
@@ -629,6 +712,14 @@ impl EventKind {
             EventKind::StoreFailed => "STORE_FAILED",
             EventKind::StoreSlow => "STORE_SLOW",
             EventKind::StoreWell => "STORE_WELL",
+            EventKind::Leader => "LEADER",
+            EventKind::GroupJoined => "GROUP_JOINED",
+            EventKind::GroupLeft => "GROUP_LEFT",
+            EventKind::GroupsMeet => "GROUPS_MEET",
+            EventKind::QuorumLost => "QUORUM_LOST",
+            EventKind::QuorumBack => "QUORUM_BACK",
+            EventKind::MemberAdmitted => "MEMBER_ADMITTED",
+            EventKind::MemberRemoved => "MEMBER_REMOVED",
             EventKind::Stopping => "STOPPING",
         }
     }

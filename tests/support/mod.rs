@@ -9,6 +9,7 @@
 pub(crate) mod client;
 pub(crate) mod fake_peer;
 pub(crate) mod farm;
+pub(crate) mod group;
 pub(crate) mod native_peer;
 #[cfg(target_os = "linux")]
 pub(crate) mod netns;

@@ -213,7 +213,9 @@ mod tests {
 
     use super::*;
     use crate::core::{Config, Identity, Input, LoadConfig, LoadSample, Outcome, QueueConfig};
-    use crate::wire::{Durability, HeartbeatAnswer, Json, LoadReport, Permille, Presence, Role, ServerId, Submit};
+    use crate::wire::{
+        Durability, GroupPresence, HeartbeatAnswer, Json, LoadReport, Permille, Presence, Role, ServerId, Submit,
+    };
 
     fn id(text: &str) -> ServerId {
         ServerId::new(text).unwrap()
@@ -271,6 +273,7 @@ mod tests {
                 address: "10.0.0.2:9101".parse().unwrap(),
                 role: Role::Master,
                 group: "default".to_owned(),
+                group_presence: GroupPresence::default(),
                 load: LoadReport { cpu: Permille::new(peer_cpu), ..LoadReport::default() },
                 services: vec![offer("far"), offer("both")],
             };

@@ -20,6 +20,7 @@ impl Node {
         if !link.is_outbound() && !self.stopped {
             self.links.speaks(link, presence.server_id.clone());
             self.registry.heard(&presence, remote, now);
+            self.group_may_see(now);
             if presence.role == Role::Worker {
                 self.farm.heard(&presence.server_id, now);
             }
@@ -90,6 +91,7 @@ impl Node {
             address: self.address_on(link),
             role: self.config.role,
             group: self.config.group.clone(),
+            group_presence: self.group_presence(),
             load: self.load.report(),
             services: self.known_services(),
         }

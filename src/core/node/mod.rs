@@ -2,6 +2,7 @@
 
 mod calls;
 mod farm;
+mod group;
 mod ignored;
 mod info;
 mod jobs;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use super::calls::Calls;
 use super::events::Events;
 use super::farm::Farm;
+use super::group::Group;
 use super::links::Links;
 use super::load::{Load, LoadChange};
 use super::patience::lost_after;
@@ -37,7 +39,8 @@ use waiters::Waiters;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// A node: what it knows and what it is about to do. See the module's documentation for how to drive it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+// Not Clone, Eq or Hash: the engine of agreement is not.
+#[derive(Debug)]
 pub struct Node {
     config: Config,
     identity: Identity,
@@ -65,6 +68,8 @@ pub struct Node {
     calls: Calls,
     /// The machine of a worker; `None` at a master.
     worker: Option<Box<Worker>>,
+    /// The group of a master; `None` where agreement is not taken part in.
+    group: Option<Box<Group>>,
     waiters: Waiters,
     ignored: Ignored,
     /// Attempts whose end is not durable yet, and that are acknowledged to their workers once it is.
@@ -127,6 +132,7 @@ impl Node {
             farm,
             calls: Calls::default(),
             worker,
+            group: None,
             waiters: Waiters::default(),
             ignored: Ignored::default(),
             unacknowledged: BTreeMap::new(),
@@ -183,10 +189,22 @@ impl Node {
                 self.queue.write_failed(from, through, &reason, now);
                 self.release_unstored();
             }
+            // Nothing here waits for what is stored of a group.
             told @ (Input::Finished { .. } | Input::Printed { .. } | Input::Offers(_)) => self.run_told(told, now),
+            Input::GroupWritten { through } => {
+                if let Some(group) = &mut self.group {
+                    group.written(through, now);
+                }
+            }
+            Input::GroupTrouble { reason } => {
+                if let Some(group) = &mut self.group {
+                    group.troubled(reason);
+                }
+            }
             Input::Command(Command::Stop) => self.stop(now),
             Input::Tick => self.tick(now),
         }
+        self.look_for_group(now);
         self.carry_out(now);
         if cfg!(debug_assertions) {
             self.check_invariants();
@@ -209,7 +227,8 @@ impl Node {
         let others = earlier(calls, self.farm.deadline()).filter(|_| !self.stopped);
         let jobs = earlier(self.queue.deadline(), earlier(self.waiters.deadline(), self.calls.deadline()));
         let worker = self.worker.as_ref().and_then(|worker| worker.deadline());
-        earlier(earlier(others, jobs), earlier(self.load.deadline(), worker))
+        let group = self.group.as_ref().and_then(|group| group.deadline()).filter(|_| !self.stopped);
+        earlier(earlier(others, jobs), earlier(earlier(self.load.deadline(), worker), group))
     }
 
     /// The registry as `NODES` would tell it, in the order of keys.
@@ -253,6 +272,9 @@ impl Node {
         if let Some(worker) = &self.worker {
             worker.check_invariants();
         }
+        if let Some(group) = &self.group {
+            group.check_invariants();
+        }
         assert!(self.events.streams().all(|link| self.links.get(link).is_some()), "streams run on links that stand");
         assert!(self.started <= self.now);
     }
@@ -266,6 +288,9 @@ impl Node {
             self.registry.excuse(lost, now);
             self.farm.excuse(lost, now);
             self.queue.excuse(lost);
+            if let Some(group) = &mut self.group {
+                group.excuse(lost);
+            }
             let text = format!("this process did not run for {} s; nobody's silence is counted over it", Seconds(lost));
             self.log(LogLevel::Info, text);
         }
@@ -283,6 +308,9 @@ impl Node {
         if !self.stopped {
             self.registry.tick(now);
             self.farm.tick(now);
+            if let Some(group) = &mut self.group {
+                group.tick(now);
+            }
         }
         // What was delayed may be ready.
         self.give_out = true;
@@ -293,11 +321,15 @@ impl Node {
         if self.is_session(link) && !matches!(body, Body::Heartbeat(_)) {
             return self.master_says(link, id, body, now);
         }
+        if link.is_outbound() && self.group_answered(link, id.as_ref(), &body, now) {
+            return;
+        }
         match body {
             Body::Heartbeat(heartbeat) => self.heartbeat(link, id, heartbeat, now),
             Body::HeartbeatAnswer(answer) => {
                 let sequence = id.as_ref().map(RequestId::as_str);
                 self.registry.answered(link, sequence, answer, now);
+                self.group_may_see(now);
             }
             Body::Leave { server_id } => self.leave(link, id, &server_id, now),
             Body::Error(error) if self.registry.peer_of_link(link) => {
@@ -327,6 +359,18 @@ impl Node {
             Body::Load => self.answer(link, id, Body::LoadAnswer(Box::new(self.load()))),
             Body::Events => self.subscribe(link, id),
             Body::Usage(task) => self.answer(link, id, Body::UsageAnswer(task)),
+            Body::Elect(_)
+            | Body::ElectVote(_)
+            | Body::Agree(_)
+            | Body::AgreeAnswer(_)
+            | Body::Proof(_)
+            | Body::ElectQuestion
+            | Body::LedgerQuestion
+            | Body::MembersQuestion
+            | Body::Members(_)
+            | Body::Settings(_)
+            | Body::LeaseQuestion { .. }
+            | Body::Lease(_) => self.group_says(link, id, body, now),
             Body::JobOutput(_) | Body::Pong { .. } => self.told_by_worker(link, body, now),
             // Nobody but a master that this node asks for work orders anything here.
             Body::Query { .. } if link.is_outbound() => {}
@@ -433,7 +477,11 @@ impl Node {
         loop {
             self.carry_out_registry(now);
             self.carry_out_queue(now);
-            if self.carry_out_farm(now) | self.carry_out_calls(now) | self.carry_out_worker(now) {
+            if self.carry_out_farm(now)
+                | self.carry_out_calls(now)
+                | self.carry_out_worker(now)
+                | self.carry_out_group(now)
+            {
                 continue;
             }
             self.dispatch(now);
@@ -478,6 +526,9 @@ impl Node {
 
     fn forget_link(&mut self, link: LinkId, reason: &str, now: Time) {
         let waited_on = self.links.closed(link);
+        if let Some(group) = &mut self.group {
+            group.closed(link, now);
+        }
         self.events.unsubscribe(link);
         self.farm.closed(link, now);
         self.calls.link_gone(link, waited_on, reason, now);

@@ -310,6 +310,10 @@ impl World {
                 }
                 self.sync(host);
             }
+            // The machines of a farm have no group yet, and no disk for one.
+            Wish::WriteGroup { ticket, .. } => {
+                return Err(format!("{host} wants to store write {} of a group", ticket.0));
+            }
             Wish::Start(run) => self.start_run(host, &run)?,
             Wish::StopRun { run } => {
                 let life = self.machines[host].life;

@@ -3,11 +3,11 @@
 //! A copy counts once it is synced; until then the original does. The oldest segment is removed once a synced frame
 //! says that it is not needed. So a crash finds the original, the copy, or both, which is the same.
 
-use super::disk::Disk;
 use super::frame::{self, FRAME_HEAD_BYTES, Frame, HEADER_BYTES};
 use super::index::Place;
 use super::log::{Compaction, Log, Move};
 use super::record::{self, Part};
+use crate::store::log::disk::Disk;
 
 /// Copies of more bytes than this are synced by the compaction itself, so that no commit waits for all of them.
 const UNSYNCED_BYTES: u64 = 1 << 20;

@@ -7,12 +7,12 @@
 
 use std::collections::BTreeMap;
 
-use super::disk::Disk;
 use super::frame::{self, FRAME_HEAD_BYTES, FrameHead, HEADER_BYTES, Header};
 use super::index::{JobIndex, Place, Places};
 use super::record::{self, MAX_RECORD_BYTES, Part};
 use crate::core::Ticket;
 use crate::core::{JobNumber, JobWrite};
+use crate::store::log::disk::Disk;
 use crate::wire::ServerId;
 
 /// Sizes that tests make small.

@@ -41,13 +41,11 @@
 
 mod boot;
 mod compact;
-mod disk;
 mod frame;
 mod index;
 mod log;
 mod record;
 mod recover;
-mod reserve;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -59,11 +57,10 @@ use std::path::Path;
 pub(super) use boot::BOOT;
 pub use writer::JobWriter;
 
-use self::disk::{Disk, FileDisk};
 use self::log::Log;
-pub(super) use self::reserve::RESERVE;
-use super::StateError;
+use super::log::disk::{Disk, FileDisk};
 use super::state_dir::io_error;
+use super::{StateError, reserve};
 use crate::core::StoredJob;
 use crate::core::Ticket;
 use crate::wire::{Durability, ServerId};
@@ -131,17 +128,7 @@ impl JobStore {
     /// A start needs some room: it is counted, and the log is ended orderly. On a disk that is full that room comes from a
     /// reserve that earlier starts have laid aside.
     pub fn open(dir: &Path, durability: Durability, master: &ServerId) -> Result<(JobStore, Recovered), StateError> {
-        // First: the log takes all the room that it finds.
-        reserve::lay_aside(dir);
-        match JobStore::open_once(dir, durability, master) {
-            Err(StateError::Io { error, .. })
-                if error.kind() == io::ErrorKind::StorageFull && reserve::give_up(dir) =>
-            {
-                ::log::warn!("jobs: the disk is full; this start uses the room that was laid aside for it");
-                JobStore::open_once(dir, durability, master)
-            }
-            other => other,
-        }
+        reserve::with_room(dir, || JobStore::open_once(dir, durability, master))
     }
 
     fn open_once(dir: &Path, durability: Durability, master: &ServerId) -> Result<(JobStore, Recovered), StateError> {
@@ -155,7 +142,7 @@ impl JobStore {
             let recovered = Recovered { boot, jobs, rolled_back: None, left_alone, bytes, segments };
             return Ok((JobStore { log: None }, recovered));
         }
-        let mut disk = FileDisk::new(&jobs_dir).map_err(io_error("make the directory", &jobs_dir))?;
+        let mut disk = FileDisk::new(&jobs_dir, JOBS).map_err(io_error("make the directory", &jobs_dir))?;
         let mut scan = recover::scan(&mut disk, master, now)?;
         let highest = scan.highest.map_or(0, |number| number.boot());
         if highest > before.unwrap_or(0) {
@@ -192,7 +179,7 @@ fn left_alone(jobs_dir: &Path, master: &ServerId, now: u64) -> Option<String> {
     if !jobs_dir.is_dir() {
         return None;
     }
-    let scan = FileDisk::new(jobs_dir).map_err(io_error("open", jobs_dir)).and_then(|mut disk| {
+    let scan = FileDisk::new(jobs_dir, JOBS).map_err(io_error("open", jobs_dir)).and_then(|mut disk| {
         let is_empty = disk.list().is_ok_and(|segments| segments.is_empty());
         if is_empty { Ok(None) } else { recover::scan(&mut disk, master, now).map(Some) }
     });

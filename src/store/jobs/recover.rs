@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use super::disk::Disk;
 use super::frame::{self, FRAME_HEAD_BYTES, Frame, HEADER_BYTES, Header, HeaderError};
 use super::index::{JobIndex, Place, Places};
 use super::log::{Log, Sizes, Start};
 use super::record::{self, Change};
 use crate::core::{JobNumber, JobSpec, StoredJob, StoredState};
 use crate::store::StateError;
+use crate::store::log::disk::Disk;
 use crate::wire::ServerId;
 
 /// What was found.

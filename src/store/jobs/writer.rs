@@ -1,16 +1,16 @@
 //! The thread that stores jobs: everything that waits is one batch, one write and one sync.
 
 use std::io;
-use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::StoreNote;
-use super::disk::Disk;
 use super::log::Log;
 use crate::core::JobWrite;
 use crate::core::Ticket;
+use crate::store::log::disk::Disk;
+use crate::store::log::feeder::Feeder;
 
 /// What could not be made sure of is tried again this often.
 const RETRY: Duration = Duration::from_millis(500);
@@ -18,54 +18,28 @@ const RETRY: Duration = Duration::from_millis(500);
 /// A compaction that failed waits this long: a full disk is left to the commits.
 const COMPACT_AGAIN: Duration = Duration::from_secs(10);
 
-/// How long the end of a node waits for the disk.
-const FLUSH_WITHIN: Duration = Duration::from_millis(500);
-
 type Batch = Vec<(Ticket, Box<JobWrite>)>;
 
 /// Hands writes to the thread that stores them.
 ///
 /// Dropping it stores and syncs what is queued, for at most half a second.
 #[derive(Debug)]
-pub struct JobWriter {
-    /// What was pushed since the last flush.
-    collected: Batch,
-    /// `None` once the thread is told to end.
-    queue: Option<Sender<Batch>>,
-    ended: Receiver<()>,
-}
+pub struct JobWriter(Feeder<(Ticket, Box<JobWrite>)>);
 
 impl JobWriter {
     /// Takes one write. It is not stored before [`JobWriter::flush`].
     pub fn push(&mut self, ticket: Ticket, write: Box<JobWrite>) {
-        self.collected.push((ticket, write));
+        self.0.push((ticket, write));
     }
 
     /// Hands over what was pushed, without waiting. To be called once a turn of the loop; with nothing pushed it does
     /// nothing.
     pub fn flush(&mut self) {
-        if self.collected.is_empty() {
-            return;
-        }
-        let batch = std::mem::take(&mut self.collected);
-        // The thread ends after the sender is dropped, and never before.
-        if let Some(Err(refused)) = self.queue.as_ref().map(|queue| queue.send(batch)) {
-            log::error!("jobs: the thread that stores them is gone; {} writes are lost", refused.0.len());
-        }
+        self.0.flush();
     }
 
     /// Stores what is queued and ends the thread, for at most half a second. Dropping does the same.
     pub fn finish(self) {}
-}
-
-impl Drop for JobWriter {
-    fn drop(&mut self) {
-        self.flush();
-        self.queue = None;
-        if self.ended.recv_timeout(FLUSH_WITHIN) == Err(RecvTimeoutError::Timeout) {
-            log::warn!("jobs: the disk takes longer than {} ms; going without it", FLUSH_WITHIN.as_millis());
-        }
-    }
 }
 
 /// Starts the thread. Without a log every write counts at once.
@@ -73,20 +47,13 @@ pub(super) fn start<D: Disk + Send + 'static>(
     log: Option<Log<D>>,
     tell: impl Fn(StoreNote) + Send + 'static,
 ) -> io::Result<JobWriter> {
-    let (queue, queued) = unbounded();
-    let (end, ended) = bounded(0);
-    let body = move || {
-        match log {
-            Some(log) => Worker::new(log, queued, tell).run(),
-            None => queued.iter().filter_map(|batch: Batch| batch.last().map(|last| last.0)).for_each(|through| {
-                tell(StoreNote::Written { through });
-            }),
-        }
-        // Wakes who waits for the end.
-        drop(end);
+    let body = move |queued: Receiver<Batch>| match log {
+        Some(log) => Worker::new(log, queued, tell).run(),
+        None => queued.iter().filter_map(|batch: Batch| batch.last().map(|last| last.0)).for_each(|through| {
+            tell(StoreNote::Written { through });
+        }),
     };
-    thread::Builder::new().name("jobs".to_owned()).spawn(body)?;
-    Ok(JobWriter { collected: Vec::new(), queue: Some(queue), ended })
+    Feeder::start("jobs", body).map(JobWriter)
 }
 
 struct Worker<D, T> {

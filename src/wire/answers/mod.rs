@@ -3,7 +3,9 @@
 //! Nothing here is answered, so an answer that is not whole is just `None`.
 
 mod farm;
+mod group;
 mod jobs;
+mod leases;
 mod services;
 
 use std::borrow::Cow;
@@ -13,12 +15,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Event, EventKind, HelloAnswer, Learnt, LoadAnswer, LoadReport, NodeEntry, NodesAnswer, Permille, Presence, Role,
-    Score, ServerId, Status, is_valid_name,
+    Event, EventKind, GroupId, GroupPresence, HelloAnswer, Learnt, LoadAnswer, LoadReport, NodeEntry, NodesAnswer,
+    Permille, Presence, Role, Score, ServerId, Status, is_valid_name,
 };
 
 pub(super) use farm::{attempts, welcome, workers};
+pub(super) use group::{agree, elect, members, proved};
 pub(super) use jobs::{job, job_output, jobs, redirect};
+pub(super) use leases::{leases, settings};
 pub(super) use services::{call, offers};
 
 /// Largest figure with three decimals that is read, in thousandths; larger ones count as this. Up to here a JSON
@@ -48,6 +52,11 @@ struct Hello<'a> {
     role: Cow<'a, str>,
     #[serde(borrow)]
     group: Cow<'a, str>,
+    group_id: Option<String>,
+    term: Option<u64>,
+    leader: Option<String>,
+    founder: Option<String>,
+    sees: Option<u64>,
     version: String,
     dialects: Vec<String>,
     line_bytes: u64,
@@ -77,6 +86,13 @@ pub(super) fn hello(text: &str) -> Option<HelloAnswer> {
             address: hello.address.parse().ok()?,
             role: Role::parse(&hello.role)?,
             group: name(hello.group)?,
+            group_presence: GroupPresence {
+                group_id: valid(hello.group_id, GroupId::new)?,
+                term: hello.term.unwrap_or_default(),
+                leader: valid(hello.leader, ServerId::new)?,
+                founder: valid(hello.founder, ServerId::new)?,
+                sees: hello.sees.unwrap_or_default(),
+            },
             load: report(load)?.unwrap_or_default(),
             services: hello.services.map(|services| offers(services.get())).unwrap_or_default(),
         },
@@ -111,6 +127,8 @@ struct Node<'a> {
     address: Cow<'a, str>,
     role: Option<String>,
     group: Option<String>,
+    group_id: Option<String>,
+    leads: Option<bool>,
     #[serde(borrow)]
     status: Cow<'a, str>,
     last_seen_ms: Option<u64>,
@@ -146,6 +164,8 @@ fn node(node: Node) -> Option<NodeEntry> {
         address: node.address.parse().ok()?,
         role: valid(node.role, |word| Role::parse(&word))?,
         group: valid(node.group, name)?,
+        group_id: valid(node.group_id, GroupId::new)?,
+        leads: node.leads.unwrap_or_default(),
         status: Status::parse(&node.status)?,
         last_seen: node.last_seen_ms.map(Duration::from_millis),
         rtt: valid(node.rtt_ms, thousandths)?.map(Duration::from_micros),

@@ -5,11 +5,14 @@
 //!
 //! - `request`: tasks, with exact errors.
 //! - `ignored`: why a line that deserves no answer is ignored, for the log.
+//! - `group`, `leases`: what masters of a group say, with as exact errors.
 //! - `cycle`: what workers and masters say to each other, in either letter case. Most of it is no task, and then no
 //!   error answers it.
 
 mod cycle;
+pub(super) mod group;
 mod ignored;
+mod leases;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -18,8 +21,8 @@ use super::answers;
 use super::dialect::gen2026_1::is_answer_type;
 use super::fields::{Fields, Key};
 use super::{
-    Body, ErrorAnswer, ErrorCode, HeartbeatAnswer, JobTask, LoadReport, MAX_ID_BYTES, MAX_NAME_BYTES, Message,
-    Presence, RequestId, Role, ServerId, is_valid_name,
+    Body, ErrorAnswer, ErrorCode, GroupId, GroupPresence, HeartbeatAnswer, JobTask, LoadReport, MAX_ID_BYTES,
+    MAX_NAME_BYTES, MAX_TERM, Message, Presence, RequestId, Role, ServerId, is_valid_name,
 };
 
 pub(super) use ignored::why_ignored;
@@ -115,7 +118,15 @@ fn answer(text: &str, fields: &Fields) -> Option<(Body, Shape)> {
     let body = match (fields.text(Key::Task), response) {
         (_, "ERROR") => Body::Error(Box::new(error_answer(fields))),
         (Some("HEARTBEAT"), "ALIVE") => return heartbeat_answer(fields),
-        (Some("HELLO"), "OK") => Body::HelloAnswer(Box::new(answers::hello(text)?)),
+        (Some("HELLO"), "OK") => match answers::hello(text) {
+            Some(hello) => Body::HelloAnswer(Box::new(hello)),
+            None => answers::proved(text)?,
+        },
+        (Some("ELECT"), "OK") => answers::elect(text)?,
+        (Some("AGREE"), "OK") => answers::agree(text)?,
+        (Some("MEMBERS"), "OK") => answers::members(text)?,
+        (Some("SETTINGS"), "OK") => Body::SettingsAnswer(Box::new(answers::settings(text)?)),
+        (Some("LEASE"), "OK") => answers::leases(text)?,
         (Some("NODES"), "OK") => Body::NodesAnswer(Box::new(answers::nodes(text)?)),
         (Some("LOAD"), "OK") => Body::LoadAnswer(Box::new(answers::load(text)?)),
         (Some("EVENTS"), "OK") => Body::EventsAnswer { seq: answers::events(text)? },
@@ -162,6 +173,7 @@ fn presence(fields: &Fields) -> Option<Box<Presence>> {
         address: fields.text(Key::Address)?.parse().ok()?,
         role: Role::parse(fields.text(Key::Role)?)?,
         group: name(Key::Group)?,
+        group_presence: group_presence(fields),
         load: LoadReport {
             cpu: share(Key::Cpu),
             memory: share(Key::Memory),
@@ -172,6 +184,18 @@ fn presence(fields: &Fields) -> Option<Box<Presence>> {
         },
         services: fields.raw(Key::Services).map(answers::offers).unwrap_or_default(),
     }))
+}
+
+/// How it stands in its group. What is not valid counts as not said.
+fn group_presence(fields: &Fields) -> GroupPresence {
+    let count = |key: Key| fields.whole(key).filter(|count| *count <= MAX_TERM).unwrap_or_default();
+    GroupPresence {
+        group_id: fields.text(Key::GroupId).and_then(GroupId::new),
+        term: count(Key::Term),
+        leader: server_id(fields, Key::Leader),
+        founder: server_id(fields, Key::Founder),
+        sees: count(Key::Sees),
+    }
 }
 
 fn server_id(fields: &Fields, key: Key) -> Option<ServerId> {

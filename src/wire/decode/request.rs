@@ -5,17 +5,18 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::wire::fields::{Fields, Key};
+use crate::wire::parts::Fault;
 use crate::wire::{
     Address, Attempt, Body, Call, DEFAULT_CALL, DEFAULT_PRIORITY, ErrorCode, Heartbeat, JobId, JobOrder, JobRef,
     JobStatus, JobStop, JobTask, JobsQuery, Json, MAX_ATTEMPTS, MAX_CALL, MAX_DELAY, MAX_JSON_BYTES, MAX_PRIORITY,
     MAX_WAIT, Message, NodesQuery, RequestId, ResultQuery, ServerId, ServiceName, Submit, is_valid_name,
 };
 
-use super::{ID_FORM, NAME_FORM, Shape, Undecoded, cycle, presence, quote, refuse, server_id};
+use super::{ID_FORM, NAME_FORM, Shape, Undecoded, cycle, group, leases, presence, quote, refuse, server_id};
 
 /// The tasks that exist, as an unknown one is told.
 pub(super) const TASKS: &str = "HEARTBEAT, HELLO, NODES, LOAD, EVENTS, LEAVE, SUBMIT, RESULT, CANCEL, BURY, KICK, \
-                                JOBS, CALL, REDIRECT, WORKERS, QUERY";
+                                JOBS, CALL, REDIRECT, WORKERS, QUERY, ELECT, AGREE, MEMBERS, SETTINGS, LEASE";
 
 const TASK_FORM: &str = "the name of a task, such as \"HEARTBEAT\"";
 const SERVICE_FORM: &str =
@@ -60,7 +61,8 @@ impl Request<'_, '_> {
 
     fn task(&self, task: &str) -> Result<(Body, Shape), Undecoded> {
         let body = match task {
-            "HELLO" => Body::Hello,
+            "HELLO" if self.is_bare() => Body::Hello,
+            "HELLO" => self.group(group::hello)?,
             "NODES" => Body::Nodes(self.nodes()?),
             "LOAD" => Body::Load,
             "EVENTS" => Body::Events,
@@ -71,9 +73,19 @@ impl Request<'_, '_> {
             "CALL" => Body::Call(Box::new(self.call()?)),
             "REDIRECT" => self.where_to()?,
             "WORKERS" => Body::Workers { after: self.optional(Key::After, ServerId::new, ID_FORM)? },
+            "ELECT" => self.group(group::elect)?,
+            "AGREE" => self.group(group::agree)?,
+            "MEMBERS" => self.group(group::members)?,
+            "SETTINGS" => self.group(leases::settings)?,
+            "LEASE" => self.group(leases::lease)?,
             _ => return self.cycle(task, Shape::Upper),
         };
         Ok((body, Shape::Plain))
+    }
+
+    /// What masters of a group say has fields of its own, and a pass of its own.
+    fn group(&self, read: impl FnOnce(&str) -> Result<Body, Fault>) -> Result<Body, Undecoded> {
+        read(self.text).map_err(|fault| self.refuse(fault.code, fault.detail))
     }
 
     /// A task of the worker cycle, or of nobody.

@@ -1,7 +1,7 @@
 //! This project's own form: `SERVER_ID` with who the speaker is, and how busy.
 
 use crate::wire::encode::{Object, encode};
-use crate::wire::{Body, Heartbeat, Message, Presence, RequestId};
+use crate::wire::{Body, GroupPresence, Heartbeat, Message, Presence, RequestId};
 
 /// Appends a heartbeat between nodes that know each other to be native.
 pub(super) fn heartbeat(presence: &Presence, id: Option<&RequestId>, out: &mut Vec<u8>) {
@@ -12,8 +12,8 @@ pub(super) fn heartbeat(presence: &Presence, id: Option<&RequestId>, out: &mut V
 const ONE_READ: usize = 1024;
 
 /// Appends the heartbeat for somebody whose dialect is not known: `SERVER_UUID` and the native fields together,
-/// which every generation understands. Without the services where it would be too long for some; the next heartbeat
-/// tells them, if the answer has shown that the other is native.
+/// which every generation understands. Without the services, and then without how it stands in its group, where it
+/// would be too long for some; the next heartbeat tells them, if the answer has shown that the other is native.
 pub(super) fn first_heartbeat(presence: &Presence, id: Option<&RequestId>, out: &mut Vec<u8>) {
     let start = out.len();
     let render = |presence: &Presence, out: &mut Vec<u8>| {
@@ -23,7 +23,12 @@ pub(super) fn first_heartbeat(presence: &Presence, id: Option<&RequestId>, out: 
     render(presence, out);
     if out.len() - start > ONE_READ {
         out.truncate(start);
-        render(&Presence { services: Vec::new(), ..presence.clone() }, out);
+        let shorter = Presence { services: Vec::new(), ..presence.clone() };
+        render(&shorter, out);
+        if out.len() - start > ONE_READ {
+            out.truncate(start);
+            render(&Presence { group_presence: GroupPresence::default(), ..shorter }, out);
+        }
     }
 }
 

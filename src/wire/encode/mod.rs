@@ -1,10 +1,12 @@
 //! From a message to a line, in native form: compact JSON, `TASK`, `RESPONSE` and `ID` first, then a fixed order.
 //!
 //! - `object`: how JSON is written.
-//! - `nodes`, `jobs`, `farm`: what is written, by subject.
+//! - `nodes`, `jobs`, `farm`, `group`, `leases`: what is written, by subject.
 
 mod farm;
+mod group;
 mod jobs;
+mod leases;
 mod nodes;
 mod object;
 #[cfg(test)]
@@ -88,6 +90,29 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
             let line = line("TYPE", "ELECTION_ACK", id, out).text("STATUS", "ACCEPTED");
             line.text("MASTER_NAME", master).end();
         }
+
+        Body::ElectQuestion => request("ELECT", id, out).end(),
+        Body::ElectAnswer(answer) => response("ELECT", "OK", id, out).elect_answer(answer).end(),
+        Body::Elect(elect) => request("ELECT", id, out).elect(elect).end(),
+        Body::ElectVote(vote) => response("ELECT", "OK", id, out).elect_vote(vote).end(),
+        Body::LedgerQuestion => request("AGREE", id, out).end(),
+        Body::LedgerAnswer(answer) => response("AGREE", "OK", id, out).ledger_answer(answer).end(),
+        Body::Agree(agree) => request("AGREE", id, out).agree(agree).end(),
+        Body::AgreeAnswer(answer) => response("AGREE", "OK", id, out).agree_answer(answer).end(),
+        Body::Proof(proof) => group::proof(proof, id, out),
+        Body::MembersQuestion => request("MEMBERS", id, out).end(),
+        Body::MembersAnswer(answer) => response("MEMBERS", "OK", id, out).members_answer(answer).end(),
+        Body::Members(action) => request("MEMBERS", id, out).members_action(action).end(),
+        Body::Admission(admission) => response("MEMBERS", "OK", id, out).admission(admission).end(),
+        Body::MembersDone(done) => response("MEMBERS", "OK", id, out).members_done(done).end(),
+        Body::Settings(query) => request("SETTINGS", id, out).settings_query(query).end(),
+        Body::SettingsAnswer(answer) => response("SETTINGS", "OK", id, out).settings_answer(answer).end(),
+        Body::LeaseQuestion { local, after } => {
+            request("LEASE", id, out).lease_question(*local, after.as_deref()).end();
+        }
+        Body::LeasesAnswer(answer) => response("LEASE", "OK", id, out).leases_answer(answer).end(),
+        Body::Lease(lease) => request("LEASE", id, out).lease_request(lease).end(),
+        Body::LeaseAnswer(lease) => response("LEASE", "OK", id, out).lease(lease).end(),
     }
 }
 

@@ -27,6 +27,7 @@ impl<'o> Object<'o> {
             .address("ADDRESS", &presence.address)
             .text("ROLE", presence.role.as_str())
             .text("GROUP", &presence.group)
+            .group_presence(&presence.group_presence)
     }
 
     fn load(self, load: &LoadReport) -> Object<'o> {
@@ -73,6 +74,8 @@ impl<'o> Object<'o> {
             .address("ADDRESS", &node.address)
             .maybe("ROLE", node.role.map(|role| role.as_str()))
             .maybe("GROUP", node.group.as_deref())
+            .group_id(node.group_id.as_ref())
+            .mark("LEADS", node.leads)
             .text("STATUS", node.status.as_str())
             .maybe_millis("LAST_SEEN_MS", node.last_seen);
         if let Some(rtt) = node.rtt {

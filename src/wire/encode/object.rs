@@ -114,6 +114,11 @@ impl<'o> Object<'o> {
         self.text(key, fitting(text, room))
     }
 
+    /// A text for people, cut so that it has at most `room` bytes as JSON.
+    pub(super) fn cut_text(self, key: &str, text: &str, room: usize) -> Object<'o> {
+        self.text(key, fitting(text, room))
+    }
+
     /// An address, as a string.
     pub(super) fn address(self, key: &str, address: &Address) -> Object<'o> {
         self.text(key, &address.to_string())

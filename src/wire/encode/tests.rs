@@ -9,6 +9,11 @@ use crate::wire::*;
 
 use super::*;
 
+mod group;
+mod manual;
+
+use group::{group_body, group_id, group_presence, longest_group_presence};
+
 fn server_id() -> impl Strategy<Value = ServerId> {
     "[^\\p{Cc}\\x{200b}-\\x{200f}\\x{2028}-\\x{202e}\\x{2060}-\\x{2069}\\x{feff}]{1,32}"
         .prop_map(|text| ServerId::new(text).unwrap())
@@ -57,13 +62,15 @@ fn load() -> impl Strategy<Value = LoadReport> {
 }
 
 fn presence() -> impl Strategy<Value = Presence> {
-    (server_id(), name(), address(), role(), name(), load(), vec(offer(), 0..3)).prop_map(
-        |(server_id, name, address, role, group, load, services)| Presence {
+    let group = (name(), group_presence());
+    (server_id(), name(), address(), role(), group, load(), vec(offer(), 0..3)).prop_map(
+        |(server_id, name, address, role, (group, group_presence), load, services)| Presence {
             server_id,
             name,
             address,
             role,
             group,
+            group_presence,
             load,
             services,
         },
@@ -72,11 +79,13 @@ fn presence() -> impl Strategy<Value = Presence> {
 
 fn node() -> impl Strategy<Value = NodeEntry> {
     let who = (any::<String>(), of(server_id()), of(name()), address(), of(role()), of(name()));
+    let who = (who, of(group_id()), any::<bool>());
     let status = select(vec![Status::Unknown, Status::Alive, Status::Timeout, Status::Left]);
     let learnt = select(vec![Learnt::Configured, Learnt::Heartbeat]);
     let seen = (status, of(millis()), of(thousandths().prop_map(Duration::from_micros)));
     (who, seen, of(load()), of(thousandths().prop_map(Score)), learnt, any::<String>()).prop_map(
-        |((key, server_id, name, address, role, group), (status, last_seen, rtt), load, score, learnt, reason)| {
+        |((who, group_id, leads), (status, last_seen, rtt), load, score, learnt, reason)| {
+            let (key, server_id, name, address, role, group) = who;
             NodeEntry {
                 key,
                 server_id,
@@ -84,6 +93,8 @@ fn node() -> impl Strategy<Value = NodeEntry> {
                 address,
                 role,
                 group,
+                group_id,
+                leads,
                 status,
                 last_seen,
                 rtt,
@@ -386,7 +397,7 @@ fn farm_body() -> impl Strategy<Value = Body> {
 
 /// Every body that a line can hold.
 pub(in crate::wire) fn body() -> impl Strategy<Value = Body> {
-    prop_oneof![node_body(), job_body(), farm_body()]
+    prop_oneof![node_body(), job_body(), farm_body(), group_body()]
 }
 
 /// What nodes say of themselves and of their peers.
@@ -452,6 +463,7 @@ fn longest_presence() -> Presence {
         address: format!("{}:65535", "a".repeat(crate::wire::MAX_HOST_BYTES)).parse().unwrap(),
         role: Role::Worker,
         group: "\\".repeat(MAX_NAME_BYTES),
+        group_presence: longest_group_presence(),
         load: LoadReport { pending: u64::MAX, running: u64::MAX, workers: u64::MAX, ..LoadReport::default() },
         services: Vec::new(),
     }
@@ -503,6 +515,8 @@ fn a_page_of_the_longest_entries_is_cut_to_a_line_and_says_more() {
         address: presence.address,
         role: Some(presence.role),
         group: Some(presence.group),
+        group_id: presence.group_presence.group_id,
+        leads: true,
         status: Status::Timeout,
         last_seen: Some(Duration::from_millis(u64::MAX)),
         rtt: Some(Duration::from_secs(86_400)),

@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::machine::{Fault, Keep, SimDisk};
 use super::*;
-use crate::store::jobs::disk::Disk;
+use crate::store::log::disk::Disk;
+use crate::store::log::machine::{Fault, Keep};
 
 /// The disk after the whole script, without an orderly end, and the operations that it took.
 fn finished(fsync: bool) -> (SimDisk, Outcome, usize) {

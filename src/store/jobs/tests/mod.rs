@@ -2,17 +2,16 @@
 
 mod bench;
 mod faults;
-mod machine;
 mod store;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use self::machine::SimDisk;
 use super::log::{Log, Sizes};
 use super::recover::{self, Scan};
 use crate::core::{JobEnd, JobNumber, JobSpec, JobWrite, StoredJob, StoredState, Ticket};
 use crate::store::StateError;
+use crate::store::log::machine::SimDisk;
 use crate::wire::{JobStatus, Json, ServerId, ServiceName};
 
 /// Small enough that a short history has several segments and is compacted often.

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
 
-use super::machine::{Fault, Keep};
 use super::*;
 use crate::store::jobs::{BOOT, JOBS, JobStore, JobWriter, Recovered, StoreNote, writer};
+use crate::store::log::machine::{Fault, Keep};
 use crate::wire::Durability;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -103,7 +103,7 @@ fn a_batch_is_not_said_to_have_failed_before_that_is_sure() {
     disk.heal();
     match notes.recv_timeout(DEADLINE).unwrap() {
         StoreNote::Failed { from: Ticket(1), through: Ticket(2), reason } => {
-            assert!(reason.contains("cannot sync jobs-00000001.log"), "{reason}");
+            assert!(reason.contains("cannot sync dir/log-00000001.log"), "{reason}");
         }
         note => panic!("{note:?}"),
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::wire::{LoadReport, Presence, Role, SILENCE_ENDS_LINE, ServerId};
+use crate::wire::{GroupPresence, LoadReport, Presence, Role, SILENCE_ENDS_LINE, ServerId};
 
 use super::*;
 
@@ -25,6 +25,7 @@ fn presence() -> Box<Presence> {
         address: "127.0.0.1:9101".parse().unwrap(),
         role: Role::Master,
         group: "g".to_owned(),
+        group_presence: GroupPresence::default(),
         load: LoadReport::default(),
         services: Vec::new(),
     })
@@ -220,17 +221,61 @@ fn our_first_heartbeat_is_one_read_of_a_classroom_program() {
         methods: vec![crate::wire::ServiceName::run()],
         idempotent: Vec::new(),
     };
-    let presence = Box::new(Presence { services: (0..100).map(offer).collect(), ..*presence() });
+    let group_presence = GroupPresence {
+        group_id: crate::wire::GroupId::new("f".repeat(36)),
+        term: 1 << 40,
+        leader: ServerId::new("e".repeat(128)),
+        founder: ServerId::new("d".repeat(128)),
+        sees: 3,
+    };
+    let presence = Box::new(Presence {
+        services: (0..100).map(offer).collect(),
+        address: format!("{}:9101", "a".repeat(250)).parse().unwrap(),
+        name: "\"".repeat(64),
+        group: "\"".repeat(64),
+        group_presence,
+        ..*presence()
+    });
     let mut ours = Link::new(Edge::outbound(None));
     let body = || Body::Heartbeat(Heartbeat { sender: None, presence: Some(presence.clone()) });
     ours.edge.render(&Message::plain(body()), &mut ours.out);
     let first = ours.said();
-    assert!(first.len() <= 1024 && !first.contains("service-"), "{first}");
+    assert!(first.len() <= 1024 && !first.contains("service-") && !first.contains("LEADER"), "{first}");
     let mut theirs = Link::inbound();
     let answer = theirs.feed(first).said();
     ours.feed(answer);
     ours.edge.render(&Message::plain(body()), &mut ours.out);
-    assert!(ours.said().contains("service-99"), "a native node is told all");
+    let second = ours.said();
+    assert!(second.contains("service-99") && second.contains("LEADER"), "a native node is told all");
+}
+
+#[test]
+fn what_members_say_and_answer_reaches_the_core_and_no_answer_of_theirs_is_answered() {
+    const HEAD: &str = r#""GROUP_ID":"5f0e9a34-aa","FROM":2,"TO":1,"TERM":4"#;
+    let whole = [
+        format!(
+            r#"{{"TASK":"ELECT","RESPONSE":"OK","KIND":"VOTE",{HEAD},"VOTE_GRANTED":true,"COMMIT_INDEX":1,"COMMIT_TERM":1}}"#
+        ),
+        format!(r#"{{"TASK":"AGREE","RESPONSE":"OK","KIND":"HEARTBEAT",{HEAD},"COMMIT_INDEX":1}}"#),
+        r#"{"TASK":"HELLO","RESPONSE":"OK","PROVED":true}"#.to_owned(),
+        r#"{"TASK":"AGREE","RESPONSE":"ERROR","ERROR":"NOT_A_MEMBER","DETAIL":"prove it"}"#.to_owned(),
+    ];
+    let edges = [|| Edge::outbound(None), || Edge::outbound(Some(Dialect::Native)), Edge::inbound];
+    for edge in edges {
+        for answer in &whole {
+            let mut link = Link::new(edge());
+            link.feed(format!("{answer}\n"));
+            assert_eq!((link.bodies().len(), link.said().as_str()), (1, ""), "{answer}");
+            let mut cut = Link::new(edge());
+            cut.feed(format!("{}\n", answer.replace("\"OK\"", "\"OK\",\"TERM\":-1,\"TERM\":4")));
+            assert_eq!(cut.said(), "", "{answer}");
+        }
+    }
+    let mut link = Link::inbound();
+    link.feed(format!("{{\"TASK\":\"ELECT\",\"KIND\":\"NOW\",{HEAD}}}\n"));
+    assert!(matches!(link.bodies()[..], [Body::Elect(_)]));
+    link.feed(format!("{{\"TASK\":\"AGREE\",{HEAD}}}\n"));
+    assert_eq!(link.errors(), [ErrorCode::MissingField]);
 }
 
 #[test]

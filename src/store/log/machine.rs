@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use crate::store::jobs::disk::Disk;
+use super::disk::Disk;
 
 /// Bytes that a disk writes as a whole.
 const SECTOR: usize = 64;
@@ -42,7 +42,7 @@ fn overlay(file: &mut Vec<u8>, at: usize, bytes: &[u8]) {
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(in crate::store) enum Fault {
     /// The process ends: this operation and all after it do nothing.
     Crash,
     /// The operation fails. A part of a write may have happened; of others nothing.
@@ -53,7 +53,7 @@ pub(super) enum Fault {
 
 /// What a power cut keeps of what was not synced.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Keep {
+pub(in crate::store) enum Keep {
     /// The first bytes, and names that were synced.
     Bytes(usize),
     /// Everything, names too.
@@ -75,39 +75,39 @@ struct Machine {
 
 /// A handle on the machine; clones are of the same machine.
 #[derive(Clone, Default)]
-pub(super) struct SimDisk(Arc<Mutex<Machine>>);
+pub(in crate::store) struct SimDisk(Arc<Mutex<Machine>>);
 
 impl SimDisk {
     /// Lets `count` operations from number `from` on (counted from now) go wrong.
-    pub(super) fn fail(&self, from: usize, count: usize, fault: Fault) {
+    pub(in crate::store) fn fail(&self, from: usize, count: usize, fault: Fault) {
         let mut machine = self.0.lock().unwrap();
         machine.operations = 0;
         machine.fault = Some((from, count, fault));
     }
 
     /// Lets everything work again, after a crash of the process too: what was written is still there.
-    pub(super) fn heal(&self) {
+    pub(in crate::store) fn heal(&self) {
         let mut machine = self.0.lock().unwrap();
         machine.fault = None;
         machine.crashed = false;
     }
 
-    pub(super) fn operations(&self) -> usize {
+    pub(in crate::store) fn operations(&self) -> usize {
         self.0.lock().unwrap().operations
     }
 
-    pub(super) fn has_crashed(&self) -> bool {
+    pub(in crate::store) fn has_crashed(&self) -> bool {
         self.0.lock().unwrap().crashed
     }
 
     /// Bytes that were not synced.
-    pub(super) fn unsynced(&self) -> usize {
+    pub(in crate::store) fn unsynced(&self) -> usize {
         let machine = self.0.lock().unwrap();
         machine.inodes.iter().flat_map(|file| &file.pending).map(|(_, bytes)| bytes.len()).sum()
     }
 
     /// The machine after a power cut.
-    pub(super) fn power_cut(&self, keep: Keep) -> SimDisk {
+    pub(in crate::store) fn power_cut(&self, keep: Keep) -> SimDisk {
         let mut machine = self.0.lock().unwrap().clone();
         let mut seed = if let Keep::Sectors(seed) = keep { seed } else { 0 };
         let mut flip = move || {
@@ -163,15 +163,25 @@ impl SimDisk {
     }
 
     /// The same machine with one byte of a file changed.
-    pub(super) fn flipped(&self, segment: u32, at: usize, bits: u8) -> SimDisk {
+    pub(in crate::store) fn flipped(&self, segment: u32, at: usize, bits: u8) -> SimDisk {
         let mut machine = self.0.lock().unwrap().clone();
         let inode = machine.names[&segment];
         machine.inodes[inode].current[at] ^= bits;
         SimDisk(Arc::new(Mutex::new(machine)))
     }
 
+    /// The same machine with a file that ends here.
+    pub(in crate::store) fn cut(&self, segment: u32, to: usize) -> SimDisk {
+        let mut machine = self.0.lock().unwrap().clone();
+        let file = machine.file(segment);
+        file.sync();
+        file.current.truncate(to);
+        file.synced.truncate(to);
+        SimDisk(Arc::new(Mutex::new(machine)))
+    }
+
     /// The same machine without a file, or with it under another name.
-    pub(super) fn renamed(&self, segment: u32, to: Option<u32>) -> SimDisk {
+    pub(in crate::store) fn renamed(&self, segment: u32, to: Option<u32>) -> SimDisk {
         let mut machine = self.0.lock().unwrap().clone();
         let inode = machine.names.remove(&segment).unwrap();
         machine.names.extend(to.map(|to| (to, inode)));
@@ -209,7 +219,7 @@ impl Machine {
 
 impl Disk for SimDisk {
     fn list(&mut self) -> io::Result<Vec<u32>> {
-        Ok(self.0.lock().unwrap().names.keys().copied().collect())
+        Ok(self.0.lock().unwrap().names.keys().copied().filter(|segment| *segment > 0).collect())
     }
 
     fn size(&mut self, segment: u32) -> io::Result<u64> {
@@ -271,6 +281,15 @@ impl Disk for SimDisk {
         })
     }
 
+    fn rename(&mut self, from: u32, to: u32) -> io::Result<()> {
+        self.operation(|machine, fault| {
+            if fault.is_none_or(|fault| fault == Fault::FailAfter) {
+                let inode = machine.names.remove(&from).expect("only what is there is renamed");
+                machine.names.insert(to, inode);
+            }
+        })
+    }
+
     fn sync_dir(&mut self) -> io::Result<()> {
         self.operation(|machine, fault| {
             if fault.is_none_or(|fault| fault == Fault::FailAfter) {
@@ -280,6 +299,6 @@ impl Disk for SimDisk {
     }
 
     fn path(&self, segment: u32) -> PathBuf {
-        PathBuf::from(format!("jobs-{segment:08}.log"))
+        PathBuf::from(format!("dir/log-{segment:08}.log"))
     }
 }

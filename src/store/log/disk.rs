@@ -1,4 +1,4 @@
-//! The few things that the log asks of a disk. Tests put another one in its place, which fails and forgets.
+//! The few things that a log asks of a disk. Tests put another one in its place, which fails and forgets.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::store::disk;
 
-/// A directory of segments.
+/// A directory of segments, by their numbers: 1 or more. Number 0 is one that is being made; it is not listed.
 ///
 /// After an error nothing is known of what was to be changed: all, a part or nothing of it may have happened.
-pub(super) trait Disk {
+pub(in crate::store) trait Disk {
     /// The segments that are there, ascending.
     fn list(&mut self) -> io::Result<Vec<u32>>;
 
@@ -34,7 +34,10 @@ pub(super) trait Disk {
     /// Removes a segment.
     fn remove(&mut self, segment: u32) -> io::Result<()>;
 
-    /// Makes what was created and removed last.
+    /// Gives the segment `from` the number `to`, in the place of one that is there.
+    fn rename(&mut self, from: u32, to: u32) -> io::Result<()>;
+
+    /// Makes what was created, renamed and removed last.
     fn sync_dir(&mut self) -> io::Result<()>;
 
     /// What a segment is called, for people.
@@ -43,20 +46,22 @@ pub(super) trait Disk {
 
 /// A directory of the file system.
 #[derive(Debug)]
-pub(super) struct FileDisk {
+pub(in crate::store) struct FileDisk {
     dir: PathBuf,
+    /// What the names of its segments begin with.
+    kind: &'static str,
     /// The segment that was used last. Rounds use the same one again and again.
     open: Option<(u32, File)>,
 }
 
 impl FileDisk {
-    /// The directory, which is made where it is not there.
-    pub(super) fn new(dir: &Path) -> io::Result<FileDisk> {
+    /// The directory, which is made where it is not there, of segments that are called `kind-00000001.log` and so on.
+    pub(in crate::store) fn new(dir: &Path, kind: &'static str) -> io::Result<FileDisk> {
         if !dir.is_dir() {
             disk::create_dir(dir)?;
             dir.parent().map_or(Ok(()), disk::sync_dir)?;
         }
-        Ok(FileDisk { dir: dir.to_owned(), open: None })
+        Ok(FileDisk { dir: dir.to_owned(), kind, open: None })
     }
 
     fn file(&mut self, segment: u32) -> io::Result<&mut File> {
@@ -72,7 +77,7 @@ impl Disk for FileDisk {
     fn list(&mut self) -> io::Result<Vec<u32>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
-            found.extend(entry?.file_name().to_str().and_then(segment_of));
+            found.extend(entry?.file_name().to_str().and_then(|name| segment_of(name, self.kind)));
         }
         found.sort_unstable();
         Ok(found)
@@ -98,7 +103,12 @@ impl Disk for FileDisk {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        // What is stored may be a secret, and nobody else's business in any case.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path)?;
         self.open = Some((segment, file));
         Ok(())
     }
@@ -124,18 +134,23 @@ impl Disk for FileDisk {
         fs::remove_file(self.path(segment))
     }
 
+    fn rename(&mut self, from: u32, to: u32) -> io::Result<()> {
+        self.open = None;
+        fs::rename(self.path(from), self.path(to))
+    }
+
     fn sync_dir(&mut self) -> io::Result<()> {
         disk::sync_dir(&self.dir)
     }
 
     fn path(&self, segment: u32) -> PathBuf {
-        self.dir.join(format!("jobs-{segment:08}.log"))
+        self.dir.join(format!("{}-{segment:08}.log", self.kind))
     }
 }
 
-/// The number of the segment of this name.
-fn segment_of(name: &str) -> Option<u32> {
-    let digits = name.strip_prefix("jobs-")?.strip_suffix(".log")?;
+/// The number of the segment of this name, if it is one of this kind.
+fn segment_of(name: &str, kind: &str) -> Option<u32> {
+    let digits = name.strip_prefix(kind)?.strip_prefix('-')?.strip_suffix(".log")?;
     let plain = digits.len() >= 8 && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| digits.parse().ok()).flatten().filter(|number| *number > 0)
 }
@@ -144,11 +159,23 @@ fn segment_of(name: &str) -> Option<u32> {
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
+    #[test]
+    fn what_is_made_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let base = tempfile::tempdir().unwrap();
+        let dir = base.path().join("group");
+        let mut disk = FileDisk::new(&dir, "group").unwrap();
+        disk.create(1).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&dir), mode(&disk.path(1))), (0o700, 0o600));
+    }
+
     #[test]
     fn segments_are_written_read_cut_and_removed() {
         let base = tempfile::tempdir().unwrap();
         let dir = base.path().join("jobs");
-        let mut disk = FileDisk::new(&dir).unwrap();
+        let mut disk = FileDisk::new(&dir, "jobs").unwrap();
         assert_eq!(disk.list().unwrap(), Vec::<u32>::new());
         for segment in [2, 1, 100_000_000] {
             disk.create(segment).unwrap();
@@ -156,6 +183,7 @@ mod tests {
         }
         fs::write(dir.join("jobs-7.log"), "no segment").unwrap();
         fs::write(dir.join("jobs-00000003.log~"), "no segment").unwrap();
+        fs::write(dir.join("group-00000003.log"), "another kind").unwrap();
         assert_eq!(disk.list().unwrap(), [1, 2, 100_000_000]);
         disk.write(1, 8, b"xyz").unwrap();
         disk.sync(1).unwrap();
@@ -168,6 +196,11 @@ mod tests {
         disk.remove(1).unwrap();
         disk.sync_dir().unwrap();
         assert_eq!(disk.list().unwrap(), [2, 100_000_000]);
+        disk.create(0).unwrap();
+        disk.write(0, 0, b"whole").unwrap();
+        assert_eq!(disk.list().unwrap(), [2, 100_000_000], "what is being made is not there yet");
+        disk.rename(0, 3).unwrap();
+        assert_eq!((disk.list().unwrap(), disk.read(3, 0, 9).unwrap()), (vec![2, 3, 100_000_000], b"whole".to_vec()));
         assert_eq!(disk.size(1).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -1,0 +1,334 @@
+//! Which links lead to members: both ends prove that they know the key of the group before either reads an ELECT or an
+//! AGREE with fields there.
+//!
+//! ```text
+//!   dialled link:   unproved ── challenge() ──> Challenged ── counter() ──> Proved
+//!   accepted link:  unproved ── challenged() ──> Countered ── response() ──> Proved
+//! ```
+//!
+//! A proof is for one connection; it ends with it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::secret::{Claim, End, Entropy};
+use crate::core::{LinkId, Membership};
+use crate::time::Time;
+use crate::wire::{GroupId, Proof, RaftId, ServerId};
+
+/// A challenge that is not answered, or was refused, is said again after this: the other may have joined meanwhile.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Accepted links on which a proof is under way or done, at most: each is a connection that a stranger can open.
+const MAX_ACCEPTED: usize = 1024;
+
+/// Who is at the other end of a link, as it has proved.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Party {
+    pub(super) raft_id: RaftId,
+    pub(super) server_id: ServerId,
+}
+
+impl Party {
+    /// As it stands in a claim. No id holds a zero byte.
+    fn text(&self) -> String {
+        format!("{}/{}", self.server_id, self.raft_id)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum State {
+    Challenged { asked: String, again: Time },
+    Countered { party: Party, asked: String, countered: String },
+    Proved(Party),
+}
+
+/// The links of a member.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Proofs {
+    links: BTreeMap<LinkId, State>,
+    accepted: usize,
+}
+
+/// Why a proof failed. The link stays; nothing of the group is read from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// It names another group.
+    OtherGroup(GroupId),
+    /// It names a group of ours and does not know its key, or nothing was asked of it.
+    Wrong,
+    /// Too many others prove themselves at the moment.
+    Busy,
+}
+
+impl Proofs {
+    pub(super) fn new() -> Proofs {
+        Proofs { links: BTreeMap::new(), accepted: 0 }
+    }
+
+    /// What is to be said on a dialled link to a member, if anything is now.
+    pub(super) fn challenge(
+        &mut self,
+        link: LinkId,
+        own: &Membership,
+        server_id: &ServerId,
+        entropy: &mut Entropy,
+        now: Time,
+    ) -> Option<Proof> {
+        match self.links.get(&link) {
+            Some(State::Challenged { again, .. }) if *again <= now => {}
+            Some(_) => return None,
+            None => {}
+        }
+        let challenge = entropy.challenge();
+        self.links.insert(link, State::Challenged { asked: challenge.clone(), again: now + AGAIN });
+        let (group_id, raft_id) = (own.group_id.clone(), own.raft_id);
+        Some(Proof::Challenge { group_id, raft_id, server_id: server_id.clone(), challenge })
+    }
+
+    /// Somebody asks for a proof on an accepted link: what is answered.
+    pub(super) fn challenged(
+        &mut self,
+        link: LinkId,
+        proof: &Proof,
+        own: &Membership,
+        server_id: &ServerId,
+        entropy: &mut Entropy,
+    ) -> Result<Proof, Failed> {
+        let Proof::Challenge { group_id, raft_id, server_id: dialler, challenge } = proof else {
+            return Err(Failed::Wrong);
+        };
+        if *group_id != own.group_id {
+            return Err(Failed::OtherGroup(group_id.clone()));
+        }
+        if link.is_outbound() {
+            return Err(Failed::Wrong);
+        }
+        if !self.links.contains_key(&link) {
+            if self.accepted >= MAX_ACCEPTED {
+                return Err(Failed::Busy);
+            }
+            self.accepted += 1;
+        }
+        let party = Party { raft_id: *raft_id, server_id: dialler.clone() };
+        let countered = entropy.challenge();
+        let me = Party { raft_id: own.raft_id, server_id: server_id.clone() };
+        let claim = Claim {
+            end: End::Accepter,
+            group_id: own.group_id.as_str(),
+            dialler: &party.text(),
+            accepter: &me.text(),
+            asked: challenge,
+            countered: &countered,
+        };
+        let answer = Proof::Counter {
+            group_id: own.group_id.clone(),
+            raft_id: own.raft_id,
+            server_id: server_id.clone(),
+            challenge: countered.clone(),
+            proof: claim.prove(&own.key),
+        };
+        self.links.insert(link, State::Countered { party, asked: challenge.clone(), countered });
+        Ok(answer)
+    }
+
+    /// The other end of a dialled link has answered: what is said back. The link leads to a member from now on.
+    pub(super) fn countered(
+        &mut self,
+        link: LinkId,
+        proof: &Proof,
+        own: &Membership,
+        server_id: &ServerId,
+    ) -> Result<Proof, Failed> {
+        let Proof::Counter { group_id, raft_id, server_id: accepter, challenge, proof } = proof else {
+            return Err(Failed::Wrong);
+        };
+        let Some(State::Challenged { asked, .. }) = self.links.get(&link) else { return Err(Failed::Wrong) };
+        if *group_id != own.group_id {
+            return Err(Failed::OtherGroup(group_id.clone()));
+        }
+        let party = Party { raft_id: *raft_id, server_id: accepter.clone() };
+        let me = Party { raft_id: own.raft_id, server_id: server_id.clone() };
+        let claim = Claim {
+            end: End::Accepter,
+            group_id: own.group_id.as_str(),
+            dialler: &me.text(),
+            accepter: &party.text(),
+            asked,
+            countered: challenge,
+        };
+        if !claim.holds(&own.key, proof) {
+            return Err(Failed::Wrong);
+        }
+        let response = Proof::Response { proof: Claim { end: End::Dialler, ..claim }.prove(&own.key) };
+        self.links.insert(link, State::Proved(party));
+        Ok(response)
+    }
+
+    /// The other end of an accepted link proves itself.
+    pub(super) fn responded(
+        &mut self,
+        link: LinkId,
+        proof: &str,
+        own: &Membership,
+        server_id: &ServerId,
+    ) -> Result<Party, Failed> {
+        let Some(State::Countered { party, asked, countered }) = self.links.get(&link) else {
+            return Err(Failed::Wrong);
+        };
+        let me = Party { raft_id: own.raft_id, server_id: server_id.clone() };
+        let claim = Claim {
+            end: End::Dialler,
+            group_id: own.group_id.as_str(),
+            dialler: &party.text(),
+            accepter: &me.text(),
+            asked,
+            countered,
+        };
+        let (holds, party) = (claim.holds(&own.key, proof), party.clone());
+        if !holds {
+            self.closed(link);
+            return Err(Failed::Wrong);
+        }
+        self.links.insert(link, State::Proved(party.clone()));
+        Ok(party)
+    }
+
+    /// Forgets a link.
+    pub(super) fn closed(&mut self, link: LinkId) {
+        if self.links.remove(&link).is_some() && !link.is_outbound() {
+            self.accepted -= 1;
+        }
+    }
+
+    /// Who has proved itself on this link.
+    pub(super) fn party(&self, link: LinkId) -> Option<&Party> {
+        match self.links.get(&link) {
+            Some(State::Proved(party)) => Some(party),
+            _ => None,
+        }
+    }
+
+    /// The newest link to this member: with `dialled`, one that this node opened, else one that it accepted.
+    pub(super) fn link_to(&self, raft_id: RaftId, dialled: bool) -> Option<LinkId> {
+        let leads = |(link, state): (&LinkId, &State)| {
+            let fits = matches!(state, State::Proved(party) if party.raft_id == raft_id);
+            (fits && link.is_outbound() == dialled).then_some(*link)
+        };
+        self.links.iter().rev().find_map(leads)
+    }
+
+    /// Panics if the table contradicts itself.
+    pub(super) fn check_invariants(&self) {
+        assert_eq!(
+            self.accepted,
+            self.links.keys().filter(|link| !link.is_outbound()).count(),
+            "accepted links are counted"
+        );
+        for (link, state) in &self.links {
+            let dialled = matches!(state, State::Challenged { .. });
+            let accepted = matches!(state, State::Countered { .. });
+            assert!(!dialled || link.is_outbound(), "only who dialled asks first");
+            assert!(!accepted || !link.is_outbound(), "only who accepted counters");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIALLED: LinkId = LinkId(1);
+    const ACCEPTED: LinkId = LinkId(2);
+
+    struct Side {
+        own: Membership,
+        server_id: ServerId,
+        proofs: Proofs,
+        entropy: Entropy,
+    }
+
+    fn side(raft_id: u64, key: &str, draw: u8) -> Side {
+        let group_id = GroupId::new("00000000-aaaa").unwrap();
+        let own = Membership { group_id, raft_id: RaftId(raft_id), key: key.to_owned() };
+        let server_id = ServerId::new(format!("server-{raft_id}")).unwrap();
+        Side { own, server_id, proofs: Proofs::new(), entropy: Entropy::new([draw; 32]) }
+    }
+
+    fn handshake(a: &mut Side, b: &mut Side) -> Result<(Proof, Proof, Proof), Failed> {
+        let challenge = a.proofs.challenge(DIALLED, &a.own, &a.server_id, &mut a.entropy, Time::ZERO).expect("due");
+        let counter = b.proofs.challenged(ACCEPTED, &challenge, &b.own, &b.server_id, &mut b.entropy)?;
+        let response = a.proofs.countered(DIALLED, &counter, &a.own, &a.server_id)?;
+        let Proof::Response { proof } = &response else { panic!("{response:?}") };
+        b.proofs.responded(ACCEPTED, proof, &b.own, &b.server_id)?;
+        a.proofs.check_invariants();
+        b.proofs.check_invariants();
+        Ok((challenge, counter, response))
+    }
+
+    #[test]
+    fn two_that_know_the_key_prove_it_to_each_other() {
+        let (mut a, mut b) = (side(1, "key", 1), side(2, "key", 2));
+        handshake(&mut a, &mut b).unwrap();
+        assert_eq!(a.proofs.party(DIALLED).map(|party| party.raft_id), Some(RaftId(2)));
+        assert_eq!(b.proofs.party(ACCEPTED).map(|party| party.raft_id), Some(RaftId(1)));
+        assert_eq!(a.proofs.link_to(RaftId(2), true), Some(DIALLED));
+        assert_eq!(b.proofs.link_to(RaftId(1), false), Some(ACCEPTED));
+        b.proofs.closed(ACCEPTED);
+        assert_eq!(b.proofs.party(ACCEPTED), None);
+        b.proofs.check_invariants();
+    }
+
+    #[test]
+    fn another_key_or_group_is_refused_by_either_end() {
+        let (mut a, mut b) = (side(1, "key", 1), side(2, "other", 2));
+        assert_eq!(handshake(&mut a, &mut b), Err(Failed::Wrong));
+        assert_eq!((a.proofs.party(DIALLED), b.proofs.party(ACCEPTED)), (None, None));
+        let mut c = side(3, "key", 3);
+        c.own.group_id = GroupId::new("00000000-bbbb").unwrap();
+        let mut a = side(1, "key", 1);
+        assert_eq!(handshake(&mut a, &mut c), Err(Failed::OtherGroup(a.own.group_id.clone())));
+    }
+
+    #[test]
+    fn what_was_recorded_proves_nothing_on_another_connection() {
+        let (mut a, mut b) = (side(1, "key", 1), side(2, "key", 2));
+        let (challenge, counter, response) = handshake(&mut a, &mut b).unwrap();
+        // A stranger says on a fresh connection what the member said.
+        let fresh = LinkId(4);
+        b.proofs.challenged(fresh, &challenge, &b.own, &b.server_id, &mut b.entropy).unwrap();
+        let Proof::Response { proof } = &response else { panic!("{response:?}") };
+        assert_eq!(b.proofs.responded(fresh, proof, &b.own, &b.server_id), Err(Failed::Wrong));
+        assert_eq!(b.proofs.party(fresh), None);
+        // A stranger answers as the accepter did.
+        let again = LinkId(5);
+        a.proofs.challenge(again, &a.own, &a.server_id, &mut a.entropy, Time::ZERO).unwrap();
+        assert_eq!(a.proofs.countered(again, &counter, &a.own, &a.server_id), Err(Failed::Wrong));
+        // A proof of the accepter is none of the dialler: it cannot be thrown back.
+        let Proof::Counter { proof, .. } = &counter else { panic!("{counter:?}") };
+        b.proofs.challenged(fresh, &challenge, &b.own, &b.server_id, &mut b.entropy).unwrap();
+        assert_eq!(b.proofs.responded(fresh, proof, &b.own, &b.server_id), Err(Failed::Wrong));
+    }
+
+    #[test]
+    fn a_challenge_without_an_answer_is_said_again_and_not_at_once() {
+        let mut a = side(1, "key", 1);
+        let mut ask = |now| a.proofs.challenge(DIALLED, &a.own, &a.server_id, &mut a.entropy, now).is_some();
+        assert!(ask(Time::ZERO));
+        assert!(!ask(Time::ZERO + AGAIN - Duration::from_micros(1)));
+        assert!(ask(Time::ZERO + AGAIN));
+    }
+
+    #[test]
+    fn strangers_do_not_fill_the_table_without_bounds() {
+        let (mut a, mut b) = (side(1, "key", 1), side(2, "key", 2));
+        let challenge = a.proofs.challenge(DIALLED, &a.own, &a.server_id, &mut a.entropy, Time::ZERO).unwrap();
+        for nth in 0..MAX_ACCEPTED as u64 {
+            b.proofs.challenged(LinkId(nth * 2), &challenge, &b.own, &b.server_id, &mut b.entropy).unwrap();
+        }
+        let next = LinkId(MAX_ACCEPTED as u64 * 2);
+        let refused = b.proofs.challenged(next, &challenge, &b.own, &b.server_id, &mut b.entropy);
+        assert_eq!(refused, Err(Failed::Busy));
+        b.proofs.check_invariants();
+    }
+}

@@ -1,0 +1,140 @@
+//! A seat in a group: the engine, the ledger it feeds, and the links that lead to the other members.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::founding::View;
+use super::policy::{Known, Policy};
+use super::proof::Proofs;
+use crate::core::Membership;
+use crate::core::election::{Engine, Standing};
+use crate::core::ledger::{LeaseClock, Ledger};
+use crate::time::Time;
+use crate::wire::{GroupRole, RaftId, ServerId, Status, VoterSets};
+
+/// Entries behind a snapshot at which the next one is made. A restart replays at most so many, and a few more.
+pub(super) const SNAPSHOT_EVERY: u64 = 4096;
+
+/// A learner whose log is so much shorter than what is agreed on counts as caught up: it is there before anybody notices.
+const NEARLY: u64 = 64;
+
+/// A seat.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) membership: Membership,
+    pub(super) engine: Engine,
+    pub(super) ledger: Ledger,
+    pub(super) clock: LeaseClock,
+    pub(super) policy: Policy,
+    pub(super) proofs: Proofs,
+    pub(super) standing: Standing,
+    /// When each member said something last, on a link that it has proved.
+    pub(super) heard: BTreeMap<RaftId, Time>,
+    /// Since when nobody leads, as far as is known.
+    pub(super) leaderless: Option<Time>,
+    /// Index of the change of voters, or of the removal, that this leader waits for before the next step.
+    pub(super) pending: Option<u64>,
+    /// The ledger says that this node is not a member any more; since when.
+    pub(super) removed: Option<Time>,
+    /// Members that refuse this one because their ledgers say so.
+    pub(super) refused_by: BTreeSet<ServerId>,
+    /// Whether a majority was missing when it was looked at last.
+    pub(super) was_without: bool,
+    /// Groups of the same name and another id that people were told of.
+    pub(super) strangers: BTreeSet<crate::wire::GroupId>,
+}
+
+impl Seat {
+    pub(super) fn new(membership: Membership, engine: Engine, ledger: Ledger, now: Time) -> Seat {
+        let standing = engine.standing();
+        Seat {
+            membership,
+            engine,
+            ledger,
+            clock: LeaseClock::default(),
+            policy: Policy::default(),
+            proofs: Proofs::new(),
+            standing,
+            heard: BTreeMap::new(),
+            leaderless: Some(now),
+            pending: None,
+            removed: None,
+            refused_by: BTreeSet::new(),
+            was_without: false,
+            strangers: BTreeSet::new(),
+        }
+    }
+
+    /// Whether this number belonged to somebody, and belongs to nobody any more.
+    pub(super) fn was_removed(&self, raft_id: RaftId) -> bool {
+        raft_id < self.ledger.next_raft_id() && self.ledger.member(raft_id).is_none() && self.ledger.index() > 0
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.standing.role == GroupRole::Leader
+    }
+
+    /// Who votes now, ascending; in the middle of a joint change both sets.
+    pub(super) fn voters(&self) -> Vec<RaftId> {
+        let VoterSets { voters, voters_outgoing, .. } = self.engine.view().members;
+        let all: BTreeSet<RaftId> = voters.into_iter().chain(voters_outgoing).collect();
+        all.into_iter().collect()
+    }
+
+    /// Voters that have not been heard of for `silence`, this node never among them.
+    pub(super) fn silent(&self, silence: Duration, now: Time) -> Vec<RaftId> {
+        let own = self.membership.raft_id;
+        let heard = |id: &RaftId| self.heard.get(id).is_some_and(|at| *at + silence > now);
+        self.voters().into_iter().filter(|id| *id != own && !heard(id)).collect()
+    }
+
+    /// The voters that are missing for a majority, if it is missing: nobody leads, and too few are heard.
+    pub(super) fn missing(&self, patience: Duration, now: Time) -> Option<Vec<RaftId>> {
+        let since = self.leaderless?;
+        if self.standing.leader.is_some() || since + patience > now {
+            return None;
+        }
+        let (voters, silent) = (self.voters(), self.silent(patience, now));
+        let there = voters.len() - silent.len();
+        (there * 2 <= voters.len() && !voters.is_empty()).then_some(silent)
+    }
+
+    /// The members as the leader's policy wants to know them.
+    pub(super) fn known(&self, view: &View) -> Vec<Known> {
+        let (progress, log, own) = (self.engine.progress(), self.engine.view(), self.membership.raft_id);
+        let member = |(raft_id, member): (RaftId, &crate::wire::NewMember)| {
+            let is_own = raft_id == own;
+            let linked = self.proofs.link_to(raft_id, true).is_some();
+            let progress = progress.iter().find(|progress| progress.id == raft_id);
+            let alive = view.master(&member.server_id).is_some_and(|sight| sight.alive);
+            Known {
+                raft_id,
+                server_id: member.server_id.clone(),
+                address: member.address.clone(),
+                reachable: is_own || (linked && alive),
+                caught_up: is_own || progress.is_some_and(|it| it.matched + NEARLY > log.committed && it.heard),
+            }
+        };
+        self.ledger.members().map(member).collect()
+    }
+
+    /// Whether a member is there, as it is shown.
+    pub(super) fn status(&self, raft_id: RaftId, view: &View, own: &ServerId) -> Status {
+        let Some(member) = self.ledger.member(raft_id) else { return Status::Unknown };
+        if raft_id == self.membership.raft_id || member.server_id == *own {
+            return if raft_id == self.membership.raft_id { Status::Alive } else { Status::Timeout };
+        }
+        match view.master(&member.server_id) {
+            Some(sight) if sight.alive && self.proofs.link_to(raft_id, true).is_some() => Status::Alive,
+            Some(_) => Status::Timeout,
+            None => Status::Unknown,
+        }
+    }
+
+    /// Whether the group is this node alone and has agreed on nothing that anybody would miss.
+    pub(super) fn is_bare(&self) -> bool {
+        self.ledger.next_raft_id() == RaftId(2)
+            && self.ledger.settings().all(|setting| setting.value.is_none())
+            && self.ledger.leases().next().is_none()
+    }
+}

@@ -1,0 +1,407 @@
+//! Entries of the ledger as JSON: the same text in `ENTRIES` of AGREE, on disk and in the engine's log.
+//!
+//! ```text
+//!   {"INDEX":7,"TERM":2,"DO":{"SET":{"NAME":"capacity","VALUE":200}}}
+//!   {"INDEX":8,"TERM":2,"CHANGE":{"ADD_VOTERS":[3],"ADD_LEARNERS":[],"REMOVE":[2]}}
+//!   {"INDEX":9,"TERM":3}
+//! ```
+//!
+//! What is written is read back the same, save that durations are whole milliseconds and [`VoterSets`] ascend. Unknown
+//! fields are ignored. An unknown command is an error: a member that skipped it would hold another ledger than the rest.
+
+use super::json_object::{JsonReader, JsonWriter};
+use super::{Address, Command, GroupId, LedgerEntry, LedgerItem, NewMember, RaftId, ServerId, VoterChange, VoterSets};
+
+impl LedgerEntry {
+    /// Appends the entry as one JSON object on one line.
+    pub fn to_json(&self, out: &mut String) {
+        let mut object = JsonWriter::begin(out).number("INDEX", self.index).number("TERM", self.term);
+        match &self.what {
+            LedgerItem::Empty => {}
+            LedgerItem::Command(command) => command.to_json(object.key("DO")),
+            LedgerItem::Change(change) => change.to_json(object.key("CHANGE")),
+        }
+        object.end();
+    }
+
+    /// The entry of a JSON object. The error names the field and what was expected.
+    pub fn from_json(text: &str) -> Result<LedgerEntry, String> {
+        let object = JsonReader::read(text)?;
+        let (index, term) = (object.positive("INDEX")?, object.number("TERM")?);
+        let within = |key: &str, error: String| format!("`{key}`: {error}");
+        let what = match (object.value("DO"), object.value("CHANGE")) {
+            (None, None) => LedgerItem::Empty,
+            (Some(text), None) => {
+                LedgerItem::Command(Box::new(Command::from_json(text).map_err(|error| within("DO", error))?))
+            }
+            (None, Some(text)) => {
+                LedgerItem::Change(VoterChange::from_json(text).map_err(|error| within("CHANGE", error))?)
+            }
+            (Some(_), Some(_)) => return Err("`CHANGE`: expected none beside `DO`".to_owned()),
+        };
+        Ok(LedgerEntry { index, term, what })
+    }
+}
+
+impl Command {
+    /// The word of its kind, the one key of its object.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Command::Found { .. } => "FOUND",
+            Command::Admit(_) => "ADMIT",
+            Command::Move { .. } => "MOVE",
+            Command::Remove { .. } => "REMOVE",
+            Command::Set { .. } => "SET",
+            Command::Acquire { .. } => "ACQUIRE",
+            Command::Release { .. } => "RELEASE",
+            Command::Expire { .. } => "EXPIRE",
+            Command::Tick { .. } => "TICK",
+            Command::Recover { .. } => "RECOVER",
+        }
+    }
+
+    /// Appends the command as one JSON object with one key, on one line.
+    pub fn to_json(&self, out: &mut String) {
+        let mut outer = JsonWriter::begin(out);
+        let out = outer.key(self.as_str());
+        if let Command::Admit(member) = self {
+            member.to_json(out);
+            return outer.end();
+        }
+        let object = JsonWriter::begin(out);
+        let object = match self {
+            Command::Found { group_id, group, member } => {
+                let mut object = object.text("GROUP_ID", group_id.as_str()).text("GROUP", group);
+                member.to_json(object.key("MEMBER"));
+                object
+            }
+            Command::Admit(_) => object,
+            Command::Move { raft_id, name, address } => {
+                object.number("RAFT_ID", raft_id.0).text("NAME", name).text("ADDRESS", &address.to_string())
+            }
+            Command::Remove { raft_id, reason } => object.number("RAFT_ID", raft_id.0).text("REASON", reason),
+            Command::Set { name, value } => object.text("NAME", name).json("VALUE", value),
+            Command::Acquire { name, holder, ttl } => {
+                object.text("NAME", name).text("HOLDER", holder).millis("TTL_MS", *ttl)
+            }
+            Command::Release { name, fence } | Command::Expire { name, fence } => {
+                object.text("NAME", name).number("FENCE", *fence)
+            }
+            Command::Tick { name, fence, tick } => {
+                object.text("NAME", name).number("FENCE", *fence).number("TICK", *tick)
+            }
+            Command::Recover { group_id, raft_id } => {
+                object.text("GROUP_ID", group_id.as_str()).number("RAFT_ID", raft_id.0)
+            }
+        };
+        object.end();
+        outer.end();
+    }
+
+    /// The command of a JSON object with one key. The error names the field and what was expected.
+    pub fn from_json(text: &str) -> Result<Command, String> {
+        let outer = JsonReader::read(text)?;
+        let mut keys = outer.keys();
+        let (Some(word), None) = (keys.next(), keys.next()) else {
+            return Err("expected an object with one key, the command".to_owned());
+        };
+        outer.object(word, |object| Command::of(word, object))
+    }
+
+    fn of(word: &str, object: &JsonReader<'_>) -> Result<Command, String> {
+        let name = || object.text("NAME");
+        let fence = || object.number("FENCE");
+        Ok(match word {
+            "FOUND" => Command::Found {
+                group_id: group_id(object, "GROUP_ID")?,
+                group: object.text("GROUP")?,
+                member: object.object("MEMBER", NewMember::of)?,
+            },
+            "ADMIT" => Command::Admit(NewMember::of(object)?),
+            "MOVE" => Command::Move { raft_id: raft_id(object)?, name: name()?, address: address(object)? },
+            "REMOVE" => Command::Remove { raft_id: raft_id(object)?, reason: object.text("REASON")? },
+            "SET" => Command::Set { name: name()?, value: object.json("VALUE") },
+            "ACQUIRE" => {
+                Command::Acquire { name: name()?, holder: object.text("HOLDER")?, ttl: object.millis("TTL_MS")? }
+            }
+            "RELEASE" => Command::Release { name: name()?, fence: fence()? },
+            "EXPIRE" => Command::Expire { name: name()?, fence: fence()? },
+            "TICK" => Command::Tick { name: name()?, fence: fence()?, tick: object.number("TICK")? },
+            "RECOVER" => Command::Recover { group_id: group_id(object, "GROUP_ID")?, raft_id: raft_id(object)? },
+            _ => return Err("expected a command that this version knows".to_owned()),
+        })
+    }
+}
+
+impl VoterChange {
+    /// Appends the change as one JSON object on one line.
+    pub fn to_json(&self, out: &mut String) {
+        JsonWriter::begin(out)
+            .list("ADD_VOTERS", &self.add_voters, push_id)
+            .list("ADD_LEARNERS", &self.add_learners, push_id)
+            .list("REMOVE", &self.remove, push_id)
+            .end();
+    }
+
+    /// The change of a JSON object; lists that are absent are empty. The error names the field and what was expected.
+    pub fn from_json(text: &str) -> Result<VoterChange, String> {
+        let object = JsonReader::read(text)?;
+        Ok(VoterChange {
+            add_voters: raft_ids(&object, "ADD_VOTERS")?,
+            add_learners: raft_ids(&object, "ADD_LEARNERS")?,
+            remove: raft_ids(&object, "REMOVE")?,
+        })
+    }
+}
+
+impl VoterSets {
+    /// Appends the sets as one JSON object on one line.
+    pub fn to_json(&self, out: &mut String) {
+        JsonWriter::begin(out)
+            .list("VOTERS", &self.voters, push_id)
+            .list("LEARNERS", &self.learners, push_id)
+            .list("VOTERS_OUTGOING", &self.voters_outgoing, push_id)
+            .list("LEARNERS_NEXT", &self.learners_next, push_id)
+            .flag("AUTO_LEAVE", self.auto_leave)
+            .end();
+    }
+
+    /// The sets of a JSON object, which may have other fields; lists that are absent are empty. The sets come out
+    /// ascending, each number once. The error names the field and what was expected.
+    pub fn from_json(text: &str) -> Result<VoterSets, String> {
+        let object = JsonReader::read(text)?;
+        let set = |key| {
+            let mut ids = raft_ids(&object, key)?;
+            ids.sort_unstable();
+            ids.dedup();
+            Ok::<_, String>(ids)
+        };
+        Ok(VoterSets {
+            voters: set("VOTERS")?,
+            learners: set("LEARNERS")?,
+            voters_outgoing: set("VOTERS_OUTGOING")?,
+            learners_next: set("LEARNERS_NEXT")?,
+            auto_leave: object.flag("AUTO_LEAVE")?,
+        })
+    }
+}
+
+impl NewMember {
+    /// Appends the member as one JSON object on one line.
+    pub fn to_json(&self, out: &mut String) {
+        self.fields(JsonWriter::begin(out)).end();
+    }
+
+    /// Its fields, beside others of one object.
+    pub(crate) fn fields<'o>(&self, object: JsonWriter<'o>) -> JsonWriter<'o> {
+        object
+            .text("SERVER_ID", self.server_id.as_str())
+            .text("STATE_ID", self.state_id.as_str())
+            .text("NAME", &self.name)
+            .text("ADDRESS", &self.address.to_string())
+    }
+
+    /// The member of an object's fields.
+    pub(crate) fn of(object: &JsonReader<'_>) -> Result<NewMember, String> {
+        Ok(NewMember {
+            server_id: object.parsed("SERVER_ID", "1 to 128 bytes without control characters", ServerId::new)?,
+            state_id: group_id(object, "STATE_ID")?,
+            name: object.text("NAME")?,
+            address: address(object)?,
+        })
+    }
+}
+
+fn push_id(id: &RaftId, out: &mut String) {
+    out.push_str(&id.to_string());
+}
+
+fn raft_ids(object: &JsonReader<'_>, key: &str) -> Result<Vec<RaftId>, String> {
+    let id = |text: &str| serde_json::from_str(text).ok().filter(|id| *id > 0).map(RaftId);
+    let ids: Option<Vec<RaftId>> = object.list(key)?.into_iter().map(id).collect();
+    ids.ok_or_else(|| format!("`{key}`: expected numbers of members, 1 or more"))
+}
+
+fn raft_id(object: &JsonReader<'_>) -> Result<RaftId, String> {
+    object.positive("RAFT_ID").map(RaftId)
+}
+
+fn address(object: &JsonReader<'_>) -> Result<Address, String> {
+    object.text("ADDRESS")?.parse().map_err(|error| format!("`ADDRESS`: {error}"))
+}
+
+/// A group id, or another id of that form.
+pub(crate) fn group_id(object: &JsonReader<'_>, key: &str) -> Result<GroupId, String> {
+    object.parsed(key, "8 to 64 characters of 0-9a-f-", GroupId::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::Json;
+
+    fn member() -> impl Strategy<Value = NewMember> {
+        ("[a-z \"\\\\é]{1,20}", "[0-9a-f-]{8,64}", ".{0,30}", 1..=u16::MAX).prop_map(|(server, state, name, port)| {
+            NewMember {
+                server_id: ServerId::new(server).unwrap(),
+                state_id: GroupId::new(state).unwrap(),
+                name,
+                address: format!("lab-{port}:{port}").parse().unwrap(),
+            }
+        })
+    }
+
+    fn id() -> impl Strategy<Value = RaftId> {
+        (1..=u64::MAX).prop_map(RaftId)
+    }
+
+    fn ids() -> impl Strategy<Value = Vec<RaftId>> {
+        proptest::collection::btree_set(id(), 0..4).prop_map(|ids| ids.into_iter().collect())
+    }
+
+    fn group() -> impl Strategy<Value = GroupId> {
+        "[0-9a-f-]{8,64}".prop_map(|text| GroupId::new(text).unwrap())
+    }
+
+    fn value() -> impl Strategy<Value = Json> {
+        prop_oneof![
+            Just(Json::null()),
+            any::<u64>().prop_map(|number| Json::new(number.to_string()).unwrap()),
+            ".{0,20}".prop_map(|text| Json::string(&text)),
+            Just(Json::new(r#"{"a" : [1.50, 1e400, 123456789012345678901234567890]}"#).unwrap()),
+        ]
+    }
+
+    fn command() -> impl Strategy<Value = Command> {
+        let named = || (".{0,30}", any::<u64>());
+        prop_oneof![
+            (group(), ".{0,30}", member()).prop_map(|(group_id, group, member)| Command::Found {
+                group_id,
+                group,
+                member
+            }),
+            member().prop_map(Command::Admit),
+            (id(), member()).prop_map(|(raft_id, NewMember { name, address, .. })| Command::Move {
+                raft_id,
+                name,
+                address
+            }),
+            (id(), ".{0,30}").prop_map(|(raft_id, reason)| Command::Remove { raft_id, reason }),
+            (".{0,30}", value()).prop_map(|(name, value)| Command::Set { name, value }),
+            (named(), ".{0,30}").prop_map(|((name, ms), holder)| Command::Acquire {
+                name,
+                holder,
+                ttl: Duration::from_millis(ms)
+            }),
+            named().prop_map(|(name, fence)| Command::Release { name, fence }),
+            named().prop_map(|(name, fence)| Command::Expire { name, fence }),
+            (named(), any::<u64>()).prop_map(|((name, fence), tick)| Command::Tick { name, fence, tick }),
+            (group(), id()).prop_map(|(group_id, raft_id)| Command::Recover { group_id, raft_id }),
+        ]
+    }
+
+    fn entry() -> impl Strategy<Value = LedgerEntry> {
+        let change = (ids(), ids(), ids()).prop_map(|(add_voters, add_learners, remove)| VoterChange {
+            add_voters,
+            add_learners,
+            remove,
+        });
+        let what = prop_oneof![
+            1 => Just(LedgerItem::Empty),
+            8 => command().prop_map(|command| LedgerItem::Command(Box::new(command))),
+            2 => change.prop_map(LedgerItem::Change),
+        ];
+        (1..=u64::MAX, any::<u64>(), what).prop_map(|(index, term, what)| LedgerEntry { index, term, what })
+    }
+
+    fn written(entry: &LedgerEntry) -> String {
+        let mut out = String::new();
+        entry.to_json(&mut out);
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn an_entry_is_read_as_it_was_written(entry in entry()) {
+            let text = written(&entry);
+            prop_assert!(!text.contains('\n'));
+            prop_assert_eq!(LedgerEntry::from_json(&text), Ok(entry));
+        }
+
+        #[test]
+        fn voter_sets_are_read_as_they_were_written(
+            voters in ids(), learners in ids(), voters_outgoing in ids(), learners_next in ids(), auto_leave: bool,
+        ) {
+            let sets = VoterSets { voters, learners, voters_outgoing, learners_next, auto_leave };
+            let mut text = String::new();
+            sets.to_json(&mut text);
+            prop_assert_eq!(VoterSets::from_json(&text), Ok(sets));
+        }
+
+        #[test]
+        fn hostile_text_is_refused_and_never_panics(entry in entry(), at: prop::sample::Index, with in "\\PC{0,3}", junk in ".{0,80}") {
+            let mut text = written(&entry);
+            let places: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+            let from = *at.get(&places);
+            let to = from + text[from..].chars().next().map_or(0, char::len_utf8);
+            text.replace_range(from..to, &with);
+            let _ = LedgerEntry::from_json(&text);
+            let _ = Command::from_json(&text);
+            let _ = VoterSets::from_json(&text);
+            let _ = VoterChange::from_json(&junk);
+            prop_assert!(LedgerEntry::from_json(&text[..from]).is_err(), "cut");
+        }
+    }
+
+    #[test]
+    fn entries_look_as_the_paper_says() {
+        let set = Command::Set { name: "capacity".into(), value: Json::new("200").unwrap() };
+        let entry = |what| written(&LedgerEntry { index: 7, term: 2, what });
+        assert_eq!(
+            entry(LedgerItem::Command(Box::new(set))),
+            r#"{"INDEX":7,"TERM":2,"DO":{"SET":{"NAME":"capacity","VALUE":200}}}"#
+        );
+        let change = VoterChange { add_voters: vec![RaftId(3)], remove: vec![RaftId(2)], ..VoterChange::default() };
+        assert_eq!(
+            entry(LedgerItem::Change(change)),
+            r#"{"INDEX":7,"TERM":2,"CHANGE":{"ADD_VOTERS":[3],"ADD_LEARNERS":[],"REMOVE":[2]}}"#
+        );
+        assert_eq!(entry(LedgerItem::Empty), r#"{"INDEX":7,"TERM":2}"#);
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        let error = |text: &str| LedgerEntry::from_json(text).unwrap_err();
+        assert_eq!(error(r#"{"TERM":1}"#), "`INDEX` is missing");
+        assert_eq!(error(r#"{"INDEX":0,"TERM":1}"#), "`INDEX`: expected 1 or more");
+        assert_eq!(error(r#"{"INDEX":-1,"TERM":1}"#), "`INDEX`: expected a whole number");
+        assert_eq!(
+            error(r#"{"INDEX":1,"TERM":1,"DO":{"LEND":{}}}"#),
+            "`DO`: `LEND`: expected a command that this version knows"
+        );
+        assert_eq!(error(r#"{"INDEX":1,"TERM":1,"DO":{}}"#), "`DO`: expected an object with one key, the command");
+        assert_eq!(
+            error(r#"{"INDEX":1,"TERM":1,"DO":{"TICK":{"NAME":"x","FENCE":"1"}}}"#),
+            "`DO`: `TICK`: `FENCE`: expected a whole number"
+        );
+        assert_eq!(
+            error(r#"{"INDEX":1,"TERM":1,"CHANGE":{"ADD_VOTERS":[0]}}"#),
+            "`CHANGE`: `ADD_VOTERS`: expected numbers of members, 1 or more"
+        );
+        assert_eq!(error(r#"{"INDEX":1,"TERM":1,"DO":{},"CHANGE":{}}"#), "`CHANGE`: expected none beside `DO`");
+        let sets = VoterSets::from_json(r#"{"VOTERS":[3,1,3],"DATA":"x"}"#).unwrap();
+        assert_eq!(sets.voters, [RaftId(1), RaftId(3)], "ascending, each once, other fields ignored");
+    }
+
+    #[test]
+    fn deep_nesting_does_not_exhaust_the_stack() {
+        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+        let _ =
+            LedgerEntry::from_json(&format!(r#"{{"INDEX":1,"TERM":1,"DO":{{"SET":{{"NAME":"x","VALUE":{deep}}}}}}}"#));
+        let _ = LedgerEntry::from_json(&format!(r#"{{"INDEX":1,"TERM":1,"DO":{deep}}}"#));
+    }
+}
