@@ -59,7 +59,7 @@ mod tests {
              fresh = false\nephemeral = true\ncapacity = 10\nrelease = 5\nhold = '500ms'\ncpu-threshold = 62.5\n\
              log-level = 'debug'\noutput = 'json'\ndurability = 'os'\nmax-jobs = 5\nmax-bytes = '2G'\n\
              attempts = 2\njob-timeout = 60\nretry-pause = 0.5\nkeep-results = 7\nkeep-for = '1h'\nservices = 's'\n\
-             allow-exec = true\ndiscovery = true\n",
+             allow-exec = true\ndiscovery = true\nexpect = 3\nelection = '1s'\n",
         )
         .unwrap();
         assert_eq!((args.port, args.insecure, args.ephemeral), (Some(9102), Some(true), Some(true)));

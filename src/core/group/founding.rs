@@ -79,12 +79,15 @@ pub(super) struct Search {
     /// Until when unanswered peers are waited for.
     patience: Time,
     timeout: Duration,
+    /// Whom this node lets found, and since when; nobody, once there is a group to join.
+    lets: (Option<ServerId>, Time),
 }
 
 impl Search {
     /// A search that begins now. `timeout`: how long peers that do not answer are waited for.
     pub(super) fn new(own_id: ServerId, group: String, expect: Option<u32>, timeout: Duration, now: Time) -> Search {
-        Search { own_id, group, expect, patience: now + timeout, timeout }
+        let lets = (Some(own_id.clone()), now);
+        Search { own_id, group, expect, patience: now + timeout, timeout, lets }
     }
 
     /// The masters of this group's name that are ALIVE.
@@ -94,17 +97,35 @@ impl Search {
 
     /// What heartbeats say meanwhile.
     pub(super) fn presence(&self, view: &View) -> GroupPresence {
-        let without = || self.seen(view).filter(|sight| sight.presence.group_id.is_none());
-        let founder = without().map(|sight| &sight.server_id).chain([&self.own_id]).min();
         let sees = 1 + self.seen(view).count() as u64;
-        GroupPresence { group_id: None, term: 0, leader: None, founder: founder.cloned(), sees }
+        GroupPresence { group_id: None, term: 0, leader: None, founder: self.lets.0.clone(), sees }
+    }
+
+    /// Decides whom this node lets found: the smallest id that it sees. Who was let before may have founded already and not told it
+    /// yet; so another is let only once that one is gone, has a group, lets another itself, or has had a timeout's time.
+    fn let_found(&mut self, view: &View, now: Time) {
+        let without = self.seen(view).filter(|sight| sight.presence.group_id.is_none());
+        let best = without.map(|sight| &sight.server_id).chain([&self.own_id]).min().unwrap_or(&self.own_id).clone();
+        let (before, since) = (self.lets.0.as_ref(), self.lets.1);
+        let may_have_founded = before.is_some_and(|before| {
+            let sight = self.seen(view).find(|sight| sight.server_id == *before);
+            sight.is_some_and(|sight| {
+                let says = &sight.presence;
+                says.group_id.is_none() && says.founder.as_ref().is_none_or(|founder| founder == before)
+            })
+        });
+        if before != Some(&best) && !(may_have_founded && since + self.timeout > now) {
+            self.lets = (Some(best), now);
+        }
     }
 
     /// What to do. `given_up` is a group that this node was told to leave: it is not joined again by itself.
-    pub(super) fn verdict(&self, view: &View, given_up: Option<&GroupId>, now: Time) -> Verdict {
+    pub(super) fn verdict(&mut self, view: &View, given_up: Option<&GroupId>, now: Time) -> Verdict {
         if let Some(join) = self.join(view, given_up) {
+            self.lets = (None, now);
             return join;
         }
+        self.let_found(view, now);
         let seen: Vec<&Sight> = self.seen(view).filter(|sight| sight.presence.group_id.is_none()).collect();
         let sees = 1 + seen.len();
         if let Some(expect) = self.expect {
@@ -115,8 +136,8 @@ impl Search {
                 ));
             }
         }
-        if let Some(smaller) = seen.iter().map(|sight| &sight.server_id).min().filter(|id| **id < self.own_id) {
-            return Verdict::Wait(format!("lets {} found the group, the smallest id", smaller.short()));
+        if let Some(other) = self.lets.0.as_ref().filter(|other| **other != self.own_id) {
+            return Verdict::Wait(format!("lets {} found the group, the smallest id", other.short()));
         }
         let reluctant = seen.iter().find(|sight| sight.presence.founder.as_ref() != Some(&self.own_id));
         if let Some(sight) = reluctant {
@@ -263,7 +284,7 @@ mod tests {
         // Each looks at the others as they were some looks ago, in any order; all see all. Two must never found.
         #[test]
         fn masters_that_see_each_other_found_one_group(steps in prop::collection::vec((0..3usize, 0..3usize), 1..60)) {
-            let searches: Vec<Search> = (0..3).map(|nth| search(nth, None)).collect();
+            let mut searches: Vec<Search> = (0..3).map(|nth| search(nth, None)).collect();
             let mut said = vec![GroupPresence { sees: 1, ..GroupPresence::default() }; 3];
             let mut seen: Vec<Vec<Option<GroupPresence>>> = vec![vec![None; 3]; 3];
             let mut founded = 0;
@@ -277,8 +298,9 @@ mod tests {
                     let masters = (0..3).filter_map(|peer| Some(sight(peer, seen[nth][peer].clone()?))).collect();
                     let view = View { masters, unanswered: 0, configured: 2 };
                     if said[nth].group_id.is_none() {
+                        let verdict = searches[nth].verdict(&view, None, Time::ZERO + TIMEOUT);
                         said[nth] = searches[nth].presence(&view);
-                        match searches[nth].verdict(&view, None, Time::ZERO + TIMEOUT) {
+                        match verdict {
                             Verdict::Found { with } if !with.is_empty() => {
                                 founded += 1;
                                 said[nth] = of_group("00000000-aaaa", Some(nth));
