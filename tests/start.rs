@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use support::NodeProcess;
 use support::ports::free_port;
 use support::process::{Process, command, run};
+use support::wait_until;
 
 /// The options may not be used like this.
 const EXIT_USAGE: i32 = 2;
@@ -52,13 +53,16 @@ fn state_that_another_process_holds_is_exit_4() {
     let port = free_port();
     let state = used_state(port);
     let lock = find(state.path(), "lock").expect("a node that ran leaves its lock file");
-    let lock = fs::File::options().read(true).write(true).open(lock).unwrap();
-    lock.lock().unwrap();
+    let open = || fs::File::options().read(true).write(true).open(&lock).unwrap();
+    let held = open();
+    held.lock().unwrap();
     let args = ["--port", &port.to_string(), "--data-dir", state.path().to_str().unwrap()];
     let (code, text) = refused(&args);
     assert_eq!(code, Some(EXIT_STATE_IN_USE), "{text}");
     assert!(text.contains("in use"), "{text}");
-    drop(lock);
+    drop(held);
+    // A process that another test is just starting may hold a copy of the lock until it is the program it shall be.
+    wait_until("the lock to be free", || open().try_lock().is_ok());
     NodeProcess::start_on(port, &args[2..]).assert_healthy();
 }
 

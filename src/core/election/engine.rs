@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use raft::eraftpb::{Entry, HardState, Message, MessageType};
-use raft::{RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
+use raft::{RawNode, ReadOnlyOption, StateRole};
 
 use crate::core::rng::Rng;
 use crate::core::{GroupWrite, StoredGroup};
@@ -17,13 +17,11 @@ use crate::wire::{
 
 use super::check::{Sight, Verdict, judge_change, unlawful_sets};
 use super::clock::{Clock, ELECTION_TICKS, MAX_ELECTION_TICKS};
-use super::convert::{
-    conf_change_of, head_of, letter_of, made_by_the_crate, message_of, sets_of, snapshot_message, weight_of,
-};
+use super::convert::{conf_change_of, head_of, letter_of, made_by_the_crate, message_of, sets_of, weight_of};
 use super::log::Log;
 use super::pieces::{Progress, Receiving, Sending};
 use super::reads::Reads;
-use super::{Effect, Letter, LogTicket, LogView, MemberProgress, Pace, Refused, Standing};
+use super::{Effect, Letter, LogTicket, Pace, Refused, Standing};
 
 /// Bytes of entries in one APPEND, unless one entry is longer.
 const APPEND_BYTES: u64 = 16 << 10;
@@ -33,10 +31,10 @@ const MAX_UNCOMMITTED: u64 = 4 << 20;
 const COMMIT_OWED: Duration = Duration::from_secs(1);
 
 /// What waits for a write.
-struct Waiting {
+pub(super) struct Waiting {
     /// The crate's number of what was written.
     number: u64,
-    ticket: LogTicket,
+    pub(super) ticket: LogTicket,
     letters: Vec<Outgoing>,
 }
 
@@ -48,48 +46,48 @@ enum Outgoing {
 
 /// One member of one group.
 pub(crate) struct Engine {
-    me: RaftId,
-    group_id: GroupId,
-    pace: Pace,
-    raw: RawNode<Log>,
-    rng: Rng,
-    clock: Clock,
-    now: Time,
+    pub(super) me: RaftId,
+    pub(super) group_id: GroupId,
+    pub(super) pace: Pace,
+    pub(super) raw: RawNode<Log>,
+    pub(super) rng: Rng,
+    pub(super) clock: Clock,
+    pub(super) now: Time,
     /// When time was last counted.
-    ticked: Time,
+    pub(super) ticked: Time,
     /// The drawn election timeout, in ticks, without what lateness adds.
-    drawn: u64,
+    pub(super) drawn: u64,
     /// Term, role and leader when it was drawn.
-    drawn_for: (u64, StateRole, u64),
+    pub(super) drawn_for: (u64, StateRole, u64),
     /// When the next heartbeats are due from a leader.
-    beat: Time,
-    last_ticket: LogTicket,
-    written: LogTicket,
-    waiting: VecDeque<Waiting>,
+    pub(super) beat: Time,
+    pub(super) last_ticket: LogTicket,
+    pub(super) written: LogTicket,
+    pub(super) waiting: VecDeque<Waiting>,
     /// Items of entries that the crate has, and that are not in the log yet, by index and term.
-    stash: BTreeMap<(u64, u64), LedgerItem>,
+    pub(super) stash: BTreeMap<(u64, u64), LedgerItem>,
     /// The text of the snapshot that is being stepped.
-    stashed_text: Option<(SnapshotHead, String)>,
+    pub(super) stashed_text: Option<(SnapshotHead, String)>,
     /// The hard state that was last given to be written.
-    hard: (u64, u64, u64),
+    pub(super) hard: (u64, u64, u64),
     /// The write of the last term or vote.
-    vote_ticket: LogTicket,
+    pub(super) vote_ticket: LogTicket,
     /// Since when the commit in memory is newer than the one given to be written.
-    commit_owed: Option<Time>,
+    pub(super) commit_owed: Option<Time>,
     /// The question of an election that was last said.
-    asked: Option<(bool, u64)>,
+    pub(super) asked: Option<(bool, u64)>,
     /// Who votes from which applied index on, since the snapshot.
-    members: VecDeque<(u64, VoterSets)>,
-    applied: u64,
-    reads: Reads,
+    pub(super) members: VecDeque<(u64, VoterSets)>,
+    pub(super) applied: u64,
+    pub(super) reads: Reads,
     /// The term in which `reads` and `sendings` were begun.
-    leads: Option<u64>,
-    sendings: BTreeMap<RaftId, Sending>,
-    receiving: Option<Receiving>,
+    pub(super) leads: Option<u64>,
+    pub(super) sendings: BTreeMap<RaftId, Sending>,
+    pub(super) receiving: Option<Receiving>,
     /// When each member was last heard by this leader.
-    heard: BTreeMap<RaftId, Time>,
-    standing: Standing,
-    effects: VecDeque<Effect>,
+    pub(super) heard: BTreeMap<RaftId, Time>,
+    pub(super) standing: Standing,
+    pub(super) effects: VecDeque<Effect>,
 }
 
 impl fmt::Debug for Engine {
@@ -383,72 +381,6 @@ impl Engine {
         self.settle();
     }
 
-    /// What this member is.
-    pub(crate) fn standing(&self) -> Standing {
-        self.standing
-    }
-
-    /// Where the log stands.
-    pub(crate) fn view(&self) -> LogView {
-        let log = self.raw.store();
-        LogView {
-            applied: self.applied,
-            committed: self.raw.raft.raft_log.committed,
-            last: log.last(),
-            snapshot: log.snapshot_parts().0.index,
-            members: self.members_now(),
-        }
-    }
-
-    /// The last `count` entries of the log, oldest first, agreed on or not.
-    pub(crate) fn entries_tail(&self, count: usize) -> Vec<LedgerEntry> {
-        self.raw.store().tail(count)
-    }
-
-    /// How far each other member is, ascending. Empty unless this one leads.
-    pub(crate) fn progress(&self) -> Vec<MemberProgress> {
-        if self.raw.raft.state != StateRole::Leader {
-            return Vec::new();
-        }
-        let others = self.raw.raft.prs().iter().filter(|(id, _)| **id != self.me.0);
-        let mut members: Vec<MemberProgress> = others
-            .map(|(id, progress)| MemberProgress {
-                id: RaftId(*id),
-                matched: progress.matched,
-                heard: self.is_heard(RaftId(*id)),
-            })
-            .collect();
-        members.sort_by_key(|member| member.id);
-        members
-    }
-
-    /// The ticket that the next engine of this node begins with.
-    #[cfg(test)]
-    pub(crate) fn next_ticket(&self) -> LogTicket {
-        LogTicket(self.last_ticket.0 + 1)
-    }
-
-    /// Panics if the engine contradicts itself.
-    pub(crate) fn check_invariants(&self) {
-        let raft = &self.raw.raft;
-        let log = self.raw.store();
-        log.check_invariants();
-        assert_eq!(raft.raft_log.last_index(), log.last(), "what the crate appends is in the log at once");
-        assert!(self.applied <= raft.raft_log.committed && raft.raft_log.committed <= log.last());
-        let told = self.applied == raft.raft_log.applied || self.applied > raft.raft_log.persisted;
-        assert!(told, "what is handed out is applied once it is durable");
-        assert!(raft.term >= log.last_term(), "no entry is of a term to come");
-        assert!(self.stash.is_empty() && self.stashed_text.is_none(), "nothing is left between two calls");
-        assert!(self.waiting.iter().is_sorted_by_key(|waiting| waiting.ticket));
-        assert!(self.waiting.iter().all(|it| self.written < it.ticket && it.ticket <= self.last_ticket));
-        assert!(self.members.iter().is_sorted_by_key(|(since, _)| *since));
-        assert_eq!(self.members_now(), sets_of(&raft.prs().conf().to_conf_state()));
-        let leads = raft.state == StateRole::Leader;
-        assert!(!leads || raft.prs().iter().all(|(_, progress)| progress.matched <= log.last()), "nobody has more");
-        assert_eq!(self.leads, leads.then_some(raft.term));
-        assert!(leads || (self.reads.is_empty() && self.sendings.is_empty()), "only leaders read and send the ledger");
-    }
-
     fn observe(&mut self, now: Time) {
         self.now = self.now.max(now);
         self.clock.observe(self.now);
@@ -462,15 +394,15 @@ impl Engine {
     }
 
     /// Whether all of the log is durable.
-    fn persisted(&self) -> bool {
+    pub(super) fn persisted(&self) -> bool {
         self.raw.raft.raft_log.persisted == self.raw.raft.raft_log.last_index()
     }
 
-    fn is_heard(&self, id: RaftId) -> bool {
+    pub(super) fn is_heard(&self, id: RaftId) -> bool {
         self.heard.get(&id).is_some_and(|at| self.now.since(*at) <= self.pace.election * 2)
     }
 
-    fn members_now(&self) -> VoterSets {
+    pub(super) fn members_now(&self) -> VoterSets {
         self.members.back().map(|(_, sets)| sets.clone()).unwrap_or_default()
     }
 
@@ -495,7 +427,7 @@ impl Engine {
         }
     }
 
-    fn envelope(&self, to: RaftId, term: u64) -> Envelope {
+    pub(super) fn envelope(&self, to: RaftId, term: u64) -> Envelope {
         Envelope { group_id: self.group_id.clone(), from: self.me, to, term }
     }
 
@@ -511,7 +443,7 @@ impl Engine {
 
     /// Draws a new election timeout from our own seed where the crate has drawn one from its chance, which nobody could repeat: whenever term, role or leader change, or
     /// `again`.
-    fn draw(&mut self, again: bool) {
+    pub(super) fn draw(&mut self, again: bool) {
         let raft = &self.raw.raft;
         let now = (raft.term, raft.state, raft.leader_id);
         if again || now != self.drawn_for {
@@ -524,7 +456,7 @@ impl Engine {
         self.set_timeout();
     }
 
-    fn take_letter(&mut self, letter: Letter) -> Result<(), Refused> {
+    pub(super) fn take_letter(&mut self, letter: Letter) -> Result<(), Refused> {
         let Some(message) = message_of(&letter) else { return Ok(()) };
         let (from, index) = (RaftId(message.from), message.index);
         let acknowledged = message.get_msg_type() == MessageType::MsgAppendResponse && !message.reject;
@@ -551,68 +483,6 @@ impl Engine {
         }
     }
 
-    fn take_piece(&mut self, envelope: &Envelope, head: SnapshotHead, piece: (u64, &str, bool)) {
-        let raft = &self.raw.raft;
-        if raft.term != envelope.term || raft.leader_id != envelope.from.0 || raft.state != StateRole::Follower {
-            // The speaker leads, as it would have said by a heartbeat.
-            let kind = AgreeKind::Heartbeat { leader_commit: 0, context: None };
-            let _ = self.take_letter(Letter::Agree(Agree { envelope: envelope.clone(), kind }));
-        }
-        self.raw.raft.election_elapsed = 0;
-        self.clock.restart(self.now);
-        if head.index <= self.raw.raft.raft_log.committed {
-            // What it has is newer: the crate answers so.
-            self.receiving = None;
-            self.step_snapshot(envelope, head, None);
-            return;
-        }
-        let last_index = head.index;
-        let sender = (envelope.from, envelope.term);
-        let (receiving, next, whole) = Receiving::take(self.receiving.take(), sender, head, piece);
-        self.receiving = receiving;
-        let kind = AgreeAnswerKind::Piece { last_index, next };
-        let envelope_back = self.envelope(envelope.from, envelope.term);
-        let letter = Letter::Answer(AgreeAnswer { envelope: envelope_back, kind });
-        self.effects.push_back(Effect::Send { to: envelope.from, letter });
-        if let Some((head, text)) = whole {
-            self.step_snapshot(envelope, head, Some(text));
-        }
-    }
-
-    fn step_snapshot(&mut self, envelope: &Envelope, mut head: SnapshotHead, text: Option<String>) {
-        let sets = &mut head.members;
-        if ![&sets.voters, &sets.learners, &sets.voters_outgoing].into_iter().any(|ids| ids.contains(&self.me)) {
-            // It is from before this member was taken in, and the crate would refuse it. The entry that took it in follows; until then it is a
-            // learner, which counts for nothing.
-            let place = sets.learners.partition_point(|id| *id < self.me);
-            sets.learners.insert(place, self.me);
-        }
-        let message = snapshot_message(envelope.from, self.me, envelope.term, &head);
-        self.stashed_text = text.map(|text| (head, text));
-        let _ = self.raw.step(message);
-        self.draw(false);
-        self.take_ready_all();
-        self.stashed_text = None;
-    }
-
-    fn go_on_sending(&mut self, to: RaftId, progress: Progress) {
-        let status = match progress {
-            Progress::Wait => return,
-            Progress::Send => {
-                let Some(sending) = self.sendings.get(&to) else { return };
-                let letter =
-                    Letter::Agree(Agree { envelope: self.envelope(to, self.raw.raft.term), kind: sending.piece() });
-                self.effects.push_back(Effect::Send { to, letter });
-                return;
-            }
-            Progress::Done => SnapshotStatus::Finish,
-            Progress::GaveUp => SnapshotStatus::Failure,
-        };
-        // Without this word the crate waits for ever, and the member gets nothing more.
-        self.sendings.remove(&to);
-        self.raw.report_snapshot(to.0, status);
-    }
-
     fn offer(
         &mut self,
         item: LedgerItem,
@@ -633,7 +503,7 @@ impl Engine {
         Ok((index, term))
     }
 
-    fn write(&mut self, write: GroupWrite) {
+    pub(super) fn write(&mut self, write: GroupWrite) {
         self.last_ticket = LogTicket(self.last_ticket.0 + 1);
         self.effects.push_back(Effect::Write { ticket: self.last_ticket, write });
     }
@@ -686,7 +556,7 @@ impl Engine {
         }
     }
 
-    fn stand(&self) -> Standing {
+    pub(super) fn stand(&self) -> Standing {
         let raft = &self.raw.raft;
         let role = match raft.state {
             StateRole::Leader => GroupRole::Leader,
@@ -697,7 +567,7 @@ impl Engine {
         Standing { role, term: raft.term, leader: (raft.leader_id != 0).then_some(RaftId(raft.leader_id)) }
     }
 
-    fn take_ready_all(&mut self) {
+    pub(super) fn take_ready_all(&mut self) {
         loop {
             if self.waiting.front().is_some_and(|waiting| waiting.ticket <= self.written) {
                 let Some(waiting) = self.waiting.pop_front() else { break };

@@ -17,8 +17,10 @@ mod clock;
 mod convert;
 mod engine;
 mod log;
+mod looks;
 mod pieces;
 mod reads;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
