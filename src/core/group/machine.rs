@@ -63,6 +63,8 @@ pub(in crate::core) struct Group {
     said: GroupPresence,
     look_at: Time,
     watched: BTreeSet<Address>,
+    /// Entries behind a snapshot at which the next one is made.
+    pub(super) snapshot_every: u64,
     effects: VecDeque<Effect>,
 }
 
@@ -113,6 +115,7 @@ impl Group {
             said: GroupPresence::default(),
             look_at: now,
             watched: BTreeSet::new(),
+            snapshot_every: SNAPSHOT_EVERY,
             effects: VecDeque::new(),
         };
         if stored.membership.is_some() {
@@ -707,7 +710,7 @@ impl Group {
         let Some(seat) = &mut self.seat else { return };
         let applied = seat.ledger.apply(entry);
         seat.clock.applied(entry, &applied, now);
-        if seat.ledger.index() >= seat.engine.view().snapshot + SNAPSHOT_EVERY {
+        if seat.ledger.index() >= seat.engine.view().snapshot + self.snapshot_every {
             let (index, text) = (seat.ledger.index(), seat.ledger.text());
             seat.engine.compact(index, text, now);
         }

@@ -1,0 +1,192 @@
+//! What goes wrong in a group, and how it becomes well again.
+
+use std::time::Duration;
+
+use super::machine::Process;
+use super::world::{Happening, World};
+use crate::core::{Command, Input};
+use crate::sim::network::Host;
+use crate::time::Time;
+use crate::wire::{GroupId, RaftId, VoterSets};
+
+impl World {
+    /// Plans the first phase.
+    pub(super) fn begin_trouble(&mut self) {
+        let base = &self.plan.base;
+        // Long enough for a group of all to be founded, and its voters to be made.
+        let first = if self.plan.early { Duration::ZERO } else { base.timeout * 5 + Duration::from_secs(5) };
+        let calm = first + base.safety;
+        self.at(Time::ZERO + first, Happening::Fault);
+        self.at(Time::ZERO + calm, Happening::Calm);
+    }
+
+    /// Something goes wrong.
+    pub(super) fn fault(&mut self) -> Result<(), String> {
+        if self.calm.is_some() {
+            return Ok(());
+        }
+        self.tally.faults += 1;
+        let (timeout, now) = (self.plan.base.timeout, self.now);
+        let host = self.dice.pick(self.plan.hosts());
+        let other = self.dice.pick(self.plan.masters);
+        let master = self.dice.pick(self.plan.masters);
+        let most = if self.dice.chance(80) { timeout * 2 } else { timeout * 6 };
+        let long = self.dice.duration(Duration::from_millis(1), most);
+        match self.dice.pick(14) {
+            0 => self.cut_between(master, other, true),
+            1 | 2 => self.cut_between(host, other, false),
+            3 => (0..self.plan.hosts()).for_each(|peer| self.cut_between(master, peer, true)),
+            4 => self.heal(),
+            5 | 6 => {
+                let conns = self.network.conns_of(host);
+                if !conns.is_empty() {
+                    let conn = conns[self.dice.pick(conns.len())];
+                    self.network.break_up(conn, now, &mut self.dice);
+                }
+            }
+            7 | 8 => {
+                self.crash(master)?;
+                self.at(now + long, Happening::Start { host: master });
+            }
+            9 => {
+                for master in 0..self.plan.masters {
+                    if self.dice.chance(80) {
+                        self.crash(master)?;
+                        let down = self.dice.duration(Duration::from_millis(1), timeout);
+                        self.at(now + down, Happening::Start { host: master });
+                    }
+                }
+            }
+            10 => {
+                if let Process::Node { paused: paused @ false, .. } = &mut self.machines[master].process {
+                    *paused = true;
+                    self.at(now + long, Happening::Resume { host: master });
+                }
+            }
+            11 => {
+                let local = self.machines[master].clock.at(now);
+                if let Some(it) = self.machines[master].awake() {
+                    it.give(Input::Command(Command::Stop), local);
+                }
+                self.settle(master)?;
+            }
+            12 if self.plan.loses_state => self.lose_state(master, long)?,
+            12 => self.machines[master].disk.ill_until = now + long,
+            _ => {
+                let slower = self.dice.duration(Duration::from_millis(1), timeout);
+                self.machines[master].disk.slow = (now + long * 2, slower);
+            }
+        }
+        self.schedule_network();
+        if self.dice.chance(50) {
+            let wait = self.dice.duration(Duration::from_millis(1), timeout * 2);
+            self.at(now + wait, Happening::Heal);
+        }
+        let mean = self.plan.base.fault_every;
+        let wait = self.dice.duration(mean / 4, mean * 2);
+        self.at(now + wait, Happening::Fault);
+        Ok(())
+    }
+
+    /// A machine crashes, and its data directory is gone, where its group has a majority without it: what has lost that is
+    /// lost for good.
+    fn lose_state(&mut self, host: Host, down: Duration) -> Result<(), String> {
+        if !self.can_lose(host) {
+            return Ok(());
+        }
+        self.crash(host)?;
+        self.machines[host].disk.lose(&mut self.dice);
+        self.at(self.now + down, Happening::Start { host });
+        Ok(())
+    }
+
+    /// Whether all members, as each of them sees who votes, can do without this one. Only while all of them run: else
+    /// somebody may know of other voters.
+    fn can_lose(&self, host: Host) -> bool {
+        let views: Vec<_> = (0..self.plan.masters)
+            .map(|host| self.machines[host].node().and_then(|node| node.group_view()))
+            .collect();
+        let Some(Some(lost)) = views.get(host) else { return false };
+        let lasting = |group: &GroupId| -> Vec<RaftId> {
+            // A disk that does not know of its seat yet may forget it.
+            let seats = (0..self.plan.masters).filter(|other| *other != host);
+            let seats = seats.filter_map(|other| self.machines[other].disk.stored().membership.as_ref());
+            seats.filter(|seat| seat.group_id == *group).map(|seat| seat.raft_id).collect()
+        };
+        let lasting = lasting(&lost.group_id);
+        let enough = |ids: &[RaftId]| {
+            ids.is_empty() || ids.iter().filter(|id| lasting.contains(id)).count() * 2 > ids.len()
+        };
+        views.iter().all(|view| match view {
+            Some(view) if view.group_id == lost.group_id => {
+                let VoterSets { voters, voters_outgoing, .. } = &view.voters;
+                enough(voters) && enough(voters_outgoing)
+            }
+            Some(_) => true,
+            None => false,
+        })
+    }
+
+    fn cut_between(&mut self, a: Host, b: Host, both: bool) {
+        self.tally.cuts += u64::from(a != b);
+        self.network.cut(a, b);
+        if both {
+            self.network.cut(b, a);
+        }
+    }
+
+    pub(super) fn heal(&mut self) {
+        self.network.heal(self.now, &mut self.dice);
+        self.schedule_network();
+    }
+
+    /// A master loses its power. Clients do not: what they were told is what the laws are about.
+    fn crash(&mut self, host: Host) -> Result<(), String> {
+        if host >= self.plan.masters || self.machines[host].is_down() {
+            return Ok(());
+        }
+        self.tally.crashes += 1;
+        self.take_down(host)
+    }
+
+    /// A node that was told to stop has done so: what it said at last is on its way before its sockets close.
+    pub(super) fn leave(&mut self, host: Host) -> Result<(), String> {
+        for conn in self.network.conns_of(host) {
+            self.network.close(conn, host, self.now, &mut self.dice);
+        }
+        self.take_down(host)?;
+        let down = self.dice.duration(Duration::from_millis(1), self.plan.base.timeout * 2);
+        self.at(self.now + down, Happening::Start { host });
+        Ok(())
+    }
+
+    fn take_down(&mut self, host: Host) -> Result<(), String> {
+        let machine = &mut self.machines[host];
+        machine.process = Process::Down;
+        machine.disk.crash(&mut self.dice)?;
+        self.oracle.down(host, self.now);
+        self.network.host_down(host, self.now, &mut self.dice);
+        self.schedule_network();
+        Ok(())
+    }
+
+    /// All is well from now on.
+    pub(super) fn become_calm(&mut self) -> Result<(), String> {
+        self.calm = Some(self.now);
+        self.network.calm();
+        self.heal();
+        for host in 0..self.plan.hosts() {
+            let machine = &mut self.machines[host];
+            machine.disk.ill_until = Time::ZERO;
+            machine.disk.slow = (Time::ZERO, Duration::ZERO);
+            if let Process::Client(it) = &mut machine.process {
+                it.calm();
+            }
+            self.at(self.now, Happening::Resume { host });
+            self.at(self.now, Happening::Start { host });
+            self.settle(host)?;
+        }
+        self.at(self.now + self.plan.base.interval, Happening::Look);
+        Ok(())
+    }
+}
