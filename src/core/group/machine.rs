@@ -166,11 +166,11 @@ impl Group {
 
     /// When [`Group::tick`] is due.
     pub(in crate::core) fn deadline(&self) -> Option<Time> {
-        let asked = self.asked.map(|(_, again)| again);
+        // When to ask again to be taken in is seen to by the next look.
         let seat = self.seat.as_ref();
         let engine = seat.and_then(|seat| seat.engine.deadline());
         let clock = seat.and_then(|seat| seat.clock.deadline());
-        [Some(self.look_at), asked, engine, clock, self.desk.deadline()].into_iter().flatten().min()
+        [Some(self.look_at), engine, clock, self.desk.deadline()].into_iter().flatten().min()
     }
 
     /// Whether it wants to [`Group::look`] now.
