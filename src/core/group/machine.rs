@@ -118,8 +118,14 @@ impl Group {
             snapshot_every: SNAPSHOT_EVERY,
             effects: VecDeque::new(),
         };
-        if stored.membership.is_some() {
-            new.sit(stored, now)?;
+        match &stored.membership {
+            // A crash came between the first two writes of a founder: nobody was taken in yet, and nobody else can lead.
+            Some(membership) if membership.raft_id == RaftId(1) && stored.snapshot.is_none() => {
+                new.log(LogLevel::Info, "the founding of a group was cut short; this node begins anew".to_owned());
+                new.write(GroupWrite::Belong { state_id: stored.state_id, membership: None });
+            }
+            Some(_) => new.sit(stored, now)?,
+            None => {}
         }
         Ok(new)
     }
@@ -453,7 +459,9 @@ impl Group {
             .map(|(_, member)| member.address.clone())
             .collect();
         let addresses: BTreeSet<&Address> = seat.ledger.members().map(|(_, member)| &member.address).collect();
-        let stale: Vec<Address> = if seat.ledger.index() == 0 {
+        // Who is out of the ledger and still votes is called until it does not, wherever it listens.
+        let waits = seat.voters().iter().any(|id| seat.ledger.member(*id).is_none());
+        let stale: Vec<Address> = if seat.ledger.index() == 0 || waits {
             Vec::new()
         } else {
             self.watched.iter().filter(|address| !addresses.contains(address)).cloned().collect()
@@ -462,6 +470,10 @@ impl Group {
         for sight in &self.view.masters {
             let ours = sight.presence.group_id.as_ref() == Some(&seat.membership.group_id);
             let Some(link) = sight.link.filter(|_| ours || seat.ledger.member_by_server(&sight.server_id).is_some()) else { continue };
+            // Who was removed and has come back under another number proves itself anew, on the same link.
+            if seat.proofs.party(link).is_some_and(|party| seat.was_removed(party.raft_id)) {
+                seat.proofs.closed(link);
+            }
             let proof = seat.proofs.challenge(link, &seat.membership, &self.own_id, &mut self.entropy, now);
             if let Some(proof) = proof {
                 let message = Message { id: RequestId::new("proof"), body: Body::Proof(Box::new(proof)) };
@@ -574,12 +586,13 @@ impl Group {
         }
     }
 
-    /// Who was removed goes, once it had time to hear what else was agreed on.
+    /// Who was removed goes, once it had time to hear what else was agreed on; but not while it votes, as far as it knows: with its
+    /// vote the group could lose its majority, or its leader.
     fn go_if_removed(&mut self, now: Time) {
         let Some(seat) = &self.seat else { return };
-        let voters = seat.engine.view().members;
-        let votes = voters.voters.contains(&seat.membership.raft_id) || voters.learners.contains(&seat.membership.raft_id);
-        if seat.removed.is_some_and(|since| !votes || since + GO <= now) {
+        let votes = seat.voters().contains(&seat.membership.raft_id);
+        let learns = seat.engine.view().members.learners.contains(&seat.membership.raft_id);
+        if seat.removed.is_some_and(|since| !votes && (!learns || since + GO <= now)) {
             return self.give_up("the group has removed this node", now);
         }
         let others = seat.ledger.members().filter(|(id, _)| *id != seat.membership.raft_id).count();
@@ -642,6 +655,14 @@ impl Group {
             if seat.ledger.member_by_server(server_id).is_some() {
                 seat.refused_by.insert(server_id.clone());
             }
+        }
+    }
+
+    /// A member reads nothing of the group from this node on this link: it has another seat than the one that was proved to, or this
+    /// node is removed. It is asked anew, and then says so.
+    pub(in crate::core) fn unproved(&mut self, link: LinkId) {
+        if let Some(seat) = &mut self.seat {
+            seat.proofs.closed(link);
         }
     }
 

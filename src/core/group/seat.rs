@@ -65,9 +65,11 @@ impl Seat {
         }
     }
 
-    /// Whether this number belonged to somebody, and belongs to nobody any more.
+    /// Whether this number belonged to somebody, and belongs to nobody any more. Who is out of the ledger and still votes is heard
+    /// until it does not: its vote may be needed for that.
     pub(super) fn was_removed(&self, raft_id: RaftId) -> bool {
-        raft_id < self.ledger.next_raft_id() && self.ledger.member(raft_id).is_none() && self.ledger.index() > 0
+        let gone = self.ledger.member(raft_id).is_none() && self.ledger.index() > 0;
+        gone && raft_id < self.ledger.next_raft_id() && !self.voters().contains(&raft_id)
     }
 
     pub(super) fn leads(&self) -> bool {

@@ -177,6 +177,9 @@ impl Node {
             (Some(id), Body::Error(error)) if id.as_str() == "proof" => {
                 group.proof_refused(self.registry.peer_of(link), error);
             }
+            (_, Body::Error(error)) if error.code == ErrorCode::NotAMember && matches!(&*error.task, "ELECT" | "AGREE") => {
+                group.unproved(link);
+            }
             (_, Body::Error(error)) => return group.not_admitted(id, error),
             _ => return false,
         }
