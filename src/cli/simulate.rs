@@ -80,11 +80,12 @@ pub(super) fn run(args: &SimulateArgs) -> ExitCode {
             eprintln!("seeds {} to {}: no law broken", args.seed, next.saturating_sub(1));
         }
     }
-    let sim::Tally { runs, steps, faults, crashes, timeouts, jobs, attempts, failed_writes, cuts, leaders, agreed, healed_ms } = total;
+    let sim::Tally { runs, steps, faults, crashes, timeouts, jobs, attempts, failed_writes, cuts, lost, leaders, agreed, healed_ms } = total;
     println!(
         "seeds {} to {}: {runs} worlds, {steps} steps, {faults} faults: {crashes} crashes, {cuts} cuts, {failed_writes} \
          failed writes; {jobs} jobs in {attempts} attempts, {timeouts} lawful timeouts; {agreed} settings and \
-         leases agreed on under {leaders} leaders, well again within {healed_ms} ms, {:.1} s: no law broken",
+         leases agreed on under {leaders} leaders, {lost} data directories \
+         lost, well again within {healed_ms} ms, {:.1} s: no law broken",
         args.seed,
         next.saturating_sub(1),
         begun.elapsed().as_secs_f64()

@@ -82,6 +82,8 @@ pub struct Tally {
     pub failed_writes: u64,
     /// Cuts of links, one way or both.
     pub cuts: u64,
+    /// Data directories that were lost in worlds of groups.
+    pub lost: u64,
     /// Leaders that were elected in worlds of groups.
     pub leaders: u64,
     /// Settings and leases that were agreed on.
@@ -101,6 +103,7 @@ impl AddAssign for Tally {
         self.attempts += other.attempts;
         self.failed_writes += other.failed_writes;
         self.cuts += other.cuts;
+        self.lost += other.lost;
         self.leaders += other.leaders;
         self.agreed += other.agreed;
         self.healed_ms = self.healed_ms.max(other.healed_ms);

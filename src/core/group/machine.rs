@@ -595,7 +595,12 @@ impl Group {
         if seat.removed.is_some_and(|since| !votes && (!learns || since + GO <= now)) {
             return self.give_up("the group has removed this node", now);
         }
-        let others = seat.ledger.members().filter(|(id, _)| *id != seat.membership.raft_id).count();
+        let ours = |presence: &GroupPresence| presence.group_id.as_ref() == Some(&seat.membership.group_id);
+        let others = match seat.ledger.index() {
+            // It has not got the ledger, and will not: those that say that they are of the group are all that it knows.
+            0 => self.view.masters.iter().filter(|sight| sight.alive && ours(&sight.presence)).count(),
+            _ => seat.ledger.members().filter(|(id, _)| *id != seat.membership.raft_id).count(),
+        };
         if seat.refused_by.len() * 2 > others && seat.standing.leader.is_none() {
             self.give_up("most members say that the group has removed this node", now);
         }
@@ -615,7 +620,13 @@ impl Group {
             Proof::Challenge { .. } => {
                 seat.proofs.challenged(link, proof, &seat.membership, &self.own_id, &mut self.entropy).map(Some)
             }
-            Proof::Counter { .. } => seat.proofs.countered(link, proof, &seat.membership, &self.own_id).map(Some),
+            Proof::Counter { server_id, .. } => {
+                let said = seat.proofs.countered(link, proof, &seat.membership, &self.own_id);
+                if said.is_ok() {
+                    seat.refused_by.remove(server_id);
+                }
+                said.map(Some)
+            }
             Proof::Response { proof } => {
                 let proved = seat.proofs.responded(link, proof, &seat.membership, &self.own_id);
                 proved.map(|party| {
@@ -652,7 +663,7 @@ impl Group {
     pub(in crate::core) fn proof_refused(&mut self, server_id: Option<&ServerId>, error: &ErrorAnswer) {
         let removed = error.code == ErrorCode::NotAMember && error.detail.starts_with("removed");
         if let (Some(seat), Some(server_id), true) = (&mut self.seat, server_id, removed) {
-            if seat.ledger.member_by_server(server_id).is_some() {
+            if seat.ledger.member_by_server(server_id).is_some() || seat.ledger.index() == 0 {
                 seat.refused_by.insert(server_id.clone());
             }
         }

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use super::machine::Process;
 use super::world::{Happening, World};
-use crate::core::{Command, Input};
+use crate::core::{Command, GroupView, Input};
 use crate::sim::network::Host;
 use crate::time::Time;
-use crate::wire::{GroupId, RaftId, VoterSets};
 
 impl World {
     /// Plans the first phase.
@@ -23,6 +22,10 @@ impl World {
     /// Something goes wrong.
     pub(super) fn fault(&mut self) -> Result<(), String> {
         if self.calm.is_some() {
+            return Ok(());
+        }
+        if self.now < self.lull {
+            self.at(self.lull, Happening::Fault);
             return Ok(());
         }
         self.tally.faults += 1;
@@ -70,7 +73,12 @@ impl World {
                 }
                 self.settle(master)?;
             }
-            12 if self.plan.loses_state => self.lose_state(master, long)?,
+            12 if self.plan.loses_state => {
+                // Long enough for everybody to come back, and to vote.
+                self.lull = now + timeout * 8 + Duration::from_secs(8);
+                self.heal();
+                self.at(self.lull, Happening::Lose { host: master, down: long });
+            }
             12 => self.machines[master].disk.ill_until = now + long,
             _ => {
                 let slower = self.dice.duration(Duration::from_millis(1), timeout);
@@ -90,41 +98,30 @@ impl World {
 
     /// A machine crashes, and its data directory is gone, where its group has a majority without it: what has lost that is
     /// lost for good.
-    fn lose_state(&mut self, host: Host, down: Duration) -> Result<(), String> {
-        if !self.can_lose(host) {
+    pub(super) fn lose_state(&mut self, host: Host, down: Duration) -> Result<(), String> {
+        if self.calm.is_some() || !self.can_lose(host) {
             return Ok(());
         }
+        self.tally.lost += 1;
         self.crash(host)?;
         self.machines[host].disk.lose(&mut self.dice);
         self.at(self.now + down, Happening::Start { host });
         Ok(())
     }
 
-    /// Whether all members, as each of them sees who votes, can do without this one. Only while all of them run: else
-    /// somebody may know of other voters.
+    /// Whether the group can do without this one for good: all masters run and vote, and agree on that.
     fn can_lose(&self, host: Host) -> bool {
-        let views: Vec<_> = (0..self.plan.masters)
-            .map(|host| self.machines[host].node().and_then(|node| node.group_view()))
+        let views: Vec<_> = self.machines[..self.plan.masters]
+            .iter()
+            .map(|machine| machine.node().and_then(|node| node.group_view()))
             .collect();
         let Some(Some(lost)) = views.get(host) else { return false };
-        let lasting = |group: &GroupId| -> Vec<RaftId> {
-            // A disk that does not know of its seat yet may forget it.
-            let seats = (0..self.plan.masters).filter(|other| *other != host);
-            let seats = seats.filter_map(|other| self.machines[other].disk.stored().membership.as_ref());
-            seats.filter(|seat| seat.group_id == *group).map(|seat| seat.raft_id).collect()
+        let sets = &lost.voters;
+        let whole = sets.voters.len() == self.plan.masters && sets.voters_outgoing.is_empty();
+        let alike = |view: &Option<GroupView>| {
+            view.as_ref().is_some_and(|view| view.group_id == lost.group_id && view.voters == *sets)
         };
-        let lasting = lasting(&lost.group_id);
-        let enough = |ids: &[RaftId]| {
-            ids.is_empty() || ids.iter().filter(|id| lasting.contains(id)).count() * 2 > ids.len()
-        };
-        views.iter().all(|view| match view {
-            Some(view) if view.group_id == lost.group_id => {
-                let VoterSets { voters, voters_outgoing, .. } = &view.voters;
-                enough(voters) && enough(voters_outgoing)
-            }
-            Some(_) => true,
-            None => false,
-        })
+        whole && sets.voters.len() >= 3 && views.iter().all(alike)
     }
 
     fn cut_between(&mut self, a: Host, b: Host, both: bool) {

@@ -45,6 +45,11 @@ pub(super) enum Happening {
     },
     Fault,
     Heal,
+    /// A data directory is lost, after a lull.
+    Lose {
+        host: Host,
+        down: Duration,
+    },
     /// The first phase ends.
     Calm,
     /// Is everything well?
@@ -67,6 +72,8 @@ pub(super) struct World {
     /// Since when all is well.
     pub(super) calm: Option<Time>,
     pub(super) oracle: Oracle,
+    /// Until when nothing goes wrong, in the first phase.
+    pub(super) lull: Time,
     trace: Fnv,
     done: bool,
 }
@@ -98,6 +105,7 @@ impl World {
             at_once: 0,
             tally: Tally::default(),
             calm: None,
+            lull: Time::ZERO,
             trace: Fnv::default(),
             done: false,
         }
@@ -153,6 +161,7 @@ impl World {
             Happening::Synced { host, life } => self.synced(host, life)?,
             Happening::Fault => self.fault()?,
             Happening::Heal => self.heal(),
+            Happening::Lose { host, down } => self.lose_state(host, down)?,
             Happening::Calm => self.become_calm()?,
             Happening::Look => self.look()?,
         }
