@@ -466,6 +466,12 @@ impl Group {
         } else {
             self.watched.iter().filter(|address| !addresses.contains(address)).cloned().collect()
         };
+        // A learner that was removed hears nothing any more, and says nothing that would be refused: it asks who it is.
+        let heard = seat.heard.values().copied().max();
+        if !seat.leads() && seat.doubts <= now && heard.is_none_or(|at| at + GO <= now) {
+            seat.doubts = now + GO;
+            seat.proofs.doubt();
+        }
         // Whoever proves itself first on a link that this node dialled is a member: all of the same group are asked.
         for sight in &self.view.masters {
             let ours = sight.presence.group_id.as_ref() == Some(&seat.membership.group_id);
@@ -591,8 +597,7 @@ impl Group {
     fn go_if_removed(&mut self, now: Time) {
         let Some(seat) = &self.seat else { return };
         let votes = seat.voters().contains(&seat.membership.raft_id);
-        let learns = seat.engine.view().members.learners.contains(&seat.membership.raft_id);
-        if seat.removed.is_some_and(|since| !votes && (!learns || since + GO <= now)) {
+        if seat.removed.is_some_and(|since| !votes && since + GO <= now) {
             return self.give_up("the group has removed this node", now);
         }
         let ours = |presence: &GroupPresence| presence.group_id.as_ref() == Some(&seat.membership.group_id);
@@ -601,7 +606,7 @@ impl Group {
             0 => self.view.masters.iter().filter(|sight| sight.alive && ours(&sight.presence)).count(),
             _ => seat.ledger.members().filter(|(id, _)| *id != seat.membership.raft_id).count(),
         };
-        if seat.refused_by.len() * 2 > others && seat.standing.leader.is_none() {
+        if seat.refused_by.len() * 2 > others && (seat.standing.leader.is_none() || !votes) {
             self.give_up("most members say that the group has removed this node", now);
         }
     }
@@ -620,6 +625,8 @@ impl Group {
             Proof::Challenge { .. } => {
                 seat.proofs.challenged(link, proof, &seat.membership, &self.own_id, &mut self.entropy).map(Some)
             }
+            // It proves a seat that it has no more; it hears nothing that could pass for a word of its group.
+            Proof::Counter { raft_id, .. } if seat.was_removed(*raft_id) => Err(Failed::Wrong),
             Proof::Counter { server_id, .. } => {
                 let said = seat.proofs.countered(link, proof, &seat.membership, &self.own_id);
                 if said.is_ok() {

@@ -194,6 +194,11 @@ impl Proofs {
         Ok(party)
     }
 
+    /// What the other ends of dialled links have proved is asked for once more: they may not take this node for a member any more.
+    pub(super) fn doubt(&mut self) {
+        self.links.retain(|link, state| !link.is_outbound() || !matches!(state, State::Proved(_)));
+    }
+
     /// Forgets a link.
     pub(super) fn closed(&mut self, link: LinkId) {
         if self.links.remove(&link).is_some() && !link.is_outbound() {

@@ -252,7 +252,10 @@ impl World {
         match self.oracle.founded() {
             0 | 1 => Ok(()),
             _ if !law => Ok(()),
-            groups => Err(format!("{groups} groups were founded, {} faults ago", self.tally.faults)),
+            groups => Err(format!(
+                "{groups} groups were founded, after {} faults; peering {:?}, all expected: {}",
+                self.tally.faults, self.plan.peering, self.plan.expected
+            )),
         }
     }
 
