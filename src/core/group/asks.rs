@@ -366,3 +366,22 @@ fn may_be_repeated(body: &Body) -> bool {
         _ => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Json, SettingsQuery};
+
+    #[test]
+    fn what_would_undo_the_work_of_others_is_not_done_twice() {
+        let settings = |value| {
+            Body::Settings(Box::new(SettingsQuery { name: Some("capacity".to_owned()), value, local: false }))
+        };
+        assert!(may_be_repeated(&settings(None)));
+        assert!(!may_be_repeated(&settings(Json::new("7"))));
+        let server_id = ServerId::new("server-1").unwrap();
+        let remove = MembersAction::Remove { server_id: server_id.clone(), force: false };
+        assert!(!may_be_repeated(&Body::Members(Box::new(remove))));
+        assert!(may_be_repeated(&Body::Members(Box::new(MembersAction::Lead { server_id }))));
+    }
+}

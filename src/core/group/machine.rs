@@ -601,11 +601,8 @@ impl Group {
             return self.give_up("the group has removed this node", now);
         }
         let ours = |presence: &GroupPresence| presence.group_id.as_ref() == Some(&seat.membership.group_id);
-        let others = match seat.ledger.index() {
-            // It has not got the ledger, and will not: those that say that they are of the group are all that it knows.
-            0 => self.view.masters.iter().filter(|sight| sight.alive && ours(&sight.presence)).count(),
-            _ => seat.ledger.members().filter(|(id, _)| *id != seat.membership.raft_id).count(),
-        };
+        // Its ledger may be old, or not have come at all: whoever is of the group says so.
+        let others = self.view.masters.iter().filter(|sight| sight.alive && ours(&sight.presence)).count();
         if seat.refused_by.len() * 2 > others && (seat.standing.leader.is_none() || !votes) {
             self.give_up("most members say that the group has removed this node", now);
         }
@@ -670,9 +667,7 @@ impl Group {
     pub(in crate::core) fn proof_refused(&mut self, server_id: Option<&ServerId>, error: &ErrorAnswer) {
         let removed = error.code == ErrorCode::NotAMember && error.detail.starts_with("removed");
         if let (Some(seat), Some(server_id), true) = (&mut self.seat, server_id, removed) {
-            if seat.ledger.member_by_server(server_id).is_some() || seat.ledger.index() == 0 {
-                seat.refused_by.insert(server_id.clone());
-            }
+            seat.refused_by.insert(server_id.clone());
         }
     }
 

@@ -21,6 +21,8 @@ mod proof;
 mod seat;
 mod secret;
 mod show;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

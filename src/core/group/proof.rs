@@ -280,6 +280,17 @@ mod tests {
     }
 
     #[test]
+    fn who_doubts_asks_again_on_the_links_that_it_dialled() {
+        let (mut a, mut b) = (side(1, "key", 1), side(2, "key", 2));
+        handshake(&mut a, &mut b).unwrap();
+        (a.proofs.doubt(), b.proofs.doubt());
+        assert_eq!(a.proofs.party(DIALLED), None);
+        assert!(b.proofs.party(ACCEPTED).is_some(), "the other end asks for itself");
+        handshake(&mut a, &mut b).unwrap();
+        assert!(a.proofs.party(DIALLED).is_some());
+    }
+
+    #[test]
     fn another_key_or_group_is_refused_by_either_end() {
         let (mut a, mut b) = (side(1, "key", 1), side(2, "other", 2));
         assert_eq!(handshake(&mut a, &mut b), Err(Failed::Wrong));

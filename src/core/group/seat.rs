@@ -69,10 +69,10 @@ impl Seat {
     }
 
     /// Whether this number belonged to somebody, and belongs to nobody any more. Who is out of the ledger and still votes is heard
-    /// until it does not: its vote may be needed for that.
+    /// until it does not, for good: its vote may be needed for that.
     pub(super) fn was_removed(&self, raft_id: RaftId) -> bool {
         let gone = self.ledger.member(raft_id).is_none() && self.ledger.index() > 0;
-        gone && raft_id < self.ledger.next_raft_id() && !self.voters().contains(&raft_id)
+        gone && raft_id < self.ledger.next_raft_id() && !self.voters().contains(&raft_id) && self.engine.is_sure()
     }
 
     pub(super) fn leads(&self) -> bool {

@@ -8,13 +8,16 @@ use crate::core::{Command, GroupView, Input};
 use crate::sim::network::Host;
 use crate::time::Time;
 
+/// Before a data directory is lost nothing goes wrong for so long, and eight time-outs.
+const LULL: Duration = Duration::from_secs(8);
+
 impl World {
     /// Plans the first phase.
     pub(super) fn begin_trouble(&mut self) {
         let base = &self.plan.base;
         // Long enough for a group of all to be founded, and its voters to be made.
         let first = if self.plan.early { Duration::ZERO } else { base.timeout * 5 + Duration::from_secs(5) };
-        let calm = first + base.safety;
+        let calm = first + base.safety + if self.plan.loses_state { base.timeout * 16 + LULL * 2 } else { Duration::ZERO };
         self.at(Time::ZERO + first, Happening::Fault);
         self.at(Time::ZERO + calm, Happening::Calm);
     }
@@ -35,7 +38,8 @@ impl World {
         let master = self.dice.pick(self.plan.masters);
         let most = if self.dice.chance(80) { timeout * 2 } else { timeout * 6 };
         let long = self.dice.duration(Duration::from_millis(1), most);
-        match self.dice.pick(14) {
+        let kinds = if self.plan.loses_state { 17 } else { 15 };
+        match self.dice.pick(kinds) {
             0 => self.cut_between(master, other, true),
             1 | 2 => self.cut_between(host, other, false),
             3 => (0..self.plan.hosts()).for_each(|peer| self.cut_between(master, peer, true)),
@@ -73,9 +77,9 @@ impl World {
                 }
                 self.settle(master)?;
             }
-            12 if self.plan.loses_state => {
+            14.. if self.plan.loses_state => {
                 // Long enough for everybody to come back, and to vote.
-                self.lull = now + timeout * 8 + Duration::from_secs(8);
+                self.lull = now + timeout * 8 + LULL;
                 self.heal();
                 self.at(self.lull, Happening::Lose { host: master, down: long });
             }
@@ -161,6 +165,7 @@ impl World {
         let machine = &mut self.machines[host];
         machine.process = Process::Down;
         machine.disk.crash(&mut self.dice)?;
+        self.check_founding(host)?;
         self.oracle.down(host, self.now);
         self.network.host_down(host, self.now, &mut self.dice);
         self.schedule_network();

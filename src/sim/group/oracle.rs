@@ -99,11 +99,6 @@ impl Oracle {
         Oracle { late_holders: planted == Planted::LateHolders, ..Oracle::default() }
     }
 
-    /// How many groups were ever founded.
-    pub(super) fn founded(&self) -> usize {
-        self.groups.len()
-    }
-
     /// Leaders that there have been.
     pub(super) fn leaders(&self) -> u64 {
         self.groups.values().map(|known| known.leaders.len() as u64).sum()

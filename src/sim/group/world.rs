@@ -1,6 +1,6 @@
 //! A group and its clients, from the first to the last step of a run.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
@@ -72,6 +72,8 @@ pub(super) struct World {
     /// Since when all is well.
     pub(super) calm: Option<Time>,
     pub(super) oracle: Oracle,
+    /// Groups whose founding is durable somewhere: of one that a crash cut short nobody knows any more.
+    founded: BTreeSet<GroupId>,
     /// Until when nothing goes wrong, in the first phase.
     pub(super) lull: Time,
     trace: Fnv,
@@ -105,6 +107,7 @@ impl World {
             at_once: 0,
             tally: Tally::default(),
             calm: None,
+            founded: BTreeSet::new(),
             lull: Time::ZERO,
             trace: Fnv::default(),
             done: false,
@@ -231,7 +234,6 @@ impl World {
         if let Some(node) = self.machines[host].node() {
             let view = node.group_view();
             self.oracle.look(host, view.as_ref(), || node.ledger_text(), now)?;
-            self.check_founding()?;
         }
         for news in news {
             self.oracle.heard(news, now)?;
@@ -247,9 +249,13 @@ impl World {
     }
 
     /// Law: one group is founded.
-    fn check_founding(&self) -> Result<(), String> {
+    pub(super) fn check_founding(&mut self, host: Host) -> Result<(), String> {
+        let stored = self.machines[host].disk.stored();
+        if let Some(membership) = stored.membership.as_ref().filter(|_| stored.snapshot.is_some()) {
+            self.founded.insert(membership.group_id.clone());
+        }
         let law = self.plan.founds_once() || (self.plan.founds_once_in_peace() && self.tally.faults == 0);
-        match self.oracle.founded() {
+        match self.founded.len() {
             0 | 1 => Ok(()),
             _ if !law => Ok(()),
             groups => Err(format!(
@@ -308,6 +314,7 @@ impl World {
         }
         let (told, refused) = self.machines[host].disk.end(self.now, &mut self.dice)?;
         self.tally.failed_writes += u64::from(refused);
+        self.check_founding(host)?;
         self.sync(host);
         for told in told {
             // Who lies has said so before.
