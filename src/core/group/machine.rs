@@ -600,11 +600,17 @@ impl Group {
         if seat.removed.is_some_and(|since| !votes && since + GO <= now) {
             return self.give_up("the group has removed this node", now);
         }
-        let ours = |presence: &GroupPresence| presence.group_id.as_ref() == Some(&seat.membership.group_id);
-        // Its ledger may be old, or not have come at all: whoever is of the group says so.
-        let others = self.view.masters.iter().filter(|sight| sight.alive && ours(&sight.presence)).count();
-        if seat.refused_by.len() * 2 > others && (seat.standing.leader.is_none() || !votes) {
-            self.give_up("most members say that the group has removed this node", now);
+        // Whoever learns loses nothing by beginning anew, and what it knows of others may be old, or have never come. A vote is given up for
+        // the word of most of those that vote alone.
+        let own = seat.membership.raft_id;
+        let others: Vec<RaftId> = seat.voters().into_iter().filter(|id| *id != own).collect();
+        let refuses = |id: &&RaftId| seat.ledger.member(**id).is_some_and(|it| seat.refused_by.contains(&it.server_id));
+        let refused = match votes {
+            true => others.iter().filter(refuses).count() * 2 > others.len() && seat.standing.leader.is_none(),
+            false => !seat.refused_by.is_empty(),
+        };
+        if refused {
+            self.give_up("members say that the group has removed this node", now);
         }
     }
 
