@@ -84,9 +84,8 @@ fn a_founding_that_was_cut_short_begins_anew() {
     let torn = StoredGroup { snapshot: None, ..stored(1) };
     let mut group = group(torn);
     assert!(group.view_of_seat().is_none());
-    let leaves = |effect: &Effect| {
-        matches!(effect, Effect::Write { write: GroupWrite::Belong { membership: None, .. }, .. })
-    };
+    let leaves =
+        |effect: &Effect| matches!(effect, Effect::Write { write: GroupWrite::Belong { membership: None, .. }, .. });
     assert!(drain(&mut group).iter().any(leaves));
 }
 

@@ -32,11 +32,28 @@ const SETTINGS: [&str; 2] = ["capacity", "hold"];
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
-    Set { name: &'static str, value: u64 },
-    Get { name: &'static str, local: bool },
-    Acquire { lease: String, holder: String },
-    Renew { lease: String, holder: String, fence: u64 },
-    Release { lease: String, holder: String, fence: u64 },
+    Set {
+        name: &'static str,
+        value: u64,
+    },
+    Get {
+        name: &'static str,
+        local: bool,
+    },
+    Acquire {
+        lease: String,
+        holder: String,
+    },
+    Renew {
+        lease: String,
+        holder: String,
+        fence: u64,
+    },
+    Release {
+        lease: String,
+        holder: String,
+        fence: u64,
+    },
     /// A bare question, or what an operator says.
     Other,
 }
@@ -271,8 +288,7 @@ impl Client {
         self.holds.retain(|_, holding| !holding.held.is_lapsed(now));
         let (lease, holding) = self.holds.iter().find(|(_, holding)| holding.held.renew_at() <= now)?;
         let (lease, holder, fence) = (lease.clone(), holding.holder.clone(), holding.fence);
-        let request =
-            json!({ "TASK": "LEASE", "ACTION": "RENEW", "NAME": &lease, "HOLDER": &holder, "FENCE": fence });
+        let request = json!({ "TASK": "LEASE", "ACTION": "RENEW", "NAME": &lease, "HOLDER": &holder, "FENCE": fence });
         Some((Ask::Renew { lease, holder, fence }, request, Duration::ZERO))
     }
 
@@ -301,7 +317,8 @@ impl Client {
     }
 
     fn answered(&mut self, answer: Value, now: Time, dice: &mut Dice) {
-        let Some(Pending { ask, sent, .. }) = self.pending.take_if(|pending| answer["ID"] == pending.id.as_str()) else {
+        let Some(Pending { ask, sent, .. }) = self.pending.take_if(|pending| answer["ID"] == pending.id.as_str())
+        else {
             return;
         };
         let ok = answer["RESPONSE"] == "OK";

@@ -17,7 +17,8 @@ impl World {
         let base = &self.plan.base;
         // Long enough for a group of all to be founded, and its voters to be made.
         let first = if self.plan.early { Duration::ZERO } else { base.timeout * 5 + Duration::from_secs(5) };
-        let calm = first + base.safety + if self.plan.loses_state { base.timeout * 16 + LULL * 2 } else { Duration::ZERO };
+        let calm =
+            first + base.safety + if self.plan.loses_state { base.timeout * 16 + LULL * 2 } else { Duration::ZERO };
         self.at(Time::ZERO + first, Happening::Fault);
         self.at(Time::ZERO + calm, Happening::Calm);
     }

@@ -141,7 +141,8 @@ impl Oracle {
         if *known.ledgers.entry(view.applied).or_insert(hash) != hash {
             return Err(format!("master {host} has another ledger at index {} than others: {text}", view.applied));
         }
-        let ledger: Value = serde_json::from_str(&text).map_err(|error| format!("a ledger that is no JSON: {error}"))?;
+        let ledger: Value =
+            serde_json::from_str(&text).map_err(|error| format!("a ledger that is no JSON: {error}"))?;
         known.has_applied(&ledger, now)
     }
 
@@ -160,7 +161,9 @@ impl Oracle {
                 }
                 // Whose answer is it? Who has changed its group meanwhile may speak for either.
                 let Some(seen) = self.seen.get(&server).filter(|seen| seen.since < sent) else { return Ok(()) };
-                let Some(known) = seen.group.as_ref().and_then(|group| self.groups.get_mut(group)) else { return Ok(()) };
+                let Some(known) = seen.group.as_ref().and_then(|group| self.groups.get_mut(group)) else {
+                    return Ok(());
+                };
                 self.sets += u64::from(matches!(ask, Ask::Set { .. }));
                 self.grants += u64::from(matches!(ask, Ask::Acquire { .. }));
                 // HeldLease stops at four fifths of what it is given.
@@ -222,7 +225,9 @@ impl Known {
                 }
                 let known = register.floor.before(sent);
                 if !local && index < known {
-                    return Err(format!("a read of {name} shows index {index}, and {known} was known before: {answer}"));
+                    return Err(format!(
+                        "a read of {name} shows index {index}, and {known} was known before: {answer}"
+                    ));
                 }
                 if !local {
                     register.floor.learn(index, now);
@@ -266,9 +271,10 @@ impl Grants {
         if first != holder {
             return Err(format!("grant {fence} of {lease} is {first}'s, and {holder}'s"));
         }
-        let late = self.relied.iter().find(|(other, (before, held))| {
-            other.as_str() != holder && *before < fence && !held.is_lapsed(now)
-        });
+        let late = self
+            .relied
+            .iter()
+            .find(|(other, (before, held))| other.as_str() != holder && *before < fence && !held.is_lapsed(now));
         if let Some((other, (before, held))) = late {
             let left = held.stop_at().since(now);
             return Err(format!(
@@ -288,7 +294,11 @@ impl Grants {
         if newest > fence {
             return Err(format!("{holder} may rely on grant {fence} of {lease}, and {newest} was made"));
         }
-        match self.relied.get_mut(holder).filter(|(before, before_held)| *before == fence && !before_held.is_lapsed(now)) {
+        match self
+            .relied
+            .get_mut(holder)
+            .filter(|(before, before_held)| *before == fence && !before_held.is_lapsed(now))
+        {
             Some((_, before)) if before.stop_at() >= held.stop_at() => {}
             _ => {
                 self.relied.insert(holder.to_owned(), (fence, held));

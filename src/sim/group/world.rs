@@ -86,7 +86,10 @@ struct Seed(u64);
 impl Drop for Seed {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("group world, seed {}: it panicked; replay: node simulate --world group --seeds 1 --seed {}", self.0, self.0);
+            eprintln!(
+                "group world, seed {}: it panicked; replay: node simulate --world group --seeds 1 --seed {}",
+                self.0, self.0
+            );
         }
     }
 }
@@ -377,7 +380,9 @@ impl World {
         }
         for (group, views) in &groups {
             let (_, first) = &views[0];
-            let alike = |(_, view): &(Host, GroupView)| (view.leader, view.term, view.applied) == (first.leader, first.term, first.applied);
+            let alike = |(_, view): &(Host, GroupView)| {
+                (view.leader, view.term, view.applied) == (first.leader, first.term, first.applied)
+            };
             let leads = |(_, view): &(Host, GroupView)| first.leader == Some(view.raft_id);
             if !views.iter().all(alike) || !views.iter().any(leads) {
                 missing.push(format!("group {} does not agree: {views:?}", group.short()));
