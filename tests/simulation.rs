@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use mutirao::sim::{self, Kind, Planted, Tally};
+use mutirao::sim::{self, Kind, Planted, PlantedInGroup, Tally};
 
 fn from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
@@ -42,6 +42,14 @@ fn short_cuts_start_nothing_twice() {
     println!("{} cuts, {} jobs, {} attempts", tally.cuts, tally.jobs, tally.attempts);
     assert!(tally.cuts > 0 && tally.crashes == 0);
     assert_eq!(tally.attempts, tally.jobs, "each job was started once");
+}
+
+#[test]
+fn groups_keep_the_laws_of_agreement_under_faults() {
+    let Some(tally) = simulate(Kind::Group) else { return };
+    assert!(tally.crashes > tally.runs && tally.cuts > tally.runs && tally.failed_writes > 0, "{tally:?}");
+    assert!(tally.leaders > tally.runs * 2, "groups without elections prove little: {tally:?}");
+    assert!(tally.agreed > tally.runs * 10, "groups that agree on little prove little: {tally:?}");
 }
 
 #[test]
@@ -96,4 +104,31 @@ fn a_cut_that_outlasts_the_patience_of_the_master_is_noticed() {
 fn a_worker_that_takes_more_than_its_slots_is_noticed() {
     let what = bitten(Planted::TooManySlots);
     assert!(what.contains("slots"), "{what}");
+}
+
+/// The law that the first of many groups with this fault breaks.
+fn bitten_in_group(planted: PlantedInGroup) -> String {
+    let broken = (0..200).find_map(|seed| sim::run_planted_in_group(seed, planted).err());
+    let broken = broken.unwrap_or_else(|| panic!("nobody noticed {planted:?}"));
+    println!("{planted:?}: {broken}");
+    broken.what
+}
+
+#[test]
+fn a_disk_that_says_written_too_early_breaks_agreement() {
+    let what = bitten_in_group(PlantedInGroup::DiskLies);
+    let laws = ["lead in term", "another ledger", "was known before", "was made", "not well", "does not fit"];
+    assert!(laws.iter().any(|law| what.contains(law)), "{what}");
+}
+
+#[test]
+fn reads_that_no_majority_confirmed_are_noticed() {
+    let what = bitten_in_group(PlantedInGroup::LocalReads);
+    assert!(what.contains("a read of") && what.contains("was known before"), "{what}");
+}
+
+#[test]
+fn holders_that_go_on_too_long_are_noticed() {
+    let what = bitten_in_group(PlantedInGroup::LateHolders);
+    assert!(what.contains("relies on grant"), "{what}");
 }

@@ -21,6 +21,8 @@ enum Worlds {
     Farm,
     /// That short cuts start nothing twice
     Cuts,
+    /// What groups of masters agree on under faults
+    Group,
     /// Each seed in all of them
     All,
 }
@@ -53,6 +55,7 @@ pub(super) fn run(args: &SimulateArgs) -> ExitCode {
         Worlds::Registry => &[sim::Kind::Registry],
         Worlds::Farm => &[sim::Kind::Farm],
         Worlds::Cuts => &[sim::Kind::Cuts],
+        Worlds::Group => &[sim::Kind::Group],
         Worlds::All => &sim::Kind::ALL,
     };
     let mut total = sim::Tally::default();
@@ -77,10 +80,26 @@ pub(super) fn run(args: &SimulateArgs) -> ExitCode {
             eprintln!("seeds {} to {}: no law broken", args.seed, next.saturating_sub(1));
         }
     }
-    let sim::Tally { runs, steps, faults, crashes, timeouts, jobs, attempts, failed_writes, cuts } = total;
+    let sim::Tally {
+        runs,
+        steps,
+        faults,
+        crashes,
+        timeouts,
+        jobs,
+        attempts,
+        failed_writes,
+        cuts,
+        lost,
+        leaders,
+        agreed,
+        healed_ms,
+    } = total;
     println!(
         "seeds {} to {}: {runs} worlds, {steps} steps, {faults} faults: {crashes} crashes, {cuts} cuts, {failed_writes} \
-         failed writes; {jobs} jobs in {attempts} attempts, {timeouts} lawful timeouts, {:.1} s: no law broken",
+         failed writes; {jobs} jobs in {attempts} attempts, {timeouts} lawful timeouts; {agreed} settings and \
+         leases agreed on under {leaders} leaders, {lost} data directories \
+         lost, well again within {healed_ms} ms, {:.1} s: no law broken",
         args.seed,
         next.saturating_sub(1),
         begun.elapsed().as_secs_f64()

@@ -8,8 +8,8 @@
 //! 1. **Safety**: faults happen. After every step an oracle compares each registry with what it ought to be.
 //! 2. **Liveness**: everything heals. Soon every node must be ALIVE to every other, and then nobody may become TIMEOUT.
 //!
-//! Beside the worlds of registries there are worlds of farms, with disks, executors and clients, and a directed
-//! one of cuts.
+//! Beside the worlds of registries there are worlds of farms, with disks, executors and clients, a directed one of
+//! cuts, and worlds of groups, whose masters agree.
 //!
 //! The same seed gives the same run: [`Report::trace`] is a hash of everything that every node did.
 
@@ -17,6 +17,7 @@ mod clock;
 mod cuts;
 mod farm;
 mod foreign;
+mod group;
 mod host;
 mod network;
 mod oracle;
@@ -29,6 +30,7 @@ use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 
 pub use farm::Planted;
+pub use group::Planted as PlantedInGroup;
 pub use plan::Plan;
 
 /// The kinds of worlds.
@@ -40,11 +42,13 @@ pub enum Kind {
     Farm,
     /// One master and two workers whose links are cut for less than the timeout: nothing is started twice.
     Cuts,
+    /// Masters that agree: what becomes of leaders, settings and leases.
+    Group,
 }
 
 impl Kind {
     /// Every one, in the order of this enum.
-    pub const ALL: [Kind; 3] = [Kind::Registry, Kind::Farm, Kind::Cuts];
+    pub const ALL: [Kind; 4] = [Kind::Registry, Kind::Farm, Kind::Cuts, Kind::Group];
 
     /// Its word on the command line.
     pub const fn as_str(self) -> &'static str {
@@ -52,6 +56,7 @@ impl Kind {
             Kind::Registry => "registry",
             Kind::Farm => "farm",
             Kind::Cuts => "cuts",
+            Kind::Group => "group",
         }
     }
 }
@@ -77,6 +82,14 @@ pub struct Tally {
     pub failed_writes: u64,
     /// Cuts of links, one way or both.
     pub cuts: u64,
+    /// Data directories that were lost in worlds of groups.
+    pub lost: u64,
+    /// Leaders that were elected in worlds of groups.
+    pub leaders: u64,
+    /// Settings and leases that were agreed on.
+    pub agreed: u64,
+    /// The longest that a group took until it was well again after all faults, in virtual milliseconds.
+    pub healed_ms: u64,
 }
 
 impl AddAssign for Tally {
@@ -90,6 +103,10 @@ impl AddAssign for Tally {
         self.attempts += other.attempts;
         self.failed_writes += other.failed_writes;
         self.cuts += other.cuts;
+        self.lost += other.lost;
+        self.leaders += other.leaders;
+        self.agreed += other.agreed;
+        self.healed_ms = self.healed_ms.max(other.healed_ms);
     }
 }
 
@@ -138,6 +155,7 @@ pub fn run(kind: Kind, seed: u64) -> Result<Report, Failure> {
         Kind::Registry => world::World::new(Plan::draw(seed)).run(),
         Kind::Farm => farm::run(seed, Planted::Nothing),
         Kind::Cuts => cuts::run(seed, Planted::Nothing),
+        Kind::Group => group::run(seed, PlantedInGroup::Nothing),
     }
 }
 
@@ -145,6 +163,11 @@ pub fn run(kind: Kind, seed: u64) -> Result<Report, Failure> {
 /// not bite.
 pub fn run_planted(seed: u64, planted: Planted) -> Result<Report, Failure> {
     if planted == Planted::LongCuts { cuts::run(seed, planted) } else { farm::run(seed, planted) }
+}
+
+/// Runs the group of one seed with a fault that breaks a law.
+pub fn run_planted_in_group(seed: u64, planted: PlantedInGroup) -> Result<Report, Failure> {
+    group::run(seed, planted)
 }
 
 /// Runs the seeds `first`, `first + 1`, ..., each in every kind of world, until `seeds` are done or `within` is over

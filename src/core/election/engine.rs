@@ -598,8 +598,13 @@ impl Engine {
         // After the entries: an index that was agreed on never stands on disk before the entry that was.
         if let Some(hard) = ready.hs().cloned() {
             let voted = (hard.term, hard.vote) != (self.hard.0, self.hard.1);
-            if voted || self.last_ticket != before {
+            let changed = self.agrees_on_change(hard.commit);
+            if voted || changed || self.last_ticket != before {
                 self.write_hard(hard);
+                if changed {
+                    // Nobody may hear that it votes no more, and go, before this member knows for good that it can do without it.
+                    self.vote_ticket = self.last_ticket;
+                }
             } else if hard.commit != self.hard.2 {
                 self.commit_owed = self.commit_owed.or(Some(self.now));
             }
@@ -623,6 +628,13 @@ impl Engine {
             self.reads.proved(&read.request_ctx, read.index);
         }
         self.apply(&committed);
+    }
+
+    /// Whether a change of who votes is agreed on by a commit that reaches so far, and was not by the one that was last written.
+    fn agrees_on_change(&self, commit: u64) -> bool {
+        let is_change =
+            |index| self.raw.store().get(index).is_some_and(|entry| matches!(entry.what, LedgerItem::Change(_)));
+        (self.hard.2 + 1..=commit).any(is_change)
     }
 
     /// Our entry of one that the crate appends.

@@ -27,6 +27,11 @@ impl Engine {
         }
     }
 
+    /// Whether what it knows of votes, its own and who has one, is durable: a restart knows it too.
+    pub(crate) fn is_sure(&self) -> bool {
+        self.vote_ticket <= self.written
+    }
+
     /// The last `count` entries of the log, oldest first, agreed on or not.
     pub(crate) fn entries_tail(&self, count: usize) -> Vec<LedgerEntry> {
         self.raw.store().tail(count)
@@ -49,8 +54,8 @@ impl Engine {
         members
     }
 
-    /// The ticket that the next engine of this node begins with.
     #[cfg(test)]
+    /// The ticket that the next engine of this node begins with.
     pub(crate) fn next_ticket(&self) -> LogTicket {
         LogTicket(self.last_ticket.0 + 1)
     }

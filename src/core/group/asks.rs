@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::desk::{Asker, MAX_WAITING, PATIENCE, Wanted};
+use super::desk::{Asker, MAX_WAITING, PATIENCE, Wanted, is_handed_on};
 use super::machine::Group;
 use crate::core::LinkId;
 use crate::core::election::Refused;
@@ -31,7 +31,9 @@ pub(super) fn task(body: &Body) -> &'static str {
 impl Group {
     /// A client, or a member for one of its clients, wants something of the group.
     pub(in crate::core) fn asked(&mut self, link: LinkId, reply: Reply, body: Body, now: Time) {
-        let by_member = self.seat.as_ref().is_some_and(|seat| seat.proofs.party(link).is_some());
+        // What a member asks for itself, such as to be taken in once more, is handed on as anybody's.
+        let handed_on = reply.id.as_ref().is_some_and(is_handed_on);
+        let by_member = handed_on && self.seat.as_ref().is_some_and(|seat| seat.proofs.party(link).is_some());
         let wait = match &body {
             Body::Lease(request) => match &request.action {
                 LeaseAction::Acquire { wait, .. } => (*wait).min(MAX_LEASE_WAIT),
@@ -369,6 +371,28 @@ fn may_be_repeated(body: &Body) -> bool {
     match body {
         // Who claims a tick twice is told that it is claimed, and would skip it though it is its own.
         Body::Lease(request) => !matches!(request.action, LeaseAction::Tick { .. }),
+        // What somebody else has set meanwhile would be set back.
+        Body::Settings(query) => query.value.is_none(),
+        // Who was removed may have come back.
+        Body::Members(action) => !matches!(**action, MembersAction::Remove { .. }),
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Json, SettingsQuery};
+
+    #[test]
+    fn what_would_undo_the_work_of_others_is_not_done_twice() {
+        let settings =
+            |value| Body::Settings(Box::new(SettingsQuery { name: Some("capacity".to_owned()), value, local: false }));
+        assert!(may_be_repeated(&settings(None)));
+        assert!(!may_be_repeated(&settings(Json::new("7"))));
+        let server_id = ServerId::new("server-1").unwrap();
+        let remove = MembersAction::Remove { server_id: server_id.clone(), force: false };
+        assert!(!may_be_repeated(&Body::Members(Box::new(remove))));
+        assert!(may_be_repeated(&Body::Members(Box::new(MembersAction::Lead { server_id }))));
     }
 }

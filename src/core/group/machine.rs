@@ -52,6 +52,8 @@ pub(in crate::core) struct Group {
     pub(super) said: GroupPresence,
     pub(super) look_at: Time,
     pub(super) watched: BTreeSet<Address>,
+    /// Entries behind a snapshot at which the next one is made.
+    pub(super) snapshot_every: u64,
     pub(super) effects: VecDeque<Effect>,
 }
 
@@ -102,10 +104,17 @@ impl Group {
             said: GroupPresence::default(),
             look_at: now,
             watched: BTreeSet::new(),
+            snapshot_every: SNAPSHOT_EVERY,
             effects: VecDeque::new(),
         };
-        if stored.membership.is_some() {
-            new.sit(stored, now)?;
+        match &stored.membership {
+            // A crash came between the first two writes of a founder: nobody was taken in yet, and nobody else can lead.
+            Some(membership) if membership.raft_id == RaftId(1) && stored.snapshot.is_none() => {
+                new.log(LogLevel::Info, "the founding of a group was cut short; this node begins anew".to_owned());
+                new.write(GroupWrite::Belong { state_id: stored.state_id, membership: None });
+            }
+            Some(_) => new.sit(stored, now)?,
+            None => {}
         }
         Ok(new)
     }
@@ -152,11 +161,11 @@ impl Group {
 
     /// When [`Group::tick`] is due.
     pub(in crate::core) fn deadline(&self) -> Option<Time> {
-        let asked = self.asked.map(|(_, again)| again);
+        // When to ask again to be taken in is seen to by the next look.
         let seat = self.seat.as_ref();
         let engine = seat.and_then(|seat| seat.engine.deadline());
         let clock = seat.and_then(|seat| seat.clock.deadline());
-        [Some(self.look_at), asked, engine, clock, self.desk.deadline()].into_iter().flatten().min()
+        [Some(self.look_at), engine, clock, self.desk.deadline()].into_iter().flatten().min()
     }
 
     /// Whether it wants to [`Group::look`] now.
@@ -299,7 +308,15 @@ impl Group {
             Proof::Challenge { .. } => {
                 seat.proofs.challenged(link, proof, &seat.membership, &self.own_id, &mut self.entropy).map(Some)
             }
-            Proof::Counter { .. } => seat.proofs.countered(link, proof, &seat.membership, &self.own_id).map(Some),
+            // It proves a seat that it has no more; it hears nothing that could pass for a word of its group.
+            Proof::Counter { raft_id, .. } if seat.was_removed(*raft_id) => Err(Failed::Wrong),
+            Proof::Counter { server_id, .. } => {
+                let said = seat.proofs.countered(link, proof, &seat.membership, &self.own_id);
+                if said.is_ok() {
+                    seat.refused_by.remove(server_id);
+                }
+                said.map(Some)
+            }
             Proof::Response { proof } => {
                 let proved = seat.proofs.responded(link, proof, &seat.membership, &self.own_id);
                 proved.map(|party| {
@@ -335,10 +352,16 @@ impl Group {
     /// A member has refused this node's proof.
     pub(in crate::core) fn proof_refused(&mut self, server_id: Option<&ServerId>, error: &ErrorAnswer) {
         let removed = error.code == ErrorCode::NotAMember && error.detail.starts_with("removed");
-        if let (Some(seat), Some(server_id), true) = (&mut self.seat, server_id, removed)
-            && seat.ledger.member_by_server(server_id).is_some()
-        {
+        if let (Some(seat), Some(server_id), true) = (&mut self.seat, server_id, removed) {
             seat.refused_by.insert(server_id.clone());
+        }
+    }
+
+    /// A member reads nothing of the group from this node on this link: it has another seat than the one that was proved to, or this
+    /// node is removed. It is asked anew, and then says so.
+    pub(in crate::core) fn unproved(&mut self, link: LinkId) {
+        if let Some(seat) = &mut self.seat {
+            seat.proofs.closed(link);
         }
     }
 
@@ -407,7 +430,7 @@ impl Group {
         let Some(seat) = &mut self.seat else { return };
         let applied = seat.ledger.apply(entry);
         seat.clock.applied(entry, &applied, now);
-        if seat.ledger.index() >= seat.engine.view().snapshot + SNAPSHOT_EVERY {
+        if seat.ledger.index() >= seat.engine.view().snapshot + self.snapshot_every {
             let (index, text) = (seat.ledger.index(), seat.ledger.text());
             seat.engine.compact(index, text, now);
         }

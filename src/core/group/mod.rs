@@ -22,6 +22,8 @@ mod proof;
 mod seat;
 mod secret;
 mod show;
+#[cfg(test)]
+mod tests;
 mod voters;
 
 use std::time::Duration;
@@ -29,7 +31,7 @@ use std::time::Duration;
 use super::election::LogTicket;
 use super::links::Reply;
 use super::{ConfigError, GroupWrite, LinkId, LogLevel};
-use crate::wire::{Address, Body, EventKind, Message, ServerId, SettingName};
+use crate::wire::{Address, Body, EventKind, GroupId, GroupRole, Message, RaftId, ServerId, SettingName, VoterSets};
 
 pub(super) use desk::is_handed_on;
 pub(super) use founding::{Sight, View};
@@ -74,6 +76,25 @@ impl AgreementConfig {
         }
         Ok(())
     }
+}
+
+/// A look at a seat from outside, for who checks the laws of agreement.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct GroupView {
+    /// The group.
+    pub(crate) group_id: GroupId,
+    /// The number of this member.
+    pub(crate) raft_id: RaftId,
+    /// Its term.
+    pub(crate) term: u64,
+    /// What it is.
+    pub(crate) role: GroupRole,
+    /// Who leads, as far as it knows.
+    pub(crate) leader: Option<RaftId>,
+    /// Index of the last entry that its ledger holds.
+    pub(crate) applied: u64,
+    /// Who votes, as far as it knows.
+    pub(crate) voters: VoterSets,
 }
 
 /// What a group wants done, in this order.

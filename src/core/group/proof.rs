@@ -194,6 +194,11 @@ impl Proofs {
         Ok(party)
     }
 
+    /// What the other ends of dialled links have proved is asked for once more: they may not take this node for a member any more.
+    pub(super) fn doubt(&mut self) {
+        self.links.retain(|link, state| !link.is_outbound() || !matches!(state, State::Proved(_)));
+    }
+
     /// Forgets a link.
     pub(super) fn closed(&mut self, link: LinkId) {
         if self.links.remove(&link).is_some() && !link.is_outbound() {
@@ -277,6 +282,18 @@ mod tests {
         b.proofs.closed(ACCEPTED);
         assert_eq!(b.proofs.party(ACCEPTED), None);
         b.proofs.check_invariants();
+    }
+
+    #[test]
+    fn who_doubts_asks_again_on_the_links_that_it_dialled() {
+        let (mut a, mut b) = (side(1, "key", 1), side(2, "key", 2));
+        handshake(&mut a, &mut b).unwrap();
+        a.proofs.doubt();
+        b.proofs.doubt();
+        assert_eq!(a.proofs.party(DIALLED), None);
+        assert!(b.proofs.party(ACCEPTED).is_some(), "the other end asks for itself");
+        handshake(&mut a, &mut b).unwrap();
+        assert!(a.proofs.party(DIALLED).is_some());
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub(super) struct Seat {
     pub(super) refused_by: BTreeSet<ServerId>,
     /// Whether a majority was missing when it was looked at last.
     pub(super) was_without: bool,
+    /// When a member that hears nothing asks again whether it still is one.
+    pub(super) doubts: Time,
     /// Groups of the same name and another id that people were told of.
     pub(super) strangers: BTreeSet<crate::wire::GroupId>,
 }
@@ -61,13 +63,16 @@ impl Seat {
             removed: None,
             refused_by: BTreeSet::new(),
             was_without: false,
+            doubts: now,
             strangers: BTreeSet::new(),
         }
     }
 
-    /// Whether this number belonged to somebody, and belongs to nobody any more.
+    /// Whether this number belonged to somebody, and belongs to nobody any more. Who is out of the ledger and still votes is heard
+    /// until it does not, for good: its vote may be needed for that.
     pub(super) fn was_removed(&self, raft_id: RaftId) -> bool {
-        raft_id < self.ledger.next_raft_id() && self.ledger.member(raft_id).is_none() && self.ledger.index() > 0
+        let gone = self.ledger.member(raft_id).is_none() && self.ledger.index() > 0;
+        gone && raft_id < self.ledger.next_raft_id() && !self.voters().contains(&raft_id) && self.engine.is_sure()
     }
 
     pub(super) fn leads(&self) -> bool {
@@ -133,7 +138,10 @@ impl Seat {
 
     /// Whether the group is this node alone and has agreed on nothing that anybody would miss.
     pub(super) fn is_bare(&self) -> bool {
-        self.ledger.next_raft_id() == RaftId(2)
+        // A joiner has such a ledger too, until it has got more of it: the founder alone may say so.
+        let founder = self.membership.raft_id == RaftId(1);
+        founder
+            && self.ledger.next_raft_id() == RaftId(2)
             && self.ledger.settings().all(|setting| setting.value.is_none())
             && self.ledger.leases().next().is_none()
     }

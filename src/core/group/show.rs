@@ -1,5 +1,6 @@
 //! What people and programs are shown of the group.
 
+use super::GroupView;
 use super::desk::Asker;
 use super::machine::Group;
 use crate::core::ledger::words;
@@ -11,6 +12,30 @@ use crate::wire::{
 };
 
 impl Group {
+    /// This seat as it looks from outside; `None`: there is none.
+    pub(in crate::core) fn view_of_seat(&self) -> Option<GroupView> {
+        let seat = self.seat.as_ref()?;
+        Some(GroupView {
+            group_id: seat.membership.group_id.clone(),
+            raft_id: seat.membership.raft_id,
+            term: seat.standing.term,
+            role: seat.standing.role,
+            leader: seat.standing.leader,
+            applied: seat.ledger.index(),
+            voters: seat.engine.view().members,
+        })
+    }
+
+    /// Makes snapshots more often, so that short runs meet them.
+    pub(in crate::core) fn snapshot_every(&mut self, entries: u64) {
+        self.snapshot_every = entries.max(1);
+    }
+
+    /// The text of the ledger; `None`: there is no seat.
+    pub(in crate::core) fn ledger_text(&self) -> Option<String> {
+        self.seat.as_ref().map(|seat| seat.ledger.text())
+    }
+
     /// The members, and whether they vote, in the order of their numbers.
     pub(super) fn members(&self) -> Vec<(Member, bool)> {
         let Some(seat) = &self.seat else { return Vec::new() };

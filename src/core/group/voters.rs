@@ -24,11 +24,19 @@ impl Group {
             .map(|(_, member)| member.address.clone())
             .collect();
         let addresses: BTreeSet<&Address> = seat.ledger.members().map(|(_, member)| &member.address).collect();
-        let stale: Vec<Address> = if seat.ledger.index() == 0 {
+        // Who is out of the ledger and still votes is called until it does not, wherever it listens.
+        let waits = seat.voters().iter().any(|id| seat.ledger.member(*id).is_none());
+        let stale: Vec<Address> = if seat.ledger.index() == 0 || waits {
             Vec::new()
         } else {
             self.watched.iter().filter(|address| !addresses.contains(address)).cloned().collect()
         };
+        // A learner that was removed hears nothing any more, and says nothing that would be refused: it asks who it is.
+        let heard = seat.heard.values().copied().max();
+        if !seat.leads() && seat.doubts <= now && heard.is_none_or(|at| at + GO <= now) {
+            seat.doubts = now + GO;
+            seat.proofs.doubt();
+        }
         // Whoever proves itself first on a link that this node dialled is a member: all of the same group are asked.
         for sight in &self.view.masters {
             let ours = sight.presence.group_id.as_ref() == Some(&seat.membership.group_id);
@@ -36,6 +44,10 @@ impl Group {
             else {
                 continue;
             };
+            // Who was removed and has come back under another number proves itself anew, on the same link.
+            if seat.proofs.party(link).is_some_and(|party| seat.was_removed(party.raft_id)) {
+                seat.proofs.closed(link);
+            }
             let proof = seat.proofs.challenge(link, &seat.membership, &self.own_id, &mut self.entropy, now);
             if let Some(proof) = proof {
                 let message = Message { id: RequestId::new("proof"), body: Body::Proof(Box::new(proof)) };
@@ -154,18 +166,25 @@ impl Group {
         }
     }
 
-    /// Who was removed goes, once it had time to hear what else was agreed on.
+    /// Who was removed goes, once it had time to hear what else was agreed on; but not while it votes, as far as it knows: with its
+    /// vote the group could lose its majority, or its leader.
     fn go_if_removed(&mut self, now: Time) {
         let Some(seat) = &self.seat else { return };
-        let voters = seat.engine.view().members;
-        let votes =
-            voters.voters.contains(&seat.membership.raft_id) || voters.learners.contains(&seat.membership.raft_id);
-        if seat.removed.is_some_and(|since| !votes || since + GO <= now) {
+        let votes = seat.voters().contains(&seat.membership.raft_id);
+        if seat.removed.is_some_and(|since| !votes && since + GO <= now) {
             return self.give_up("the group has removed this node", now);
         }
-        let others = seat.ledger.members().filter(|(id, _)| *id != seat.membership.raft_id).count();
-        if seat.refused_by.len() * 2 > others && seat.standing.leader.is_none() {
-            self.give_up("most members say that the group has removed this node", now);
+        // Whoever learns loses nothing by beginning anew, and what it knows of others may be old, or have never come. A vote is given up for
+        // the word of most of those that vote alone.
+        let own = seat.membership.raft_id;
+        let others: Vec<RaftId> = seat.voters().into_iter().filter(|id| *id != own).collect();
+        let refuses = |id: &&RaftId| seat.ledger.member(**id).is_some_and(|it| seat.refused_by.contains(&it.server_id));
+        let refused = match votes {
+            true => others.iter().filter(refuses).count() * 2 > others.len() && seat.standing.leader.is_none(),
+            false => !seat.refused_by.is_empty(),
+        };
+        if refused {
+            self.give_up("members say that the group has removed this node", now);
         }
     }
 }

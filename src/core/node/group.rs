@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Node;
 use crate::core::election::Letter;
-use crate::core::group::{AgreementConfig, Effect, Entropy, Group, Own, is_handed_on};
+use crate::core::group::{AgreementConfig, Effect, Entropy, Group, GroupView, Own, is_handed_on};
 use crate::core::{LinkId, LogLevel, Output, StoredGroup};
 use crate::time::Time;
 use crate::wire::{Address, Body, ErrorAnswer, ErrorCode, GroupPresence, Permille, RequestId, SettingName};
@@ -45,6 +45,23 @@ impl Node {
     /// The group in a few words, for people; `None` where this node takes no part in agreement.
     pub fn group_summary(&self, now: Time) -> Option<String> {
         self.group.as_ref().map(|group| group.summary(now))
+    }
+
+    /// A look at its seat in a group, for who checks the laws of agreement; `None`: it has none.
+    pub(crate) fn group_view(&self) -> Option<GroupView> {
+        self.group.as_ref().and_then(|group| group.view_of_seat())
+    }
+
+    /// The text of its ledger, as a snapshot would hold it; `None`: it has no seat in a group.
+    pub(crate) fn ledger_text(&self) -> Option<String> {
+        self.group.as_ref().and_then(|group| group.ledger_text())
+    }
+
+    /// Makes snapshots of the ledger after so many entries, 1 or more, so that short runs meet them. Default 4096.
+    pub(crate) fn snapshot_every(&mut self, entries: u64) {
+        if let Some(group) = &mut self.group {
+            group.snapshot_every(entries);
+        }
     }
 
     /// Where others can call this node, as far as it knows without a link: as advertised, else as bound; bound to a wildcard, this
@@ -159,6 +176,11 @@ impl Node {
             (_, Body::Admission(admission)) => group.admitted(link, id, (**admission).clone(), now),
             (Some(id), Body::Error(error)) if id.as_str() == "proof" => {
                 group.proof_refused(self.registry.peer_of(link), error);
+            }
+            (_, Body::Error(error))
+                if error.code == ErrorCode::NotAMember && matches!(&*error.task, "ELECT" | "AGREE") =>
+            {
+                group.unproved(link);
             }
             (_, Body::Error(error)) => return group.not_admitted(id, error),
             _ => return false,
