@@ -538,7 +538,11 @@ impl Group {
             None => format!("member {leader}"),
         };
         let server_id = seat.ledger.member(leader).map(|member| member.server_id.clone());
-        let detail = format!("{who} leads at term {}; {voters} of {members} vote, {spare} spare", standing.term);
+        let detail = match voters {
+            // Who has just been taken in hears of its leader before it has the ledger.
+            0 => format!("{who} leads at term {}; the ledger is on its way", standing.term),
+            _ => format!("{who} leads at term {}; {voters} of {members} vote, {spare} spare", standing.term),
+        };
         self.event(EventKind::Leader, server_id, detail);
     }
 
