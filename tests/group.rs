@@ -163,6 +163,10 @@ fn a_master_joins_later_by_any_member_and_leaves_by_its_own_word() {
     assert!(left.status.success(), "{left:?}");
     masters.wait_voters(2);
     wait_until("it to have no group", || late.ask(r#"{"TASK":"ELECT"}"#)["STATE"] == "NONE");
+    // It is not taken in again by itself, though its peers are in the group; by the operator's word it is.
+    let again = run(["join", &masters.address(0), "--to", &late.address()]);
+    assert!(again.status.success(), "{again:?}");
+    masters.wait_voters(3);
 }
 
 #[test]

@@ -243,6 +243,7 @@ impl Group {
                     return self.refuse(&asker, ErrorCode::WrongState, detail);
                 }
                 // The group is told first, so that nobody waits for this node; it goes when it hears that it is removed.
+                self.leaving = true;
                 let body = MembersAction::Remove { server_id: self.own_id.clone(), force: true };
                 self.dispatch(Asker { body: Body::Members(Box::new(body)), ..asker }, now);
             }

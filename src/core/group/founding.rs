@@ -95,10 +95,12 @@ impl Search {
         view.masters.iter().filter(|sight| sight.alive && sight.group == self.group)
     }
 
-    /// What heartbeats say meanwhile.
-    pub(super) fn presence(&self, view: &View) -> GroupPresence {
+    /// What heartbeats say meanwhile. Who stays out of every group stands in nobody's way.
+    pub(super) fn presence(&self, view: &View, stays_out: bool) -> GroupPresence {
         let sees = 1 + self.seen(view).count() as u64;
-        GroupPresence { group_id: None, term: 0, leader: None, founder: self.lets.0.clone(), sees }
+        let others = self.seen(view).filter(|sight| sight.presence.group_id.is_none()).map(|sight| &sight.server_id);
+        let founder = if stays_out { others.min().cloned() } else { self.lets.0.clone() };
+        GroupPresence { group_id: None, term: 0, leader: None, founder, sees }
     }
 
     /// Decides whom this node lets found: the smallest id that it sees. Who was let before may have founded already and not told it
@@ -299,7 +301,7 @@ mod tests {
                     let view = View { masters, unanswered: 0, configured: 2 };
                     if said[nth].group_id.is_none() {
                         let verdict = searches[nth].verdict(&view, None, Time::ZERO + TIMEOUT);
-                        said[nth] = searches[nth].presence(&view);
+                        said[nth] = searches[nth].presence(&view, false);
                         match verdict {
                             Verdict::Found { with } if !with.is_empty() => {
                                 founded += 1;

@@ -40,6 +40,10 @@ pub(in crate::core) struct Group {
     pub(super) search: Search,
     /// The group that this node was told to leave, and does not join again by itself.
     pub(super) given_up: Option<GroupId>,
+    /// The operator has told this node to leave: once it is removed it stays without a group.
+    pub(super) leaving: bool,
+    /// It has left by the operator's word: it neither founds nor joins until it is told to join, or started again.
+    pub(super) stays_out: bool,
     pub(super) seat: Option<Box<Seat>>,
     pub(super) desk: Desk,
     pub(super) next_ticket: LogTicket,
@@ -95,6 +99,8 @@ impl Group {
             view: View::default(),
             search,
             given_up: None,
+            leaving: false,
+            stays_out: false,
             seat: None,
             desk: Desk::default(),
             next_ticket: LogTicket(1),
@@ -269,7 +275,7 @@ impl Group {
                 founder: None,
                 sees: seat.ledger.members().count() as u64,
             },
-            None => self.search.presence(&self.view),
+            None => self.search.presence(&self.view, self.stays_out),
         };
         let news = now_said.group_id != self.said.group_id
             || now_said.founder != self.said.founder

@@ -22,6 +22,10 @@ const ADMIT_ID: &str = "admit";
 
 impl Group {
     pub(super) fn search(&mut self, now: Time) {
+        if self.stays_out {
+            self.waits_for = "it has left its group; `node join` takes it into one".to_owned();
+            return;
+        }
         match self.search.verdict(&self.view, self.given_up.as_ref(), now) {
             Verdict::Wait(why) => {
                 if why != self.waits_for {
@@ -136,6 +140,9 @@ impl Group {
     pub(super) fn give_up(&mut self, why: &str, now: Time) {
         let Some(seat) = self.seat.take() else { return };
         let group_id = seat.membership.group_id.clone();
+        if std::mem::take(&mut self.leaving) {
+            self.stays_out = true;
+        }
         if let Some(state_id) = GroupId::new(self.entropy.uuid()) {
             self.state_id = state_id;
         }
@@ -155,15 +162,12 @@ impl Group {
         self.look_soon(now);
     }
 
-    /// The seat is given up by the operator's word: the group is not joined again by itself.
-    pub(super) fn leave(&mut self, why: &str, now: Time) {
-        self.given_up = self.seat.as_ref().map(|seat| seat.membership.group_id.clone());
-        self.give_up(why, now);
-    }
-
     /// The operator wants this node in the group of that master: nothing is given up there.
     pub(super) fn join(&mut self, target: &Address, now: Time) {
-        self.leave("the operator wants this node in another group", now);
+        // Whatever it has left before, this is the operator's latest word.
+        self.given_up = self.seat.as_ref().map(|seat| seat.membership.group_id.clone());
+        self.give_up("the operator wants this node in another group", now);
+        self.stays_out = false;
         self.watch(target.clone());
     }
 
