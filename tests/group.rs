@@ -239,9 +239,11 @@ fn the_last_resort_is_confirmed_and_goes_on_with_the_ledger() {
 #[test]
 fn members_of_other_groups_and_strangers_are_refused() {
     let masters = Masters::started(2, &QUICK);
-    let elect = json!({"TASK": "ELECT", "KIND": "VOTE", "GROUP_ID": "00000000-0000", "FROM": 2, "TO": 1, "TERM": 99,
-        "LAST_LOG_INDEX": 1_000_000, "LAST_LOG_TERM": 98, "COMMIT_INDEX": 0, "COMMIT_TERM": 0});
     let before = masters.ask(0, &json!({"TASK": "ELECT"}));
+    // Everything fits but the proof of the key: the group, and both numbers.
+    let to = before["RAFT_ID"].as_u64().unwrap();
+    let elect = json!({"TASK": "ELECT", "KIND": "VOTE", "GROUP_ID": before["GROUP_ID"], "FROM": 3 - to, "TO": to, "TERM": 99,
+        "LAST_LOG_INDEX": 1_000_000, "LAST_LOG_TERM": 98, "COMMIT_INDEX": 0, "COMMIT_TERM": 0, "TRANSFER": true});
     let refused = masters.ask(0, &elect);
     assert_eq!(refused["ERROR"], "NOT_A_MEMBER", "{refused}");
     assert_eq!(masters.ask(0, &json!({"TASK": "ELECT"}))["TERM"], before["TERM"]);
