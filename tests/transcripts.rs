@@ -72,6 +72,13 @@ fn the_manual_has_its_transcripts_under_different_names() {
 }
 
 #[test]
+fn the_manual_names_every_kind_of_event() {
+    for kind in mutirao::wire::EventKind::ALL {
+        assert!(MANUAL.contains(&format!("`{}`", kind.as_str())), "{} is not in protocol.md", kind.as_str());
+    }
+}
+
+#[test]
 fn transcripts_hold_whole_and_all_at_once() {
     let world = World::start();
     let mut work = Vec::new();
