@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use mutirao::core::{Config, Identity, WorkerConfig};
+use mutirao::core::{Config, GroupStanding, Identity, WorkerConfig};
 use mutirao::net::{self, Listener, Settings, Watcher};
 use mutirao::service::{Context, ExecutorConfig, Failure, Service, builtins};
 use mutirao::wire::{Address, Event, LoadAnswer, NodeEntry, Role, ServerId, ServiceName, ServiceOffer, Stream};
@@ -75,7 +75,7 @@ impl Service for Anagrams {
 struct Show;
 
 impl Watcher for Show {
-    fn registry(&mut self, _: &Identity, _: &LoadAnswer, _: &[NodeEntry]) {}
+    fn registry(&mut self, _: &Identity, _: &LoadAnswer, _: Option<GroupStanding>, _: &[NodeEntry]) {}
 
     fn event(&mut self, event: &Event) {
         println!("{} {}", event.kind.as_str(), event.detail);

@@ -9,7 +9,7 @@
 
 use std::sync::mpsc::{Sender, channel};
 
-use mutirao::core::{Config, Identity};
+use mutirao::core::{Config, GroupStanding, Identity};
 use mutirao::net::{self, Listener, Settings, Watcher};
 use mutirao::wire::{Address, Event, EventKind, LoadAnswer, NodeEntry, ServerId};
 
@@ -17,7 +17,7 @@ use mutirao::wire::{Address, Event, EventKind, LoadAnswer, NodeEntry, ServerId};
 struct PassOn(Sender<Event>);
 
 impl Watcher for PassOn {
-    fn registry(&mut self, _: &Identity, _: &LoadAnswer, _: &[NodeEntry]) {}
+    fn registry(&mut self, _: &Identity, _: &LoadAnswer, _: Option<GroupStanding>, _: &[NodeEntry]) {}
 
     fn event(&mut self, event: &Event) {
         // Nobody listens any more while the program ends.

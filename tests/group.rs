@@ -248,3 +248,61 @@ fn members_of_other_groups_and_strangers_are_refused() {
     assert_eq!(refused["ERROR"], "NOT_A_MEMBER", "{refused}");
     assert_eq!(masters.ask(0, &json!({"TASK": "ELECT"}))["TERM"], before["TERM"]);
 }
+
+#[test]
+fn one_id_at_two_addresses_has_no_vote_until_one_of_the_two_stops() {
+    let mut masters = Masters::started(3, &QUICK);
+    masters.kill(2);
+    let mut twin = masters.twin(2);
+    masters.start(2);
+    let reason = |node: &NodeProcess| {
+        let answer: Value = node.ask(&json!({"TASK": "ELECT"}).to_string());
+        answer["REASON"].as_str().unwrap_or_default().to_owned()
+    };
+    let doubled = |node: &NodeProcess| reason(node).contains("at two addresses at once");
+    wait_until("both to know that they are two", || doubled(masters.node(2)) && doubled(&twin));
+    wait_until("an event at a member", || masters.node(0).process.stderr.text().contains("TWINS"));
+    let refused = twin.ask(&json!({"TASK": "SETTINGS", "NAME": "capacity", "VALUE": 1}).to_string());
+    assert_eq!((&refused["ERROR"], &refused["RETRY"]), (&json!("NO_LEADER"), &json!(true)), "{refused}");
+    // The others are a majority, and go on.
+    assert_eq!(masters.set(0, "capacity", 500)["RESPONSE"], "OK");
+    twin.process.kill();
+    wait_until("the other to be believed again", || {
+        let answer = masters.ask(2, &json!({"TASK": "ELECT"}));
+        answer["REASON"].is_null() && answer["QUORUM"] == true && !answer["LEADER"].is_null()
+    });
+    assert_eq!(masters.get(2, "capacity"), 500);
+    // Its vote counts: with it two of three decide.
+    masters.kill(1);
+    assert_eq!(masters.set(2, "capacity", 600)["RESPONSE"], "OK");
+}
+
+#[test]
+fn a_master_alone_and_its_copy_find_each_other() {
+    let mut masters = Masters::started(1, &QUICK);
+    masters.kill(0);
+    let copy = masters.twin(0);
+    masters.options(&["--peer", &copy.address()]);
+    masters.start(0);
+    let doubled = |node: &NodeProcess| {
+        let answer: Value = node.ask(&json!({"TASK": "ELECT"}).to_string());
+        answer["REASON"].as_str().unwrap_or_default().contains("at two addresses at once")
+    };
+    wait_until("both to know that they are two", || doubled(masters.node(0)) && doubled(&copy));
+    assert_eq!(masters.ask(0, &json!({"TASK": "SETTINGS", "NAME": "capacity", "VALUE": 7}))["ERROR"], "NO_LEADER");
+    drop(copy);
+    assert_eq!(masters.set(0, "capacity", 7)["RESPONSE"], "OK");
+}
+
+#[test]
+fn a_master_that_calls_itself_is_no_copy() {
+    let mut masters = Masters::new(1, &QUICK);
+    let own = masters.address(0).replace("127.0.0.1", "localhost");
+    masters.options(&["--peer", &own]);
+    masters.start(0);
+    masters.wait_leader();
+    wait_until("it to notice", || masters.node(0).process.stderr.text().contains("it is this node itself"));
+    let answer = masters.ask(0, &json!({"TASK": "ELECT"}));
+    assert_eq!((&answer["STATE"], &answer["REASON"]), (&json!("LEADER"), &Value::Null), "{answer}");
+    assert_eq!(masters.set(0, "capacity", 8)["RESPONSE"], "OK");
+}

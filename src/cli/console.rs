@@ -14,7 +14,7 @@ use super::options::{LogLevel, Output};
 use super::screen::{Form, Item, REFRESH, Screen};
 use super::table::{Room, terminal_size};
 use super::view::{self, Sightings, View};
-use crate::core::Identity;
+use crate::core::{GroupStanding, Identity};
 use crate::net::Watcher;
 use crate::wire::{Event, LoadAnswer, NodeEntry};
 
@@ -105,11 +105,12 @@ impl Console {
 }
 
 impl Watcher for Console {
-    fn registry(&mut self, identity: &Identity, load: &LoadAnswer, nodes: &[NodeEntry]) {
+    fn registry(&mut self, identity: &Identity, load: &LoadAnswer, group: Option<GroupStanding>, nodes: &[NodeEntry]) {
         let unix = view::unix_now();
         self.feed.offer(Item::Registry(Box::new(View {
             identity: identity.clone(),
             load: load.clone(),
+            group,
             nodes: nodes.to_vec(),
             seen: self.sightings.of(nodes, unix),
             taken: Instant::now(),
@@ -254,7 +255,7 @@ mod tests {
         let view = view(vec![]);
         // Far more than fits: each call returns, or this test never ends.
         for _ in 0..1000 {
-            stuck.registry(&view.identity, &view.load, &view.nodes);
+            stuck.registry(&view.identity, &view.load, view.group, &view.nodes);
         }
         stuck.finish();
         gate.open();
@@ -266,7 +267,7 @@ mod tests {
         let mut slow = console(&gate, 4);
         let view = view(vec![]);
         for _ in 0..1000 {
-            slow.registry(&view.identity, &view.load, &view.nodes);
+            slow.registry(&view.identity, &view.load, view.group, &view.nodes);
         }
         gate.open();
         slow.finish();

@@ -1,5 +1,6 @@
 //! `node simulate`: many simulated clusters and farms under faults, each from a seed of its own.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -45,11 +46,22 @@ pub(super) struct SimulateArgs {
     /// Which worlds to run
     #[arg(long, value_name = "WORLD", value_enum, default_value_t = Worlds::All)]
     world: Worlds,
+
+    /// Print what every simulated node logs, by its own clock: for the one seed that broke a law
+    #[arg(long)]
+    log: bool,
 }
 
 /// Runs the simulations and prints what they came to. A broken law ends them, with the seed that replays it.
 pub(super) fn run(args: &SimulateArgs) -> ExitCode {
     let begun = Instant::now();
+    if args.log {
+        // Another logger can only be there where this is not the program but a part of one.
+        let _: Result<(), log::SetLoggerError> = env_logger::Builder::new()
+            .filter_module(sim::LOG_TARGET, log::LevelFilter::Debug)
+            .format(|out, record| writeln!(out, "{}", record.args()))
+            .try_init();
+    }
     let within = args.within.map(|within| within.0);
     let kinds: &[sim::Kind] = match args.world {
         Worlds::Registry => &[sim::Kind::Registry],

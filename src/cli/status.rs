@@ -12,7 +12,7 @@ use super::exit;
 use super::pretty::{pretty, printable};
 use super::table::{self, PeerRow, Room};
 use super::values::Span;
-use crate::wire::{Address, ServerId};
+use crate::wire::{Address, GroupId, ServerId};
 
 /// Most entries of a registry that are asked for; a peer that offers more goes round in circles.
 const MAX_ENTRIES: usize = 100_000;
@@ -69,7 +69,14 @@ pub(super) fn run(args: &StatusArgs) -> ExitCode {
 #[derive(Debug)]
 enum Report {
     /// A native node.
-    Native { hello: Value, load: Value, nodes: Vec<Value>, rtt: Duration },
+    Native {
+        hello: Value,
+        load: Value,
+        /// The answer to a bare `ELECT`; none of a node that takes no part in agreement.
+        group: Option<Value>,
+        nodes: Vec<Value>,
+        rtt: Duration,
+    },
     /// A peer that knows `HEARTBEAT` only.
     Foreign { heartbeat: Value, rtt: Duration },
 }
@@ -117,6 +124,8 @@ impl Report {
             }
         };
         let load = ask("LOAD", json!({"TASK": "LOAD"}).to_string())?;
+        // Workers, and nodes that are older than groups, refuse it.
+        let group = ask("ELECT", json!({"TASK": "ELECT"}).to_string()).ok();
         let mut nodes: Vec<Value> = Vec::new();
         loop {
             let after = nodes.last().and_then(|last| last["KEY"].as_str());
@@ -129,7 +138,7 @@ impl Report {
             let more = page["MORE"] == true && !entries.is_empty();
             nodes.extend(entries);
             if !more || nodes.len() >= MAX_ENTRIES {
-                return Ok(Report::Native { hello, load, nodes, rtt });
+                return Ok(Report::Native { hello, load, group, nodes, rtt });
             }
         }
     }
@@ -149,8 +158,8 @@ impl Report {
     fn json(&self) -> Value {
         let millis = |rtt: &Duration| crate::time::micros(*rtt) as f64 / 1000.0;
         match self {
-            Report::Native { hello, load, nodes, rtt } => {
-                json!({"native": true, "hello": hello, "load": load, "nodes": nodes, "rtt_ms": millis(rtt)})
+            Report::Native { hello, load, group, nodes, rtt } => {
+                json!({"native": true, "hello": hello, "load": load, "group": group, "nodes": nodes, "rtt_ms": millis(rtt)})
             }
             Report::Foreign { heartbeat, rtt } => {
                 json!({"native": false, "heartbeat": heartbeat, "rtt_ms": millis(rtt)})
@@ -160,7 +169,9 @@ impl Report {
 
     fn text(&self, address: &Address, room: Room) -> String {
         match self {
-            Report::Native { hello, load, nodes, rtt } => native_text(address, hello, load, nodes, *rtt, room),
+            Report::Native { hello, load, group, nodes, rtt } => {
+                native_text(address, (hello, load, group.as_ref()), nodes, *rtt, room)
+            }
             Report::Foreign { heartbeat, rtt } => {
                 let id = ["SERVER_ID", "SERVER_UUID"].into_iter().find_map(|key| heartbeat[key].as_str());
                 format!(
@@ -174,7 +185,13 @@ impl Report {
     }
 }
 
-fn native_text(address: &Address, hello: &Value, load: &Value, nodes: &[Value], rtt: Duration, room: Room) -> String {
+fn native_text(
+    address: &Address,
+    (hello, load, group): (&Value, &Value, Option<&Value>),
+    nodes: &[Value],
+    rtt: Duration,
+    room: Room,
+) -> String {
     let id = hello["SERVER_ID"].as_str().and_then(ServerId::new);
     let dialects: Vec<&str> = hello["DIALECTS"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let flag = |value: &Value| if value == true { "yes" } else { "no" };
@@ -225,6 +242,9 @@ fn native_text(address: &Address, hello: &Value, load: &Value, nodes: &[Value], 
             age(&hello["TIMEOUT_MS"])
         ),
     ];
+    if let Some(group) = group {
+        lines.push(format!("  agreement  {}", group_text(group)));
+    }
     let services = services(&hello["SERVICES"]);
     if !services.is_empty() {
         lines.push(format!("  services   {}", printable(&services.join(", "))));
@@ -245,6 +265,29 @@ fn native_text(address: &Address, hello: &Value, load: &Value, nodes: &[Value], 
     lines.join("\n")
 }
 
+/// What the answer to a bare `ELECT` says: who leads whom, and how many voters can be lost.
+fn group_text(group: &Value) -> String {
+    let voters = group["VOTERS"].as_array().map_or(0, Vec::len);
+    let who = match (group["STATE"].as_str(), group["LEADER_NAME"].as_str()) {
+        (Some("LEADER"), _) => "leads".to_owned(),
+        (Some("LEARNER"), Some(leader)) => format!("learns from {}", printable(leader)),
+        (_, Some(leader)) => format!("follows {}", printable(leader)),
+        (Some("NONE"), None) => "none".to_owned(),
+        (state, None) => format!("nobody leads, it is {}", word(state)),
+    };
+    let mut text = match group["GROUP_ID"].as_str().map(str::to_owned).and_then(GroupId::new) {
+        Some(id) => {
+            let (member, term, spare) = (number(&group["RAFT_ID"]), number(&group["TERM"]), number(&group["SPARE"]));
+            format!("{who} at term {term}, member {member} of {}; {voters} vote, {spare} spare", id.short())
+        }
+        None => who,
+    };
+    if let Some(reason) = group["REASON"].as_str() {
+        text += &format!("; {}", printable(reason));
+    }
+    text
+}
+
 /// The names in `SERVICES`: each an object with `NAME`, or a name alone.
 fn services(offers: &Value) -> Vec<&str> {
     let offers = offers.as_array().into_iter().flatten();
@@ -260,7 +303,7 @@ fn peer_row(node: &Value) -> PeerRow {
         cells: [
             printable(&table::name_and_id(node["NAME"].as_str(), id.as_ref().map(|id| id.short()))),
             text(&node["ADDRESS"]),
-            text(&node["ROLE"]),
+            table::role_text(&text(&node["ROLE"]), node["LEADS"] == true),
             text(&node["STATUS"]),
             node["LAST_SEEN_MS"].as_f64().map(|_| age(&node["LAST_SEEN_MS"])).unwrap_or_default(),
             node["RTT_MS"].as_f64().map(table::millis_text).unwrap_or_default(),
@@ -318,6 +361,29 @@ mod tests {
                "SCORE":8.6,"SATURATED":true,"HOT":false,"CAPACITY":100,"RELEASE":60,"HOLD_MS":2000,"CPU_THRESHOLD":70.0})
     }
 
+    fn elect() -> Value {
+        json!({"TASK":"ELECT","RESPONSE":"OK","SERVER_ID":"ab12cd34-0000","GROUP":"default","GROUP_ID":"5f0e9a34-7d3b",
+               "RAFT_ID":1,"STATE":"FOLLOWER","TERM":4,"LEADER":"b","LEADER_NAME":"beta","QUORUM":true,"SPARE":1,
+               "VOTERS":[{},{},{}],"LEARNERS":[]})
+    }
+
+    #[test]
+    fn the_line_on_agreement_says_who_leads_and_what_is_missing() {
+        let spare = "follows beta at term 4, member 1 of 5f0e9a34; 3 vote, 1 spare";
+        assert_eq!(group_text(&elect()), spare);
+        let with = |key: &str, value: Value| {
+            let mut answer = elect();
+            answer[key] = value;
+            answer
+        };
+        assert!(group_text(&with("STATE", json!("LEADER"))).starts_with("leads at term 4"));
+        let missing = json!("2 of 3 voters are missing");
+        assert_eq!(group_text(&with("REASON", missing)), format!("{spare}; 2 of 3 voters are missing"));
+        assert!(group_text(&with("LEADER_NAME", Value::Null)).starts_with("nobody leads, it is FOLLOWER at term 4"));
+        let none = json!({"STATE":"NONE","TERM":0,"QUORUM":false,"SPARE":0,"VOTERS":[],"REASON":"no group yet: it has just started"});
+        assert_eq!(group_text(&none), "none; no group yet: it has just started");
+    }
+
     fn node(key: &str, status: &str) -> Value {
         json!({"KEY":key,"ADDRESS":format!("{key}:9102"),"STATUS":status,"LAST_SEEN_MS":1500,"RTT_MS":0.42,"CPU":5.0,
                "PENDING":1,"SCORE":3.6,"LEARNT":"configured","REASON":"it is said why"})
@@ -332,6 +398,7 @@ mod tests {
             let answer = match (asked["TASK"].as_str().unwrap(), asked["AFTER"].as_str()) {
                 ("HELLO", _) => hello(),
                 ("LOAD", _) => load(),
+                ("ELECT", _) => elect(),
                 ("NODES", None) => json!({"RESPONSE":"OK","NODES":[node("a","ALIVE"),node("b","TIMEOUT")],"MORE":true}),
                 ("NODES", Some("b")) => json!({"RESPONSE":"OK","NODES":[node("c","ALIVE")],"MORE":false}),
                 other => panic!("asked for {other:?}"),
@@ -353,6 +420,7 @@ mod tests {
             "saturated  yes: above 100 pending, until below 60, each for 2.0 s",
             "hot        no: above 70.0 % CPU",
             "peers      3, asked every 2.0 s, TIMEOUT after 6.0 s",
+            "agreement  follows beta at term 4, member 1 of 5f0e9a34; 3 vote, 1 spare",
             "services   sleep, query",
             "a:9102",
             "c:9102",
@@ -401,6 +469,7 @@ mod tests {
                 let answer = match line.as_str() {
                     line if line.contains("HELLO") => hello(),
                     line if line.contains("LOAD") => load(),
+                    line if line.contains("ELECT") => json!({"RESPONSE":"ERROR","ERROR":"UNKNOWN_TASK"}),
                     _ => json!({"RESPONSE":"OK","NODES":page,"MORE":true}),
                 };
                 line.clear();

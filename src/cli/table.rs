@@ -5,7 +5,8 @@ use std::time::Duration;
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Row, Table, presets};
 
 use super::view::View;
-use crate::wire::{LoadReport, NodeEntry, Status};
+use crate::core::GroupStanding;
+use crate::wire::{GroupRole, LoadReport, NodeEntry, Status};
 
 /// How much room there is, and whether colours are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +66,7 @@ impl PeerRow {
             cells: [
                 name_and_id(entry.name.as_deref(), entry.server_id.as_ref().map(|id| id.short())),
                 entry.address.to_string(),
-                entry.role.map(|role| role.as_str().to_owned()).unwrap_or_default(),
+                entry.role.map(|role| role_text(role.as_str(), entry.leads)).unwrap_or_default(),
                 entry.status.as_str().to_owned(),
                 entry.last_seen.map(|age| age_text(age + since)).unwrap_or_default(),
                 entry.rtt.map(|rtt| millis_text(crate::time::micros(rtt) as f64 / 1000.0)).unwrap_or_default(),
@@ -84,6 +85,11 @@ pub(super) fn name_and_id(name: Option<&str>, short: Option<&str>) -> String {
         (Some(name), Some(short)) if name != short => format!("{name} {short}"),
         (name, short) => name.or(short).unwrap_or_default().to_owned(),
     }
+}
+
+/// `master`, or `master, leads`.
+pub(super) fn role_text(role: &str, leads: bool) -> String {
+    if leads { format!("{role}, leads") } else { role.to_owned() }
 }
 
 /// `1.2 s`, `12 min`, `3 h`, `2 d`.
@@ -139,7 +145,8 @@ pub(super) fn live(view: &View, address: &str, room: Room) -> Vec<String> {
 fn header(view: &View, address: &str) -> String {
     let own = &view.load;
     let who = name_and_id(Some(&view.identity.name), Some(view.identity.server_id.short()));
-    let mut text = format!("{who}  {address}  {}", load_text(&own.load));
+    let group = view.group.map(|group| format!("  {}", group_text(group))).unwrap_or_default();
+    let mut text = format!("{who}  {address}{group}  {}", load_text(&own.load));
     if own.load.saturated {
         text += "  SATURATED";
     }
@@ -147,6 +154,18 @@ fn header(view: &View, address: &str) -> String {
         text += "  HOT";
     }
     text
+}
+
+/// `leads at term 4`.
+fn group_text(group: GroupStanding) -> String {
+    let does = match group.role {
+        GroupRole::Leader => "leads",
+        GroupRole::Follower => "follows",
+        GroupRole::Candidate => "stands",
+        GroupRole::Learner => "learns",
+        GroupRole::None => return "no group".to_owned(),
+    };
+    format!("{does} at term {}", group.term)
 }
 
 fn load_text(load: &LoadReport) -> String {
@@ -265,7 +284,7 @@ mod tests {
         let lines = live(&many(1), "127.0.0.1:9101", ROOM);
         assert_eq!(
             lines[0],
-            "alpha ab12cd34  127.0.0.1:9101  CPU 12.3 %  memory 0.0 %  pending 7  running 0  workers 0"
+            "alpha ab12cd34  127.0.0.1:9101  follows at term 4  CPU 12.3 %  memory 0.0 %  pending 7  running 0  workers 0"
         );
         let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(words(&lines[1]), TITLES);
@@ -273,6 +292,9 @@ mod tests {
             words(&lines[2]).join(" "),
             "beta 2f1e0000 host-0.lab:9102 master ALIVE 1.5 s 0.42 ms 0.0 % 0 0.1 configured"
         );
+        let mut leader = many(1);
+        leader.nodes[0].leads = true;
+        assert!(live(&leader, "x", ROOM)[2].contains("master, leads"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::core::Identity;
+use crate::core::{GroupStanding, Identity};
 use crate::wire::{Event, LoadAnswer, LoadReport, NodeEntry, Permille, Score};
 
 /// The registry and the load of a node at one moment.
@@ -15,6 +15,8 @@ pub(super) struct View {
     pub(super) identity: Identity,
     /// Its load.
     pub(super) load: LoadAnswer,
+    /// What it is in its group; `None` where it takes no part in agreement.
+    pub(super) group: Option<GroupStanding>,
     /// The entries, with ages as of `taken`.
     pub(super) nodes: Vec<NodeEntry>,
     /// When each of them was last seen, seconds since 1970; see [`Sightings`].
@@ -155,11 +157,18 @@ struct JsonEntry<'a> {
     name: Option<&'a str>,
     role: Option<&'static str>,
     group: Option<&'a str>,
+    leads: bool,
     rtt_ms: Option<f64>,
     load: Option<JsonLoad>,
     score: Option<f64>,
     learnt: &'static str,
     reason: &'a str,
+}
+
+#[derive(serde::Serialize)]
+struct JsonStanding {
+    state: &'static str,
+    term: u64,
 }
 
 #[derive(serde::Serialize)]
@@ -169,6 +178,8 @@ struct JsonRegistry<'a> {
     server_id: &'a str,
     name: &'a str,
     load: JsonOwnLoad,
+    /// `null` where it takes no part in agreement.
+    group: Option<JsonStanding>,
     nodes: Vec<JsonEntry<'a>>,
 }
 
@@ -180,6 +191,7 @@ pub(super) fn json_line(view: &View) -> String {
         name: entry.name.as_deref(),
         role: entry.role.map(|role| role.as_str()),
         group: entry.group.as_deref(),
+        leads: entry.leads,
         rtt_ms: entry.rtt.map(millis),
         load: entry.load.as_ref().map(JsonLoad::of),
         score: entry.score.map(score),
@@ -200,6 +212,7 @@ pub(super) fn json_line(view: &View) -> String {
             hold_ms: crate::time::micros(own.hold) / 1000,
             cpu_threshold: percent(own.cpu_threshold),
         },
+        group: view.group.map(|group| JsonStanding { state: group.role.as_str(), term: group.term }),
         nodes: nodes.collect(),
     })
 }
@@ -265,7 +278,7 @@ pub(super) fn json(value: &impl Serialize) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::wire::{EventKind, Learnt, Role, ServerId, Status};
+    use crate::wire::{EventKind, GroupRole, Learnt, Role, ServerId, Status};
     use serde_json::Value;
 
     /// An entry of a native peer that answered 1.5 s ago.
@@ -304,6 +317,7 @@ pub(crate) mod tests {
                 hold: Duration::from_secs(2),
                 cpu_threshold: Permille::new(700),
             },
+            group: Some(GroupStanding { role: GroupRole::Follower, term: 4 }),
             seen: Sightings::default().of(&nodes, 1_769_000_001.75),
             nodes,
             taken: Instant::now(),
@@ -345,7 +359,9 @@ pub(crate) mod tests {
         let line: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(line["event"], "registry");
         assert_eq!((&line["load"]["cpu"], &line["load"]["hold_ms"]), (&Value::from(12.3), &Value::from(2000)));
+        assert_eq!((&line["group"]["state"], &line["group"]["term"]), (&Value::from("FOLLOWER"), &Value::from(4)));
         let node = &line["nodes"][0];
+        assert_eq!(node["leads"], Value::from(false));
         assert_eq!((&node["server_id"], &node["status"]), (&Value::from("S1"), &Value::from("ALIVE")));
         assert_eq!((&node["rtt_ms"], &node["score"]), (&Value::from(0.42), &Value::from(0.126)));
     }

@@ -48,8 +48,8 @@ use crate::wire::{
 };
 
 pub use election::LogTicket;
-pub use group::AgreementConfig;
 pub(crate) use group::GroupView;
+pub use group::{AgreementConfig, GroupStanding};
 pub use ledger::HeldLease;
 pub(crate) use links::MAX_WAITING;
 pub use load::LoadConfig;

@@ -188,6 +188,7 @@ impl StoredGroup {
             GroupWrite::Belong { state_id, membership } => {
                 *self = StoredGroup { membership, ..StoredGroup::fresh(state_id) };
             }
+            GroupWrite::Begin(stored) => *self = *stored,
             GroupWrite::Vote { term, vote, commit } => {
                 if term < self.term {
                     return Err("the term goes back");
@@ -262,6 +263,9 @@ pub enum GroupWrite {
         /// The group.
         membership: Option<Membership>,
     },
+    /// From now on this is what is stored, whole or not at all: a group begins with its first member, or anew with its last. All that was
+    /// stored before is forgotten.
+    Begin(Box<StoredGroup>),
     /// The hard state of Raft: what must not be forgotten before an answer is given.
     Vote {
         /// The term.
@@ -368,5 +372,10 @@ mod tests {
         stored.apply(GroupWrite::Belong { state_id: state_id.clone(), membership: Some(membership.clone()) }).unwrap();
         assert_eq!(stored, StoredGroup { membership: Some(membership), ..StoredGroup::fresh(state_id) });
         assert!(!format!("{stored:?}").contains("secret"), "a key is not shown");
+        let mut other = group();
+        for write in [append(&[(1, 1), (2, 1)]), vote(9, Some(2), 1), GroupWrite::Begin(Box::new(stored.clone()))] {
+            other.apply(write).unwrap();
+        }
+        assert_eq!(other, stored, "what begins is all there is");
     }
 }

@@ -75,6 +75,8 @@ pub(super) struct Registry {
     next_link: u64,
     rng: Rng,
     effects: VecDeque<Effect>,
+    /// The group finds out whether who answers with this node's own id is this node.
+    asks_doubles: bool,
 }
 
 impl Registry {
@@ -91,6 +93,7 @@ impl Registry {
             next_link: 0,
             rng: Rng::new(seed),
             effects: VecDeque::new(),
+            asks_doubles: false,
         };
         let once: BTreeSet<&Address> = config.peers.iter().collect();
         for address in once {
@@ -207,9 +210,12 @@ impl Registry {
         if server_id == self.own_id {
             let news = !std::mem::replace(&mut peer.is_self, true);
             (peer.server_id, peer.presence, peer.seen, peer.status) = (None, None, None, Status::Unknown);
-            // Another program may take its place one day.
-            let stale = peer.beat.rest(now + SELF_AGAIN);
-            self.hang_up(stale);
+            let asked = self.asks_doubles && presence.is_some_and(|presence| presence.role == Role::Master);
+            if !asked {
+                // Another program may take its place one day.
+                let stale = peer.beat.rest(now + SELF_AGAIN);
+                self.hang_up(stale);
+            }
             self.rearm(key);
             if !news {
                 return;
@@ -240,6 +246,17 @@ impl Registry {
         self.merge(key, &server_id);
         // A late answer makes the next request due at once.
         self.tick(now);
+    }
+
+    /// From now on links to who answers with this node's own id stay open, until [`Registry::is_self`] says that it is this node.
+    pub(super) fn ask_doubles(&mut self) {
+        self.asks_doubles = true;
+    }
+
+    /// This link leads back to this node.
+    pub(super) fn is_self(&mut self, link: LinkId, now: Time) {
+        let stale = self.on_link(link, |peer, _| if peer.is_self { peer.beat.rest(now + SELF_AGAIN) } else { None });
+        self.hang_up(stale.flatten());
     }
 
     /// A native node said on an accepted link who it is: it is known already, or learnt. Its address counts only if
@@ -396,8 +413,10 @@ impl Registry {
             }
         }
         let configured = || self.peers.values().filter(|peer| peer.learnt == Learnt::Configured && !peer.is_self);
+        let doubles = self.peers.values().filter(|peer| peer.is_self);
         View {
             masters: masters.into_values().collect(),
+            doubles: doubles.filter_map(|peer| peer.beat.open_link()).collect(),
             unanswered: configured().filter(|peer| peer.seen.is_none()).count(),
             configured: configured().count(),
         }

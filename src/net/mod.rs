@@ -18,7 +18,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 
-use crate::core::{AgreementConfig, Config, ConfigError, Identity, StoredGroup, StoredJob};
+use crate::core::{AgreementConfig, Config, ConfigError, GroupStanding, Identity, StoredGroup, StoredJob};
 use crate::store::Writer;
 use crate::wire::{DialectMemory, Event, LoadAnswer, NodeEntry};
 
@@ -118,7 +118,9 @@ impl Settings {
 pub trait Watcher {
     /// The registry, as `NODES` would tell it, and the load of this node. First after one interval, at most a
     /// second, then every interval.
-    fn registry(&mut self, identity: &Identity, load: &LoadAnswer, nodes: &[NodeEntry]);
+    ///
+    /// `group`: what this node is in its group; `None` where it takes no part in agreement.
+    fn registry(&mut self, identity: &Identity, load: &LoadAnswer, group: Option<GroupStanding>, nodes: &[NodeEntry]);
     /// When something happened.
     fn event(&mut self, event: &Event);
 }

@@ -394,7 +394,8 @@ impl Reactor {
         if self.registry_due {
             self.registry_due = false;
             self.tell_heartbeats();
-            watcher.registry(self.node.identity(), &self.node.load(), &self.node.registry(self.now));
+            let (load, group, nodes) = (self.node.load(), self.node.group_standing(), self.node.registry(self.now));
+            watcher.registry(self.node.identity(), &load, group, &nodes);
         }
     }
 

@@ -25,7 +25,7 @@ enum Shown {
 struct Notes(Sender<Shown>);
 
 impl Watcher for Notes {
-    fn registry(&mut self, _: &Identity, _: &LoadAnswer, nodes: &[NodeEntry]) {
+    fn registry(&mut self, _: &Identity, _: &LoadAnswer, _: Option<GroupStanding>, nodes: &[NodeEntry]) {
         let _ = self.0.send(Shown::Registry(nodes.to_vec()));
     }
     fn event(&mut self, event: &Event) {

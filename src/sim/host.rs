@@ -98,6 +98,9 @@ pub(super) struct NativeHost {
     pub(super) stopped: bool,
 }
 
+/// What is shown of a run with `node simulate --log`.
+pub const TARGET: &str = "simulate";
+
 impl NativeHost {
     pub(super) fn new(host: Host, node: Node) -> NativeHost {
         let prepared = Prepared::new(&node.identity().server_id);
@@ -147,7 +150,7 @@ impl NativeHost {
     pub(super) fn give(&mut self, input: Input, now: Time) {
         self.node.handle(input, now);
         while let Some(output) = self.node.poll_output() {
-            self.carry_out(output);
+            self.carry_out(output, now);
         }
     }
 
@@ -276,7 +279,7 @@ impl NativeHost {
         self.give(Input::Message { link, message }, now);
     }
 
-    fn carry_out(&mut self, output: Output) {
+    fn carry_out(&mut self, output: Output, now: Time) {
         match output {
             Output::Open { link, address, within } => {
                 self.wishes.push(Wish::Call { link, server: host_at(&address), within });
@@ -303,8 +306,11 @@ impl NativeHost {
                     self.wishes.push(Wish::Close { conn });
                 }
             }
-            Output::Event(event) => self.noted.push(Noted::Event(event)),
-            Output::Log { .. } => {}
+            Output::Event(event) => {
+                log::debug!(target: TARGET, "{now:?} host {}: {}: {}", self.host, event.kind.as_str(), event.detail);
+                self.noted.push(Noted::Event(event));
+            }
+            Output::Log { text, .. } => log::debug!(target: TARGET, "{now:?} host {}: {text}", self.host),
             Output::Waits { link, waits, full } => {
                 if let Some(wire) = self.wires.get_mut(&link) {
                     wire.edge.set_waiting(waits);

@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 
 pub use farm::Planted;
 pub use group::Planted as PlantedInGroup;
+pub use host::TARGET as LOG_TARGET;
 pub use plan::Plan;
 
 /// The kinds of worlds.

@@ -264,6 +264,8 @@ pub enum Proof {
         raft_id: RaftId,
         /// `SERVER_ID` of the speaker.
         server_id: ServerId,
+        /// `RUN`: 32 hexadecimal digits, drawn when the process of the speaker started.
+        run: String,
         /// `CHALLENGE`: 32 hexadecimal digits, never the same twice.
         challenge: String,
     },
@@ -275,10 +277,14 @@ pub enum Proof {
         raft_id: RaftId,
         /// `SERVER_ID` of the speaker.
         server_id: ServerId,
+        /// `RUN`.
+        run: String,
         /// `CHALLENGE`.
         challenge: String,
         /// `PROOF`: 64 hexadecimal digits.
         proof: String,
+        /// `REFUSES`: the speaker has the key, and believes the receiver nothing all the same. Left out where it would.
+        refuses: Option<Refuses>,
     },
     /// `HELLO` with `PROOF`. The receiver answers `Proved`, or an error, and then reads nothing of the group from here.
     Response {
@@ -287,6 +293,31 @@ pub enum Proof {
     },
     /// `HELLO` / `OK` with `PROVED` true. From now on both read ELECT and AGREE with fields here. Nobody answers.
     Proved,
+}
+
+/// Why a member believes another nothing that has the key as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refuses {
+    /// `GONE`: its number belongs to nobody any more, as most of those who vote know. It gives up its seat.
+    Gone,
+    /// `TWINS`: its id is at two addresses at once. It says `Response` all the same, to show that it lives, and neither votes nor asks for
+    /// votes until it is believed again.
+    Twins,
+}
+
+impl Refuses {
+    /// As on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Refuses::Gone => "GONE",
+            Refuses::Twins => "TWINS",
+        }
+    }
+
+    /// The word's meaning.
+    pub fn parse(word: &str) -> Option<Refuses> {
+        [Refuses::Gone, Refuses::Twins].into_iter().find(|it| it.as_str() == word)
+    }
 }
 
 /// The answer to a bare `ELECT`: who leads.

@@ -68,6 +68,12 @@ pub enum Command {
         /// `REASON`: one sentence.
         reason: String,
     },
+    /// `SETTLE`: these were removed and neither vote nor learn any more, and most of those who vote know it. Said by a leader that has
+    /// applied the change of voters: whoever has this entry durably has that change, so nobody asks for their votes again, and they may go.
+    Settle {
+        /// `RAFT_IDS`.
+        raft_ids: Vec<RaftId>,
+    },
     /// `SET`: this setting is now that, or with null nothing.
     Set {
         /// `NAME`.

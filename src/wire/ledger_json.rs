@@ -51,6 +51,7 @@ impl Command {
             Command::Admit(_) => "ADMIT",
             Command::Move { .. } => "MOVE",
             Command::Remove { .. } => "REMOVE",
+            Command::Settle { .. } => "SETTLE",
             Command::Set { .. } => "SET",
             Command::Acquire { .. } => "ACQUIRE",
             Command::Release { .. } => "RELEASE",
@@ -80,6 +81,7 @@ impl Command {
                 object.number("RAFT_ID", raft_id.0).text("NAME", name).text("ADDRESS", &address.to_string())
             }
             Command::Remove { raft_id, reason } => object.number("RAFT_ID", raft_id.0).text("REASON", reason),
+            Command::Settle { raft_ids } => object.list("RAFT_IDS", raft_ids, push_id),
             Command::Set { name, value } => object.text("NAME", name).json("VALUE", value),
             Command::Acquire { name, holder, ttl } => {
                 object.text("NAME", name).text("HOLDER", holder).millis("TTL_MS", *ttl)
@@ -120,6 +122,7 @@ impl Command {
             "ADMIT" => Command::Admit(NewMember::of(object)?),
             "MOVE" => Command::Move { raft_id: raft_id(object)?, name: name()?, address: address(object)? },
             "REMOVE" => Command::Remove { raft_id: raft_id(object)?, reason: object.text("REASON")? },
+            "SETTLE" => Command::Settle { raft_ids: raft_ids(object, "RAFT_IDS")? },
             "SET" => Command::Set { name: name()?, value: object.json("VALUE") },
             "ACQUIRE" => {
                 Command::Acquire { name: name()?, holder: object.text("HOLDER")?, ttl: object.millis("TTL_MS")? }
@@ -216,7 +219,8 @@ fn push_id(id: &RaftId, out: &mut String) {
     out.push_str(&id.to_string());
 }
 
-fn raft_ids(object: &JsonReader<'_>, key: &str) -> Result<Vec<RaftId>, String> {
+/// Numbers of members.
+pub(crate) fn raft_ids(object: &JsonReader<'_>, key: &str) -> Result<Vec<RaftId>, String> {
     let id = |text: &str| serde_json::from_str(text).ok().filter(|id| *id > 0).map(RaftId);
     let ids: Option<Vec<RaftId>> = object.list(key)?.into_iter().map(id).collect();
     ids.ok_or_else(|| format!("`{key}`: expected numbers of members, 1 or more"))
@@ -291,6 +295,7 @@ mod tests {
                 address
             }),
             (id(), ".{0,30}").prop_map(|(raft_id, reason)| Command::Remove { raft_id, reason }),
+            ids().prop_map(|raft_ids| Command::Settle { raft_ids }),
             (".{0,30}", value()).prop_map(|(name, value)| Command::Set { name, value }),
             (named(), ".{0,30}").prop_map(|((name, ms), holder)| Command::Acquire {
                 name,

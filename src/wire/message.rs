@@ -645,6 +645,8 @@ pub enum EventKind {
     GroupLeft,
     /// There is another group of the same name: they stay apart.
     GroupsMeet,
+    /// One id is at two addresses at once: neither of the two votes until one of them stops.
+    Twins,
     /// A majority of the voters is missing: nothing can be agreed on.
     QuorumLost,
     /// A majority is there again.
@@ -659,7 +661,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, in the order of this enum.
-    pub const ALL: [EventKind; 28] = [
+    pub const ALL: [EventKind; 29] = [
         EventKind::PeerLearnt,
         EventKind::PeerAlive,
         EventKind::PeerTimeout,
@@ -683,6 +685,7 @@ impl EventKind {
         EventKind::GroupJoined,
         EventKind::GroupLeft,
         EventKind::GroupsMeet,
+        EventKind::Twins,
         EventKind::QuorumLost,
         EventKind::QuorumBack,
         EventKind::MemberAdmitted,
@@ -716,6 +719,7 @@ impl EventKind {
             EventKind::GroupJoined => "GROUP_JOINED",
             EventKind::GroupLeft => "GROUP_LEFT",
             EventKind::GroupsMeet => "GROUPS_MEET",
+            EventKind::Twins => "TWINS",
             EventKind::QuorumLost => "QUORUM_LOST",
             EventKind::QuorumBack => "QUORUM_BACK",
             EventKind::MemberAdmitted => "MEMBER_ADMITTED",

@@ -48,7 +48,7 @@ pub use job::*;
 pub use json::Json;
 pub(crate) use json_object::{JsonReader, JsonWriter};
 pub use ledger::*;
-pub(crate) use ledger_json::group_id;
+pub(crate) use ledger_json::{group_id, raft_ids};
 pub use limits::*;
 pub use message::*;
 pub use service::*;

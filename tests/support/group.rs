@@ -37,6 +37,11 @@ impl Masters {
         masters
     }
 
+    /// Options that are added for all that start from now on.
+    pub(crate) fn options(&mut self, options: &[&str]) {
+        self.options.extend(options.iter().map(|option| (*option).to_owned()));
+    }
+
     /// Starts one.
     pub(crate) fn start(&mut self, nth: usize) {
         let mut args = vec![
@@ -58,6 +63,25 @@ impl Masters {
             NodeProcess::listening(Process::spawn(&mut command(all.clone())), self.ports[nth])
         });
         self.nodes[nth] = Some(started);
+    }
+
+    /// Starts a second process with a copy of the state of one that does not run, at another port.
+    pub(crate) fn twin(&self, nth: usize) -> NodeProcess {
+        let port = free_port();
+        let (from, to) = (self.state.path().join(format!("m{nth}")), self.state.path().join(format!("twin{nth}")));
+        // The directory of a node is named after its address: a cloned machine has the same one, this machine another port.
+        let own = std::fs::read_dir(&from).expect("its state").next().expect("a directory").expect("readable");
+        let name = own.file_name().into_string().expect("plain letters");
+        let name = name.replace(&format!("-{}", self.ports[nth]), &format!("-{port}"));
+        copy_all(&own.path(), &to.join(name));
+        let (data, port_text) = (to.display().to_string(), port.to_string());
+        let mut args =
+            vec!["--port".to_owned(), port_text, "--name".to_owned(), format!("m{nth}"), "--data-dir".to_owned(), data];
+        for (_, port) in self.ports.iter().enumerate().filter(|(other, _)| *other != nth) {
+            args.extend(["--peer".to_owned(), format!("127.0.0.1:{port}")]);
+        }
+        args.extend(self.options.iter().cloned());
+        NodeProcess::listening(Process::spawn(&mut command(args)), port).expect("the port is free")
     }
 
     /// Kills one, as a power cut would.
@@ -133,5 +157,20 @@ impl Masters {
     /// The value of a setting, as the majority knows it.
     pub(crate) fn get(&self, nth: usize, name: &str) -> Value {
         self.ask(nth, &json!({"TASK": "SETTINGS", "NAME": name}))["SETTINGS"][0]["VALUE"].clone()
+    }
+}
+
+/// Copies a directory and all in it.
+fn copy_all(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("readable") {
+        let entry = entry.expect("readable");
+        let to = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy_all(&entry.path(), &to),
+            false => {
+                std::fs::copy(entry.path(), to).expect("a copy");
+            }
+        }
     }
 }

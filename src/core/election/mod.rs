@@ -33,26 +33,18 @@ use crate::wire::{
 
 pub(crate) use engine::Engine;
 
-/// What the only voter of a group is stored as before its engine begins, and the writes that store it: `text` is the ledger at `index`, which
-/// is the last of `term`. A founder begins at index 1 of term 1, so that whoever joins gets a snapshot first: without one it would not know who
-/// votes. A joiner begins with its membership and nothing else.
+/// What the only voter of a group is stored as before its engine begins: `text` is the ledger at `index`, which is the last of `term`. A
+/// founder begins at index 1 of term 1, so that whoever joins gets a snapshot first: without one it would not know who votes. A joiner
+/// begins with its membership and nothing else.
 pub(crate) fn founding(
     state_id: GroupId,
     membership: Membership,
     (index, term): (u64, u64),
     text: String,
-) -> (StoredGroup, Vec<GroupWrite>) {
+) -> StoredGroup {
     let members = VoterSets { voters: vec![membership.raft_id], ..VoterSets::default() };
-    let head = SnapshotHead { index, term, members };
-    let writes = vec![
-        GroupWrite::Belong { state_id: state_id.clone(), membership: Some(membership.clone()) },
-        GroupWrite::Snapshot { head: head.clone(), text: text.clone() },
-        GroupWrite::Vote { term, vote: None, commit: index },
-    ];
-    let fresh = StoredGroup::fresh(state_id);
-    let stored =
-        StoredGroup { membership: Some(membership), term, commit: index, snapshot: Some((head, text)), ..fresh };
-    (stored, writes)
+    let snapshot = Some((SnapshotHead { index, term, members }, text));
+    StoredGroup { membership: Some(membership), term, commit: index, snapshot, ..StoredGroup::fresh(state_id) }
 }
 
 /// How fast an engine beats.

@@ -65,6 +65,9 @@ impl Group {
             let detail = format!("this node has no group yet: {}", self.waits_for);
             return self.refuse(&asker, ErrorCode::NoGroup, &detail);
         };
+        if seat.twin_until.is_some() {
+            return self.refuse(&asker, ErrorCode::NoLeader, &self.twin_text());
+        }
         if let Some(missing) = self.missing(now) {
             let detail = self.no_quorum_text(&missing);
             return self.refuse(&asker, ErrorCode::NoQuorum, &detail);
@@ -357,7 +360,7 @@ impl Group {
     }
 
     /// What this member is now.
-    pub(super) fn role(&self) -> GroupRole {
+    pub(in crate::core) fn role(&self) -> GroupRole {
         self.seat.as_ref().map_or(GroupRole::None, |seat| seat.standing.role)
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Sight {
 pub(crate) struct View {
     /// The native masters that are known, by id, each once.
     pub(crate) masters: Vec<Sight>,
+    /// Links that this node dialled on which somebody answers with this node's own id: itself, or a copy.
+    pub(crate) doubles: Vec<LinkId>,
     /// Configured peers that have not answered yet and are not this node: masters may be behind them.
     pub(crate) unanswered: usize,
     /// Configured peers, this node itself not counted.
@@ -223,26 +225,45 @@ mod tests {
     #[test]
     fn the_smallest_founds_once_all_that_it_sees_let_it() {
         let later = Time::ZERO + TIMEOUT;
-        let reluctant =
-            View { masters: vec![sight(2, lets(1, 2)), sight(3, lets(2, 2))], unanswered: 0, configured: 2 };
+        let reluctant = View {
+            masters: vec![sight(2, lets(1, 2)), sight(3, lets(2, 2))],
+            unanswered: 0,
+            configured: 2,
+            ..View::default()
+        };
         assert!(matches!(search(1, None).verdict(&reluctant, None, later), Verdict::Wait(_)));
-        let willing = View { masters: vec![sight(2, lets(1, 3)), sight(3, lets(1, 3))], unanswered: 0, configured: 2 };
+        let willing = View {
+            masters: vec![sight(2, lets(1, 3)), sight(3, lets(1, 3))],
+            unanswered: 0,
+            configured: 2,
+            ..View::default()
+        };
         assert_eq!(search(1, None).verdict(&willing, None, Time::ZERO), Verdict::Found { with: vec![id(2), id(3)] });
         // A larger one never does, however long it waits, while it sees a smaller one.
-        let small = View { masters: vec![sight(1, lets(2, 2))], unanswered: 0, configured: 1 };
+        let small = View { masters: vec![sight(1, lets(2, 2))], unanswered: 0, configured: 1, ..View::default() };
         assert!(matches!(search(2, None).verdict(&small, None, later), Verdict::Wait(_)));
     }
 
     #[test]
     fn with_expect_it_waits_for_as_many_that_see_as_many() {
         let later = Time::ZERO + TIMEOUT * 100;
-        let two = View { masters: vec![sight(2, lets(1, 2))], unanswered: 0, configured: 1 };
+        let two = View { masters: vec![sight(2, lets(1, 2))], unanswered: 0, configured: 1, ..View::default() };
         assert!(
             matches!(search(1, Some(3)).verdict(&two, None, later), Verdict::Wait(why) if why.contains("2 are seen"))
         );
-        let blind = View { masters: vec![sight(2, lets(1, 2)), sight(3, lets(1, 3))], unanswered: 0, configured: 2 };
+        let blind = View {
+            masters: vec![sight(2, lets(1, 2)), sight(3, lets(1, 3))],
+            unanswered: 0,
+            configured: 2,
+            ..View::default()
+        };
         assert!(matches!(search(1, Some(3)).verdict(&blind, None, later), Verdict::Wait(_)));
-        let three = View { masters: vec![sight(2, lets(1, 3)), sight(3, lets(1, 3))], unanswered: 1, configured: 3 };
+        let three = View {
+            masters: vec![sight(2, lets(1, 3)), sight(3, lets(1, 3))],
+            unanswered: 1,
+            configured: 3,
+            ..View::default()
+        };
         assert!(matches!(search(1, Some(3)).verdict(&three, None, Time::ZERO), Verdict::Found { .. }));
     }
 
@@ -251,7 +272,7 @@ mod tests {
         let group = "00000000-aaaa";
         let masters =
             vec![sight(1, of_group(group, Some(2))), sight(2, of_group(group, Some(2))), sight(3, lets(1, 1))];
-        let view = View { masters, unanswered: 5, configured: 8 };
+        let view = View { masters, unanswered: 5, configured: 8, ..View::default() };
         let Verdict::Join { group_id, link, others } = search(4, None).verdict(&view, None, Time::ZERO) else {
             panic!()
         };
@@ -268,7 +289,7 @@ mod tests {
             sight(2, of_group("00000000-bbbb", None)),
             sight(3, of_group("00000000-bbbb", None)),
         ];
-        let view = View { masters, unanswered: 0, configured: 3 };
+        let view = View { masters, unanswered: 0, configured: 3, ..View::default() };
         let Verdict::Join { group_id, others, .. } = search(4, None).verdict(&view, None, Time::ZERO) else { panic!() };
         assert_eq!(group_id.as_str(), "00000000-bbbb");
         assert_eq!(others, vec![GroupId::new("00000000-aaaa").unwrap()]);
@@ -278,7 +299,7 @@ mod tests {
     fn masters_of_another_group_name_are_nobody() {
         let mut other = sight(1, of_group("00000000-aaaa", None));
         other.group = "lab".to_owned();
-        let view = View { masters: vec![other], unanswered: 0, configured: 1 };
+        let view = View { masters: vec![other], unanswered: 0, configured: 1, ..View::default() };
         assert_eq!(search(2, None).verdict(&view, None, Time::ZERO), Verdict::Found { with: vec![] });
     }
 
@@ -298,7 +319,7 @@ mod tests {
                 }
                 for nth in [looker, other] {
                     let masters = (0..3).filter_map(|peer| Some(sight(peer, seen[nth][peer].clone()?))).collect();
-                    let view = View { masters, unanswered: 0, configured: 2 };
+                    let view = View { masters, unanswered: 0, configured: 2, ..View::default() };
                     if said[nth].group_id.is_none() {
                         let verdict = searches[nth].verdict(&view, None, Time::ZERO + TIMEOUT);
                         said[nth] = searches[nth].presence(&view, false);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::desk::Desk;
 use super::founding::{Search, View};
-use super::proof::Failed;
+use super::proof::{Countered, Failed, Me};
 use super::seat::{SNAPSHOT_EVERY, Seat};
 use super::secret::Entropy;
 use super::{AgreementConfig, Effect};
@@ -17,7 +17,7 @@ use crate::core::{GroupWrite, LinkId, LogLevel, StoredGroup};
 use crate::time::{Seconds, Time};
 use crate::wire::{
     Address, Body, ErrorAnswer, ErrorCode, EventKind, GroupId, GroupPresence, GroupRole, LedgerEntry, Message, Proof,
-    RaftId, RequestId, ServerId, SettingName, SnapshotHead,
+    RaftId, Refuses, RequestId, ServerId, SettingName, SnapshotHead,
 };
 
 /// The registry is looked at as often as this at least.
@@ -35,6 +35,8 @@ pub(in crate::core) struct Group {
     pub(super) group: String,
     pub(super) state_id: GroupId,
     pub(super) entropy: Entropy,
+    /// Drawn now: what tells this process from others that have its id.
+    pub(super) run: String,
     pub(super) rng: Rng,
     pub(super) view: View,
     pub(super) search: Search,
@@ -84,6 +86,8 @@ impl Group {
         now: Time,
     ) -> Result<Group, String> {
         let Own { server_id, name, address, group } = own;
+        let mut entropy = entropy;
+        let run = entropy.challenge();
         let search = Search::new(server_id.clone(), group.clone(), settings.expect, timeout, now);
         let mut new = Group {
             settings,
@@ -95,6 +99,7 @@ impl Group {
             group,
             state_id: stored.state_id.clone(),
             entropy,
+            run,
             rng: Rng::new(seed),
             view: View::default(),
             search,
@@ -113,14 +118,8 @@ impl Group {
             snapshot_every: SNAPSHOT_EVERY,
             effects: VecDeque::new(),
         };
-        match &stored.membership {
-            // A crash came between the first two writes of a founder: nobody was taken in yet, and nobody else can lead.
-            Some(membership) if membership.raft_id == RaftId(1) && stored.snapshot.is_none() => {
-                new.log(LogLevel::Info, "the founding of a group was cut short; this node begins anew".to_owned());
-                new.write(GroupWrite::Belong { state_id: stored.state_id, membership: None });
-            }
-            Some(_) => new.sit(stored, now)?,
-            None => {}
+        if stored.membership.is_some() {
+            new.sit(stored, now)?;
         }
         Ok(new)
     }
@@ -309,27 +308,45 @@ impl Group {
             }
             return;
         };
+        let me = Me { own: &seat.membership, server_id: &self.own_id, run: &self.run };
         let said = match proof {
-            Proof::Challenge { raft_id, .. } if seat.was_removed(*raft_id) => Err(Failed::Wrong),
-            Proof::Challenge { .. } => {
-                seat.proofs.challenged(link, proof, &seat.membership, &self.own_id, &mut self.entropy).map(Some)
+            Proof::Challenge { raft_id, server_id, .. } => {
+                let refuses = if seat.was_removed(*raft_id) {
+                    Some(Refuses::Gone)
+                } else {
+                    seat.twins.is_doubled(server_id).then_some(Refuses::Twins)
+                };
+                seat.proofs.challenged(link, proof, refuses, me, &mut self.entropy, now).map(Some)
             }
             // It proves a seat that it has no more; it hears nothing that could pass for a word of its group.
-            Proof::Counter { raft_id, .. } if seat.was_removed(*raft_id) => Err(Failed::Wrong),
-            Proof::Counter { server_id, .. } => {
-                let said = seat.proofs.countered(link, proof, &seat.membership, &self.own_id);
-                if said.is_ok() {
-                    seat.refused_by.remove(server_id);
+            Proof::Counter { raft_id, group_id, .. } if *group_id == me.own.group_id && seat.was_removed(*raft_id) => {
+                Err(Failed::Wrong)
+            }
+            Proof::Counter { server_id, run, .. } => match seat.proofs.countered(link, proof, me) {
+                Ok(Countered::Member(response)) if *server_id == self.own_id => {
+                    let is_copy = *run != self.run;
+                    self.found_double(link, is_copy, now);
+                    Ok(is_copy.then_some(response))
                 }
-                said.map(Some)
-            }
-            Proof::Response { proof } => {
-                let proved = seat.proofs.responded(link, proof, &seat.membership, &self.own_id);
-                proved.map(|party| {
-                    seat.heard.insert(party.raft_id, now);
-                    Some(Proof::Proved)
-                })
-            }
+                Ok(Countered::Member(response)) => Ok(Some(response)),
+                Ok(Countered::Gone) => {
+                    seat.refused = true;
+                    Ok(None)
+                }
+                Ok(Countered::Twins(response)) => {
+                    let by = server_id.clone();
+                    self.told_of_twin(by, now);
+                    Ok(Some(response))
+                }
+                Err(failed) => Err(failed),
+            },
+            Proof::Response { proof } => match seat.proofs.responded(link, proof, me) {
+                Ok(responded) => match self.has_proved(responded, now) {
+                    true => Ok(Some(Proof::Proved)),
+                    false => Err(Failed::Twins),
+                },
+                Err(failed) => Err(failed),
+            },
             Proof::Proved => Ok(None),
         };
         match (said, reply) {
@@ -343,7 +360,8 @@ impl Group {
             (Err(failed), Some(reply)) => {
                 let detail = match failed {
                     Failed::OtherGroup(_) => "this node is in another group".to_owned(),
-                    Failed::Wrong => "removed, or the proof does not fit the key of this group".to_owned(),
+                    Failed::Wrong => "the proof does not fit the key of this group".to_owned(),
+                    Failed::Twins => "the id of this node is at two addresses at once".to_owned(),
                     Failed::Busy => "too many prove themselves at the moment".to_owned(),
                 };
                 let code = if failed == Failed::Busy { ErrorCode::Busy } else { ErrorCode::NotAMember };
@@ -353,14 +371,6 @@ impl Group {
             (Ok(None), _) | (Err(_), None) => {}
         }
         self.carry_out(now);
-    }
-
-    /// A member has refused this node's proof.
-    pub(in crate::core) fn proof_refused(&mut self, server_id: Option<&ServerId>, error: &ErrorAnswer) {
-        let removed = error.code == ErrorCode::NotAMember && error.detail.starts_with("removed");
-        if let (Some(seat), Some(server_id), true) = (&mut self.seat, server_id, removed) {
-            seat.refused_by.insert(server_id.clone());
-        }
     }
 
     /// A member reads nothing of the group from this node on this link: it has another seat than the one that was proved to, or this
@@ -375,11 +385,18 @@ impl Group {
     pub(in crate::core) fn letter(&mut self, link: LinkId, letter: Letter, now: Time) -> bool {
         let Some(seat) = &mut self.seat else { return false };
         let (from, group_id) = (letter.envelope().from, &letter.envelope().group_id);
-        let proved = seat.proofs.party(link).is_some_and(|party| party.raft_id == from);
+        let proved = seat
+            .proofs
+            .party(link)
+            .is_some_and(|party| party.raft_id == from && !seat.twins.is_doubled(&party.server_id));
         if !proved || *group_id != seat.membership.group_id || seat.was_removed(from) {
             return false;
         }
         seat.heard.insert(from, now);
+        if seat.twin_until.is_some() {
+            // It was said to this node's id, and there are two of it.
+            return true;
+        }
         if let Err(refused) = seat.engine.step(letter, now) {
             self.log(LogLevel::Debug, format!("member {from} said what was dropped: {refused}"));
         }
@@ -419,7 +436,8 @@ impl Group {
     fn post(&mut self, to: RaftId, letter: Letter) {
         let Some(seat) = &mut self.seat else { return };
         let is_answer = matches!(letter, Letter::Vote(_) | Letter::Answer(_));
-        let link = seat.proofs.link_to(to, !is_answer);
+        let doubled = seat.ledger.member(to).is_some_and(|member| seat.twins.is_doubled(&member.server_id));
+        let link = seat.proofs.link_to(to, !is_answer).filter(|_| !doubled && seat.twin_until.is_none());
         let Some(link) = link else {
             return seat.engine.unreachable(to);
         };
@@ -462,10 +480,8 @@ impl Group {
                 self.event(EventKind::MemberAdmitted, server_id, detail.unwrap_or_default());
                 self.look_soon(now);
             }
+            Applied::Settled => self.look_soon(now),
             Applied::Removed(gone) => {
-                if gone.contains(&seat.membership.raft_id) {
-                    seat.removed.get_or_insert(now);
-                }
                 let gone: Vec<String> = gone.iter().map(RaftId::to_string).collect();
                 self.event(EventKind::MemberRemoved, None, format!("member {} is removed", gone.join(", ")));
                 self.look_soon(now);

@@ -92,8 +92,9 @@ impl Group {
     /// Begins a group whose only voter is this node, with this ledger.
     fn begin(&mut self, membership: Membership, ledger: &Ledger, term: u64, now: Time) {
         let at = (ledger.index(), term);
-        let (stored, writes) = election::founding(self.state_id.clone(), membership, at, ledger.text());
-        writes.into_iter().for_each(|write| self.write(write));
+        let stored = election::founding(self.state_id.clone(), membership, at, ledger.text());
+        // One write: half a group would have a member that knows neither its voters nor what they have agreed on.
+        self.write(GroupWrite::Begin(Box::new(stored.clone())));
         self.seated(stored, now);
     }
 

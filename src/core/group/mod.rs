@@ -24,6 +24,7 @@ mod secret;
 mod show;
 #[cfg(test)]
 mod tests;
+mod twins;
 mod voters;
 
 use std::time::Duration;
@@ -78,6 +79,15 @@ impl AgreementConfig {
     }
 }
 
+/// What a master is in its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GroupStanding {
+    /// Its role.
+    pub role: GroupRole,
+    /// The latest term that it knows; 0 where it has no group.
+    pub term: u64,
+}
+
 /// A look at a seat from outside, for who checks the laws of agreement.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct GroupView {
@@ -114,6 +124,8 @@ pub(super) enum Effect {
         /// With what.
         body: Body,
     },
+    /// Hang up: what was proved there is not believed any more.
+    Close(LinkId),
     /// Make it durable, then call [`Group::written`].
     Write {
         /// Its number.
@@ -125,6 +137,8 @@ pub(super) enum Effect {
     Watch(Address),
     /// Nobody of the group listens there any more. Configured peers are called all the same.
     Unwatch(Address),
+    /// This link leads back to this very node.
+    Itself(LinkId),
     /// What this node says in heartbeats has changed: say it now.
     Hurry,
     /// Tell everybody.

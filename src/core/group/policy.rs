@@ -6,7 +6,7 @@
 //!   learner, caught up, ALIVE for three timeouts ─> voter, at most five; those that let the founder found at once
 //!   voter, TIMEOUT for --forget ─────────────────> removed, if the rest keeps a majority
 //!   older member of the same id or place, silent ─> removed, once the newer one has caught up; a voter is replaced in one joint change
-//!   removed from the ledger ─────────────────────> neither voter nor learner
+//!   removed from the ledger ─────────────────────> neither voter nor learner, then settled: it may go
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::founding::View;
 use super::policy::{Known, Policy};
 use super::proof::Proofs;
+use super::twins::Twins;
 use crate::core::Membership;
 use crate::core::election::{Engine, Standing};
 use crate::core::ledger::{LeaseClock, Ledger};
@@ -27,6 +28,10 @@ pub(super) struct Seat {
     pub(super) clock: LeaseClock,
     pub(super) policy: Policy,
     pub(super) proofs: Proofs,
+    /// Ids of others that are at two addresses at once.
+    pub(super) twins: Twins,
+    /// Members say that this node's own id is at two addresses; until when that counts.
+    pub(super) twin_until: Option<Time>,
     pub(super) standing: Standing,
     /// When each member said something last, on a link that it has proved.
     pub(super) heard: BTreeMap<RaftId, Time>,
@@ -34,10 +39,8 @@ pub(super) struct Seat {
     pub(super) leaderless: Option<Time>,
     /// Index of the change of voters, or of the removal, that this leader waits for before the next step.
     pub(super) pending: Option<u64>,
-    /// The ledger says that this node is not a member any more; since when.
-    pub(super) removed: Option<Time>,
-    /// Members that refuse this one because their ledgers say so.
-    pub(super) refused_by: BTreeSet<ServerId>,
+    /// A member has refused this one because its ledger says that it is gone for good. That is agreed on, whoever says it.
+    pub(super) refused: bool,
     /// Whether a majority was missing when it was looked at last.
     pub(super) was_without: bool,
     /// When a member that hears nothing asks again whether it still is one.
@@ -56,23 +59,23 @@ impl Seat {
             clock: LeaseClock::default(),
             policy: Policy::default(),
             proofs: Proofs::new(),
+            twins: Twins::default(),
+            twin_until: None,
             standing,
             heard: BTreeMap::new(),
             leaderless: Some(now),
             pending: None,
-            removed: None,
-            refused_by: BTreeSet::new(),
+            refused: false,
             was_without: false,
             doubts: now,
             strangers: BTreeSet::new(),
         }
     }
 
-    /// Whether this number belonged to somebody, and belongs to nobody any more. Who is out of the ledger and still votes is heard
-    /// until it does not, for good: its vote may be needed for that.
+    /// Whether this number belonged to somebody, and belongs to nobody any more. Who was removed and is not settled is heard until it
+    /// is: its vote may be needed for that.
     pub(super) fn was_removed(&self, raft_id: RaftId) -> bool {
-        let gone = self.ledger.member(raft_id).is_none() && self.ledger.index() > 0;
-        gone && raft_id < self.ledger.next_raft_id() && !self.voters().contains(&raft_id) && self.engine.is_sure()
+        self.ledger.is_past(raft_id) && !self.voters().contains(&raft_id) && self.engine.is_sure()
     }
 
     pub(super) fn leads(&self) -> bool {
@@ -111,7 +114,8 @@ impl Seat {
             let is_own = raft_id == own;
             let linked = self.proofs.link_to(raft_id, true).is_some();
             let progress = progress.iter().find(|progress| progress.id == raft_id);
-            let alive = view.master(&member.server_id).is_some_and(|sight| sight.alive);
+            let alive = view.master(&member.server_id).is_some_and(|sight| sight.alive)
+                && !self.twins.is_doubled(&member.server_id);
             Known {
                 raft_id,
                 server_id: member.server_id.clone(),

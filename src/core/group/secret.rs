@@ -4,6 +4,8 @@ use std::fmt;
 
 use ring::hmac;
 
+use crate::wire::Refuses;
+
 /// Hexadecimal digits of a challenge.
 const CHALLENGE_DIGITS: usize = 32;
 
@@ -58,8 +60,11 @@ impl Entropy {
 pub(super) enum End {
     /// Who dialled.
     Dialler,
-    /// Who accepted.
-    Accepter,
+    /// Who accepted; it may refuse the other all the same.
+    Accepter {
+        /// Why.
+        refuses: Option<Refuses>,
+    },
 }
 
 /// What is proved: that `end` of a connection knows the key, and means this group, these two members and these challenges.
@@ -94,7 +99,8 @@ impl Claim<'_> {
     fn text(&self) -> Vec<u8> {
         let end = match self.end {
             End::Dialler => "dialler",
-            End::Accepter => "accepter",
+            End::Accepter { refuses: None } => "accepter",
+            End::Accepter { refuses: Some(refuses) } => refuses.as_str(),
         };
         let parts = ["mutirao group", end, self.group_id, self.dialler, self.accepter, self.asked, self.countered];
         parts.join("\0").into_bytes()
@@ -128,7 +134,8 @@ mod tests {
         assert!(!CLAIM.holds("key", &proof[2..]));
         assert!(!CLAIM.holds("key", "not hexadecimal"));
         let others = [
-            Claim { end: End::Accepter, ..CLAIM },
+            Claim { end: End::Accepter { refuses: None }, ..CLAIM },
+            Claim { end: End::Accepter { refuses: Some(Refuses::Gone) }, ..CLAIM },
             Claim { group_id: "h", ..CLAIM },
             Claim { dialler: "a/2", ..CLAIM },
             Claim { accepter: "b/3", ..CLAIM },

@@ -1,8 +1,8 @@
 //! What people and programs are shown of the group.
 
-use super::GroupView;
 use super::desk::Asker;
 use super::machine::Group;
+use super::{GroupStanding, GroupView};
 use crate::core::ledger::words;
 use crate::core::links::Reply;
 use crate::time::Time;
@@ -24,6 +24,11 @@ impl Group {
             applied: seat.ledger.index(),
             voters: seat.engine.view().members,
         })
+    }
+
+    /// What this node is in its group.
+    pub(in crate::core) fn standing(&self) -> GroupStanding {
+        GroupStanding { role: self.role(), term: self.seat.as_ref().map_or(0, |seat| seat.standing.term) }
     }
 
     /// Makes snapshots more often, so that short runs meet them.
@@ -58,9 +63,10 @@ impl Group {
         let (voters, learners) = (unvote(voters), unvote(learners));
         let leader = seat.and_then(|seat| seat.standing.leader);
         let alive = voters.iter().filter(|member| member.status == crate::wire::Status::Alive).count();
-        let quorum = seat.is_some() && missing.is_none() && !voters.is_empty();
+        let quorum = seat.is_some_and(|seat| seat.twin_until.is_none()) && missing.is_none() && !voters.is_empty();
         let reason = match (seat, &missing) {
             (None, _) => Some(format!("no group yet: {}", self.waits_for)),
+            (Some(seat), _) if seat.twin_until.is_some() => Some(self.twin_text()),
             (Some(_), Some(missing)) => Some(self.no_quorum_text(missing)),
             (Some(_), None) if leader.is_none() && voters.is_empty() => {
                 Some("waits for the leader to send the ledger".to_owned())

@@ -6,13 +6,18 @@ use std::time::Duration;
 use super::Effect;
 use super::machine::Group;
 use super::policy::{Patience, Step};
+use super::proof::Me;
 use crate::core::LogLevel;
 use crate::core::election::Refused;
+use crate::core::ledger::Ledger;
 use crate::time::Time;
-use crate::wire::{Address, Body, Command, EventKind, Message, NewMember, RaftId, RequestId};
+use crate::wire::{Address, Body, Command, EventKind, Message, NewMember, RaftId, RequestId, VoterSets};
 
-/// A member that was removed waits so long for the change of voters to be told to it, and then goes.
-const GO: Duration = Duration::from_secs(3);
+/// A member that hears nothing for so long asks whether it still is one.
+const DOUBT: Duration = Duration::from_secs(3);
+
+/// A member that knows that it was removed asks this often whether it may go.
+const MAY_GO: Duration = Duration::from_millis(500);
 
 impl Group {
     pub(super) fn look_at_members(&mut self, now: Time) {
@@ -33,8 +38,10 @@ impl Group {
         };
         // A learner that was removed hears nothing any more, and says nothing that would be refused: it asks who it is.
         let heard = seat.heard.values().copied().max();
-        if !seat.leads() && seat.doubts <= now && heard.is_none_or(|at| at + GO <= now) {
-            seat.doubts = now + GO;
+        let is_out = seat.ledger.index() > 0 && seat.ledger.member(seat.membership.raft_id).is_none();
+        let silent = heard.is_none_or(|at| at + DOUBT <= now);
+        if !seat.leads() && seat.doubts <= now && (is_out || silent) {
+            seat.doubts = now + if is_out { MAY_GO } else { DOUBT };
             seat.proofs.doubt();
         }
         // Whoever proves itself first on a link that this node dialled is a member: all of the same group are asked.
@@ -48,7 +55,12 @@ impl Group {
             if seat.proofs.party(link).is_some_and(|party| seat.was_removed(party.raft_id)) {
                 seat.proofs.closed(link);
             }
-            let proof = seat.proofs.challenge(link, &seat.membership, &self.own_id, &mut self.entropy, now);
+            let proof = seat.proofs.challenge(
+                link,
+                Me { own: &seat.membership, server_id: &self.own_id, run: &self.run },
+                &mut self.entropy,
+                now,
+            );
             if let Some(proof) = proof {
                 let message = Message { id: RequestId::new("proof"), body: Body::Proof(Box::new(proof)) };
                 self.effects.push_back(Effect::Send { link, message });
@@ -61,6 +73,7 @@ impl Group {
         for address in missing {
             self.watch(address);
         }
+        self.look_at_twins(now);
         self.tell_quorum(now);
         self.see_to_voters(now);
         self.go_if_removed(now);
@@ -148,7 +161,11 @@ impl Group {
             seat.ledger.members().find_map(|(raft_id, member)| place(raft_id, member))
         };
         let patience = Patience { promote: timeout * 3, forget };
-        let step = seat.policy.step(&known, &sets, own, patience, now).or_else(|| moved().map(Step::Propose));
+        let step = seat
+            .policy
+            .step(&known, &sets, own, patience, now)
+            .or_else(|| settle(&seat.ledger, &sets))
+            .or_else(|| moved().map(Step::Propose));
         let taken = match step {
             None => return,
             Some(Step::Change(change)) => seat.engine.change(change, now),
@@ -166,25 +183,21 @@ impl Group {
         }
     }
 
-    /// Who was removed goes, once it had time to hear what else was agreed on; but not while it votes, as far as it knows: with its
-    /// vote the group could lose its majority, or its leader.
+    /// Who was removed goes once nobody counts on its vote any more: its own ledger may say so, or a member that refuses it. Until then it
+    /// votes: those who do not know of the change yet cannot decide without it.
     fn go_if_removed(&mut self, now: Time) {
         let Some(seat) = &self.seat else { return };
-        let votes = seat.voters().contains(&seat.membership.raft_id);
-        if seat.removed.is_some_and(|since| !votes && since + GO <= now) {
-            return self.give_up("the group has removed this node", now);
-        }
-        // Whoever learns loses nothing by beginning anew, and what it knows of others may be old, or have never come. A vote is given up for
-        // the word of most of those that vote alone.
-        let own = seat.membership.raft_id;
-        let others: Vec<RaftId> = seat.voters().into_iter().filter(|id| *id != own).collect();
-        let refuses = |id: &&RaftId| seat.ledger.member(**id).is_some_and(|it| seat.refused_by.contains(&it.server_id));
-        let refused = match votes {
-            true => others.iter().filter(refuses).count() * 2 > others.len() && seat.standing.leader.is_none(),
-            false => !seat.refused_by.is_empty(),
-        };
-        if refused {
+        if seat.was_removed(seat.membership.raft_id) {
+            self.give_up("the group has removed this node", now);
+        } else if seat.refused {
             self.give_up("members say that the group has removed this node", now);
         }
     }
+}
+
+/// Who was removed, and neither votes nor learns any more, may go once most of those who vote know it.
+fn settle(ledger: &Ledger, sets: &VoterSets) -> Option<Step> {
+    let known = |id: &RaftId| sets.voters.contains(id) || sets.learners.contains(id) || sets.learners_next.contains(id);
+    let raft_ids: Vec<RaftId> = ledger.leaving().filter(|id| !known(id)).collect();
+    (!raft_ids.is_empty()).then_some(Step::Propose(Command::Settle { raft_ids }))
 }

@@ -36,6 +36,8 @@ pub(crate) enum Applied {
     Admitted(RaftId),
     /// These members are gone. If this node is among them it leaves the group.
     Removed(Vec<RaftId>),
+    /// Some that were removed may go now.
+    Settled,
     /// The lease is the holder's, newly or still.
     Granted(Lease),
     /// The lease is free now. Whoever waits for it asks again.

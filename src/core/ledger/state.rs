@@ -1,6 +1,6 @@
 //! The state of the ledger and what each entry does to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::leases::{Holding, Leases};
 use super::{Applied, Refusal};
@@ -17,6 +17,8 @@ pub(crate) struct Ledger {
     /// Id and name, once it is founded.
     pub(super) group: Option<(GroupId, String)>,
     pub(super) members: BTreeMap<RaftId, NewMember>,
+    /// Removed, and not settled: somebody may still count on their votes.
+    pub(super) leaving: BTreeSet<RaftId>,
     /// The number of the next member.
     pub(super) next_raft_id: u64,
     /// What is agreed: the number in the setting's unit, and the index of the entry that set it.
@@ -31,6 +33,7 @@ impl Default for Ledger {
             index: 0,
             group: None,
             members: BTreeMap::new(),
+            leaving: BTreeSet::new(),
             next_raft_id: 1,
             settings: BTreeMap::new(),
             leases: Leases::default(),
@@ -63,6 +66,16 @@ impl Ledger {
     /// The member of this number.
     pub(crate) fn member(&self, id: RaftId) -> Option<&NewMember> {
         self.members.get(&id)
+    }
+
+    /// Who was removed and is not settled, ascending.
+    pub(crate) fn leaving(&self) -> impl Iterator<Item = RaftId> {
+        self.leaving.iter().copied()
+    }
+
+    /// Whether this number was given and belongs to nobody any more, for good: nobody asks for its vote.
+    pub(crate) fn is_past(&self, id: RaftId) -> bool {
+        (1..self.next_raft_id).contains(&id.0) && !self.members.contains_key(&id) && !self.leaving.contains(&id)
     }
 
     /// The latest member of this server id. There are two while one that lost its state waits to be replaced.
@@ -154,6 +167,10 @@ impl Ledger {
                 }
                 Ok(())
             }
+            Command::Settle { raft_ids } => match raft_ids.iter().find(|id| self.members.contains_key(id)) {
+                Some(id) => Err(contradicts(format!("member {id} is not removed"))),
+                None => Ok(()),
+            },
             Command::Set { name, value } => self.check_set(name, value),
             Command::Acquire { name, holder, ttl } => self.leases.check_acquire(name, holder, *ttl),
             Command::Release { name, fence } => self.leases.check_fence(name, *fence),
@@ -226,9 +243,16 @@ impl Ledger {
                 Applied::Done
             }
             Command::Remove { raft_id, .. } => match self.members.remove(raft_id) {
-                Some(_) => Applied::Removed(vec![*raft_id]),
+                Some(_) => {
+                    self.leaving.insert(*raft_id);
+                    Applied::Removed(vec![*raft_id])
+                }
                 None => Applied::Done,
             },
+            Command::Settle { raft_ids } => {
+                self.leaving.retain(|id| !raft_ids.contains(id));
+                Applied::Settled
+            }
             Command::Set { name, value } => self.set(name, value),
             Command::Acquire { name, holder, ttl } => Applied::Granted(self.leases.acquire(name, holder, *ttl, index)),
             Command::Release { name, .. } | Command::Expire { name, .. } => {
@@ -244,6 +268,8 @@ impl Ledger {
                 }
                 let gone = self.members.keys().copied().filter(|id| id != raft_id).collect();
                 self.members.retain(|id, _| id == raft_id);
+                // None of them votes in the new group, which only the survivor knows.
+                self.leaving.clear();
                 Applied::Removed(gone)
             }
         }
@@ -294,6 +320,9 @@ impl Ledger {
                 || self.member_by_state(&member.state_id).is_none_or(|(first, _)| first != *id)
         }) {
             return wrong("`MEMBERS`: expected numbers below `NEXT_RAFT_ID`, lawful names, and each `STATE_ID` once");
+        }
+        if self.leaving.iter().any(|id| !(1..self.next_raft_id).contains(&id.0) || self.members.contains_key(id)) {
+            return wrong("`LEAVING`: expected numbers below `NEXT_RAFT_ID` that no member has");
         }
         let lawful = |(name, (number, index)): (&SettingName, &(u64, u64))| {
             name.read(&name.value(*number)) == Ok(*number) && (1..=self.index).contains(index)

@@ -83,7 +83,7 @@ struct Draw {
 }
 
 fn draw() -> impl Strategy<Value = Draw> {
-    (0..24u8, 0..5u64, 0..5u64, prop::bool::weighted(0.2)).prop_map(|(kind, which, other, is_stale)| Draw {
+    (0..25u8, 0..5u64, 0..5u64, prop::bool::weighted(0.2)).prop_map(|(kind, which, other, is_stale)| Draw {
         kind,
         which,
         other,
@@ -107,6 +107,7 @@ fn drawn(draw: &Draw, ledger: &Ledger, index: u64) -> LedgerEntry {
         11..=14 => Command::Tick { name, fence, tick },
         15..=16 => Command::Admit(member(which + 1, which * 2 + other % 2)),
         17 => Command::Remove { raft_id, reason: "silent".into() },
+        23 => Command::Settle { raft_ids: vec![raft_id, RaftId(other + 1)] },
         18 => Command::Move { raft_id, name, address: "lab:1".parse().unwrap() },
         19..=20 => set(
             ["capacity", "release", "cpu-threshold", "hold", "colour"][which as usize],
@@ -259,6 +260,13 @@ fn a_number_is_as_old_as_its_data_directory() {
     let remove = |id| Command::Remove { raft_id: RaftId(id), reason: "silent".into() };
     assert_eq!(log.put(remove(3)), Applied::Removed(vec![RaftId(3)]));
     assert_eq!(log.put(remove(3)), Applied::Done, "gone already");
+    let settle = |ids: &[u64]| Command::Settle { raft_ids: ids.iter().map(|id| RaftId(*id)).collect() };
+    assert!(!log.ledger.is_past(RaftId(3)), "its vote may be needed yet");
+    assert!(matches!(log.put(settle(&[3, 2])), Applied::Refused(Refusal::Contradicts(_))), "2 is a member");
+    assert_eq!(Ledger::restored(&log.ledger.text()), Ok(log.ledger.clone()));
+    assert_eq!((log.put(settle(&[3])), log.put(settle(&[3]))), (Applied::Settled, Applied::Settled));
+    let past: Vec<u64> = (0..9).filter(|id| log.ledger.is_past(RaftId(*id))).collect();
+    assert_eq!(past, [3], "neither members nor numbers that were not given yet");
     assert_eq!(log.put(Command::Admit(member(2, 21))), Applied::Admitted(RaftId(4)), "never given again");
     assert_eq!(log.ledger.next_raft_id(), RaftId(5));
     let recover = |group| Command::Recover { group_id: id(group), raft_id: RaftId(4) };
@@ -400,7 +408,7 @@ fn a_snapshot_reads_like_a_table_and_a_newer_form_is_refused() {
     log.grant("backup", "lab-1/77", 10);
     let text = log.ledger.text();
     let expected = r#"{"FORMAT":1,"INDEX":4,"GROUP_ID":"00000001","GROUP":"default","NEXT_RAFT_ID":2,"MEMBERS":[
-{"RAFT_ID":1,"SERVER_ID":"server-1","STATE_ID":"00000001","NAME":"lab-1","ADDRESS":"10.0.0.1:9101"}],"SETTINGS":[
+{"RAFT_ID":1,"SERVER_ID":"server-1","STATE_ID":"00000001","NAME":"lab-1","ADDRESS":"10.0.0.1:9101"}],"LEAVING":[],"SETTINGS":[
 {"NAME":"capacity","VALUE":200,"INDEX":2},
 {"NAME":"cpu-threshold","VALUE":62.5,"INDEX":3}],"LEASES":[
 {"NAME":"backup","HOLDER":"lab-1/77","FENCE":4,"HEARD":4,"TTL_MS":10000,"TICK":0}]}"#;

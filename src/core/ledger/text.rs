@@ -1,10 +1,10 @@
 //! The whole ledger as one JSON text: a snapshot. The same ledger gives the same text, an item a line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::leases::Leases;
 use super::state::Ledger;
-use crate::wire::{JsonReader, JsonWriter, NewMember, RaftId, SettingName, group_id};
+use crate::wire::{JsonReader, JsonWriter, NewMember, RaftId, SettingName, group_id, raft_ids};
 
 /// The form that is written. A larger one is refused: its writer may have agreed on what this version does not know.
 const FORMAT: u64 = 1;
@@ -22,6 +22,7 @@ impl Ledger {
             out.push('\n');
             member.fields(JsonWriter::begin(out).number("RAFT_ID", id.0)).end();
         });
+        let object = object.list("LEAVING", &self.leaving, |id, out| out.push_str(&id.to_string()));
         let object = object.list("SETTINGS", &self.settings, |(name, (number, index)), out| {
             out.push('\n');
             let object = JsonWriter::begin(out).text("NAME", name.as_str());
@@ -47,6 +48,7 @@ impl Ledger {
             members: once(&object, "MEMBERS", |member| {
                 Ok((RaftId(member.positive("RAFT_ID")?), NewMember::of(member)?))
             })?,
+            leaving: raft_ids(&object, "LEAVING")?.into_iter().collect::<BTreeSet<RaftId>>(),
             next_raft_id: object.positive("NEXT_RAFT_ID")?,
             settings: once(&object, "SETTINGS", |setting| {
                 let name =

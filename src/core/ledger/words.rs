@@ -61,6 +61,10 @@ fn of_command(command: &Command, index: u64, ledger: &Ledger) -> String {
         }
         Command::Move { raft_id, name, address } => format!("member {raft_id} is `{}` at {address} now", short(name)),
         Command::Remove { raft_id, reason } => format!("{} is removed: {}", member(*raft_id), short(reason)),
+        Command::Settle { raft_ids } => match raft_ids.as_slice() {
+            [id] => format!("member {id} is gone for good"),
+            ids => format!("members {} are gone for good", listed(ids)),
+        },
         Command::Set { name, value } if value.as_str() == "null" => {
             format!("nothing is agreed on {} any more", short(name))
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Node;
 use crate::core::election::Letter;
-use crate::core::group::{AgreementConfig, Effect, Entropy, Group, GroupView, Own, is_handed_on};
+use crate::core::group::{AgreementConfig, Effect, Entropy, Group, GroupStanding, GroupView, Own, is_handed_on};
 use crate::core::{LinkId, LogLevel, Output, StoredGroup};
 use crate::time::Time;
 use crate::wire::{Address, Body, ErrorAnswer, ErrorCode, GroupPresence, Permille, RequestId, SettingName};
@@ -33,6 +33,7 @@ impl Node {
         let times = (self.config.timeout, self.config.forget);
         let group = Group::new(settings, own, times, stored, Entropy::new(entropy), seed, now)?;
         self.group = Some(Box::new(group));
+        self.registry.ask_doubles();
         self.carry_out(now);
         Ok(())
     }
@@ -40,6 +41,11 @@ impl Node {
     /// What heartbeats say of the group.
     pub(super) fn group_presence(&self) -> GroupPresence {
         self.group.as_ref().map(|group| group.presence().clone()).unwrap_or_default()
+    }
+
+    /// What this node is in its group; `None` where it takes no part in agreement.
+    pub fn group_standing(&self) -> Option<GroupStanding> {
+        self.group.as_ref().map(|group| group.standing())
     }
 
     /// The group in a few words, for people; `None` where this node takes no part in agreement.
@@ -174,9 +180,8 @@ impl Node {
         match (id, body) {
             (Some(id), _) if is_handed_on(id) => group.answered(link, id, body.clone(), now),
             (_, Body::Admission(admission)) => group.admitted(link, id, (**admission).clone(), now),
-            (Some(id), Body::Error(error)) if id.as_str() == "proof" => {
-                group.proof_refused(self.registry.peer_of(link), error);
-            }
+            // The challenge is said again at its time.
+            (Some(id), Body::Error(_)) if id.as_str() == "proof" => {}
             (_, Body::Error(error))
                 if error.code == ErrorCode::NotAMember && matches!(&*error.task, "ELECT" | "AGREE") =>
             {
@@ -195,6 +200,10 @@ impl Node {
             any = true;
             match effect {
                 Effect::Send { link, message } => self.send(link, message),
+                Effect::Close(link) => {
+                    self.forget_link(link, "another process has its id", now);
+                    self.outputs.push_back(Output::Close { link });
+                }
                 Effect::Answer { reply, body } => self.reply(&reply, body),
                 Effect::Write { ticket, write } => self.outputs.push_back(Output::WriteGroup { ticket, write }),
                 Effect::Watch(address) => self.registry.watch(&address, now),
@@ -203,6 +212,7 @@ impl Node {
                         self.registry.unwatch(&address);
                     }
                 }
+                Effect::Itself(link) => self.registry.is_self(link, now),
                 Effect::Hurry => self.registry.hurry(now),
                 Effect::Event { kind, server_id, detail } => self.event(kind, server_id, None, detail),
                 Effect::Log { level, text } => self.log(level, text),

@@ -100,7 +100,8 @@ impl<D: Disk> Log<D> {
         record::write(&write, &mut self.pending);
         // What a restart refuses is not written in the first place.
         let readable = record::read_all(&self.pending.as_bytes()[start..]).try_for_each(|line| line.map(|_| ()));
-        let leaves = matches!(write, GroupWrite::Belong { .. }) && self.state.membership.is_some();
+        let leaves =
+            matches!(write, GroupWrite::Belong { .. } | GroupWrite::Begin(_)) && self.state.membership.is_some();
         let taken = readable.and_then(|()| self.state.apply(write).map_err(str::to_owned));
         match taken {
             Ok(()) => self.has_past |= leaves,

@@ -31,6 +31,8 @@ pub(super) fn file(number: u32, master: &ServerId, out: &mut String) {
 pub(super) fn write(write: &GroupWrite, out: &mut String) {
     match write {
         GroupWrite::Belong { state_id, membership } => belong(state_id, membership.as_ref(), out),
+        // The lines of one write stand in one batch, which is there whole or not at all.
+        GroupWrite::Begin(stored) => state(stored, out),
         GroupWrite::Vote { term, vote: for_whom, commit } => vote(*term, *for_whom, *commit, out),
         GroupWrite::Append(list) => entries(list, out),
         GroupWrite::Snapshot { head, text } => snapshot(head, text, out),

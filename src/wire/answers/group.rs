@@ -1,12 +1,13 @@
 //! What members answer each other, and what a group tells of itself.
 
 use crate::wire::decode::group::{
-    address, challenge, context, count, envelope, group_id, hexadecimal, name, proof, prover, raft_id, server_id,
+    address, challenge, context, count, envelope, group_id, hexadecimal, name, proof, prover, raft_id, run, server_id,
 };
 use crate::wire::parts::{Fault, Parts};
 use crate::wire::{
     Admission, AgreeAnswer, AgreeAnswerKind, Body, ElectAnswer, ElectVote, GroupId, GroupRole, LedgerAnswer,
-    MAX_MEMBERS, MAX_TERM, Member, MembersAnswer, MembersDone, Proof, RaftId, ServerId, ShownEntry, Status, Votes,
+    MAX_MEMBERS, MAX_TERM, Member, MembersAnswer, MembersDone, Proof, RaftId, Refuses, ServerId, ShownEntry, Status,
+    Votes,
 };
 
 /// An answer to `ELECT`.
@@ -135,8 +136,10 @@ pub(in crate::wire) fn proved(text: &str) -> Option<Body> {
         return Some(Body::Proof(Box::new(Proof::Proved)));
     }
     let (group_id, raft_id, server_id) = prover(&parts).ok()?;
-    let (challenge, proof) = (challenge(&parts).ok()?, proof(&parts).ok()?);
-    Some(Body::Proof(Box::new(Proof::Counter { group_id, raft_id, server_id, challenge, proof })))
+    let (run, challenge, proof) = (run(&parts).ok()?, challenge(&parts).ok()?, proof(&parts).ok()?);
+    // Who refuses for a reason that this version does not know is not believed to take part.
+    let refuses = parts.maybe("REFUSES", "GONE or TWINS", |text| Refuses::parse(&text)).ok()?;
+    Some(Body::Proof(Box::new(Proof::Counter { group_id, raft_id, server_id, run, challenge, proof, refuses })))
 }
 
 /// An answer to `MEMBERS`.

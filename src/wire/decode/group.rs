@@ -26,7 +26,7 @@ pub(super) fn hello(text: &str) -> Result<Body, Fault> {
     let parts = Parts::read(text)?;
     let proof = if parts.has_any(&["CHALLENGE"]) {
         let (group_id, raft_id, server_id) = prover(&parts)?;
-        Proof::Challenge { group_id, raft_id, server_id, challenge: challenge(&parts)? }
+        Proof::Challenge { group_id, raft_id, server_id, run: run(&parts)?, challenge: challenge(&parts)? }
     } else if parts.has_any(&["PROOF"]) {
         Proof::Response { proof: proof(&parts)? }
     } else {
@@ -42,6 +42,10 @@ pub(in crate::wire) fn prover(parts: &Parts) -> Result<(GroupId, RaftId, ServerI
 
 pub(in crate::wire) fn challenge(parts: &Parts) -> Result<String, Fault> {
     parts.text("CHALLENGE", CHALLENGE_FORM, |text| hexadecimal(&text, 32))
+}
+
+pub(in crate::wire) fn run(parts: &Parts) -> Result<String, Fault> {
+    parts.text("RUN", CHALLENGE_FORM, |text| hexadecimal(&text, 32))
 }
 
 pub(in crate::wire) fn proof(parts: &Parts) -> Result<String, Fault> {

@@ -271,17 +271,25 @@ const fn vote_kind(pre: bool) -> &'static str {
 /// A step of the proof between two members: a HELLO or an answer to one.
 pub(super) fn proof(proof: &Proof, id: Option<&RequestId>, out: &mut Vec<u8>) {
     match proof {
-        Proof::Challenge { group_id, raft_id, server_id, challenge } => request("HELLO", id, out)
+        Proof::Challenge { group_id, raft_id, server_id, run, challenge } => request("HELLO", id, out)
             .text("SERVER_ID", server_id.as_str())
             .text("GROUP_ID", group_id.as_str())
             .number("RAFT_ID", raft_id.0)
+            .text("RUN", run)
             .text("CHALLENGE", challenge),
-        Proof::Counter { group_id, raft_id, server_id, challenge, proof } => response("HELLO", "OK", id, out)
-            .text("SERVER_ID", server_id.as_str())
-            .text("GROUP_ID", group_id.as_str())
-            .number("RAFT_ID", raft_id.0)
-            .text("CHALLENGE", challenge)
-            .text("PROOF", proof),
+        Proof::Counter { group_id, raft_id, server_id, run, challenge, proof, refuses } => {
+            let line = response("HELLO", "OK", id, out)
+                .text("SERVER_ID", server_id.as_str())
+                .text("GROUP_ID", group_id.as_str())
+                .number("RAFT_ID", raft_id.0)
+                .text("RUN", run)
+                .text("CHALLENGE", challenge)
+                .text("PROOF", proof);
+            match refuses {
+                Some(refuses) => line.text("REFUSES", refuses.as_str()),
+                None => line,
+            }
+        }
         Proof::Response { proof } => request("HELLO", id, out).text("PROOF", proof),
         Proof::Proved => response("HELLO", "OK", id, out).flag("PROVED", true),
     }

@@ -42,7 +42,7 @@ pub(super) fn joiner(id: u64) -> StoredGroup {
 /// What a write does to what is stored.
 pub(super) fn store(stored: &mut StoredGroup, write: &GroupWrite) {
     match write {
-        GroupWrite::Belong { .. } => panic!("an engine is one membership"),
+        GroupWrite::Belong { .. } | GroupWrite::Begin(_) => panic!("an engine is one membership"),
         GroupWrite::Vote { term, vote, commit } => {
             assert!(*term >= stored.term, "terms do not fall");
             (stored.term, stored.vote, stored.commit) = (*term, *vote, *commit);

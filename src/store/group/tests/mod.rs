@@ -35,6 +35,14 @@ fn leave(number: u64) -> GroupWrite {
     GroupWrite::Belong { state_id: id(2_000 + number), membership: None }
 }
 
+/// A group that begins with the ledger at an index, as a founder's or after the last resort.
+fn begin(number: u64, index: u64, term: u64) -> GroupWrite {
+    let GroupWrite::Belong { state_id, membership } = belong(number) else { unreachable!() };
+    let GroupWrite::Snapshot { head, text } = snapshot(index, term) else { unreachable!() };
+    let (commit, snapshot) = (index, Some((head, text)));
+    GroupWrite::Begin(Box::new(StoredGroup { membership, term, commit, snapshot, ..StoredGroup::fresh(state_id) }))
+}
+
 fn vote(term: u64, vote: u64, commit: u64) -> GroupWrite {
     GroupWrite::Vote { term, vote: (vote > 0).then_some(RaftId(vote)), commit }
 }
@@ -57,7 +65,7 @@ fn snapshot(index: u64, term: u64) -> GroupWrite {
     GroupWrite::Snapshot { head: SnapshotHead { index, term, members }, text: format!("{{\"at\":{index}}}\n#") }
 }
 
-/// A member that follows, is overruled, takes snapshots, leaves, and is a member of another group.
+/// A member that follows, is overruled, takes snapshots, leaves, is a member of another group, and begins one.
 fn script() -> Vec<Vec<GroupWrite>> {
     let mut batches = vec![vec![belong(1), vote(1, 0, 0)], vec![vote(1, 2, 0)], vec![append(1, 3, 1), vote(1, 2, 2)]];
     for term in 2..8 {
@@ -72,6 +80,8 @@ fn script() -> Vec<Vec<GroupWrite>> {
     batches.push(vec![leave(1)]);
     batches.push(vec![belong(2), append(1, 2, 1)]);
     batches.push(vec![append(3, 3, 1), append(2, 2, 2), vote(2, 1, 1)]);
+    batches.push(vec![append(3, 4, 2), begin(3, 4, 7)]);
+    batches.push(vec![append(5, 6, 7), vote(8, 3, 5)]);
     batches
 }
 

@@ -56,7 +56,7 @@ fn a_group_survives_and_a_state_id_lasts_from_the_first_start() {
     }
     let found = open_store(dir.path()).1;
     assert_eq!(found, model);
-    assert_eq!(describe(&found), "group 00000002, member 2, term 2, 2 entries");
+    assert_eq!(describe(&found), "group 00000003, member 3, term 8, 2 entries behind snapshot 4");
     let other = tempfile::tempdir().unwrap();
     assert_ne!(open_store(other.path()).1.state_id, open_store(other.path().join("x").as_path()).1.state_id);
 }

@@ -109,7 +109,7 @@ fn errors_name_the_field_of_the_group_and_what_was_expected() {
         (lease.replace(r#""n""#, r#""""#) + r#","HOLDER":"h""#, &bad, "`NAME` is \"\""),
         (r#""TASK":"HELLO","CHALLENGE":"x""#.to_owned(), &missing, "`GROUP_ID` is missing"),
         (
-            r#""TASK":"HELLO","GROUP_ID":"00000000","RAFT_ID":1,"SERVER_ID":"x","CHALLENGE":"ABCDEF00ABCDEF00ABCDEF00ABCDEF00""#
+            r#""TASK":"HELLO","GROUP_ID":"00000000","RAFT_ID":1,"SERVER_ID":"x","RUN":"00112233445566778899aabbccddeeff","CHALLENGE":"ABCDEF00ABCDEF00ABCDEF00ABCDEF00""#
                 .to_owned(),
             &bad,
             "`CHALLENGE` is \"ABCDEF00ABCDEF00ABCDEF00ABCDEF00\"; expected 32 of the digits 0-9 and a-f",
@@ -233,7 +233,9 @@ const WORDS: [&str; 48] = [
     "HINT_TERM",
     "RAFT_ID",
     "SERVER_ID",
+    "RUN",
     "CHALLENGE",
+    "REFUSES",
     "PROOF",
     "PROVED",
     "ACTION",

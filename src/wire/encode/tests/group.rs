@@ -152,17 +152,21 @@ fn agree_answer() -> impl Strategy<Value = AgreeAnswer> {
 }
 
 fn proof() -> impl Strategy<Value = Proof> {
-    let challenge = || (group_id(), raft_id(), server_id(), "[0-9a-f]{32}");
+    let challenge = || (group_id(), raft_id(), server_id(), "[0-9a-f]{32}", "[0-9a-f]{32}");
+    let refuses = select(vec![None, Some(Refuses::Gone), Some(Refuses::Twins)]);
     prop_oneof![
-        challenge().prop_map(|(group_id, raft_id, server_id, challenge)| Proof::Challenge {
+        challenge().prop_map(|(group_id, raft_id, server_id, run, challenge)| Proof::Challenge {
             group_id,
             raft_id,
             server_id,
+            run,
             challenge
         }),
-        (challenge(), "[0-9a-f]{64}").prop_map(|((group_id, raft_id, server_id, challenge), proof)| {
-            Proof::Counter { group_id, raft_id, server_id, challenge, proof }
-        }),
+        (challenge(), "[0-9a-f]{64}", refuses).prop_map(
+            |((group_id, raft_id, server_id, run, challenge), proof, refuses)| {
+                Proof::Counter { group_id, raft_id, server_id, run, challenge, proof, refuses }
+            }
+        ),
         "[0-9a-f]{64}".prop_map(|proof| Proof::Response { proof }),
         Just(Proof::Proved),
     ]
@@ -482,15 +486,31 @@ fn the_log_reads_as_the_paper_says() {
 fn the_proof_of_the_key_is_four_lines() {
     let (a, b, hmac) = ("a".repeat(32), "b".repeat(32), "0123456789abcdef".repeat(4));
     let (group_id, raft_id, server_id) = (group(), RaftId(1), server("A"));
-    let challenge = Proof::Challenge { group_id, raft_id, server_id, challenge: a.clone() };
+    let (r, s) = ("c".repeat(32), "d".repeat(32));
+    let challenge = Proof::Challenge { group_id, raft_id, server_id, run: r.clone(), challenge: a.clone() };
     let (group_id, raft_id, server_id) = (group(), RaftId(2), server("B"));
-    let counter = Proof::Counter { group_id, raft_id, server_id, challenge: b.clone(), proof: hmac.clone() };
+    let refuses = |refuses| Proof::Counter {
+        group_id: group_id.clone(),
+        raft_id,
+        server_id: server_id.clone(),
+        run: s.clone(),
+        challenge: b.clone(),
+        proof: hmac.clone(),
+        refuses,
+    };
+    let (counter, gone) = (refuses(None), refuses(Some(Refuses::Gone)));
     for (proof, line) in [
-        (challenge, format!(r#"{{"TASK":"HELLO","SERVER_ID":"A",<GROUP>,"RAFT_ID":1,"CHALLENGE":"{a}"}}"#)),
+        (challenge, format!(r#"{{"TASK":"HELLO","SERVER_ID":"A",<GROUP>,"RAFT_ID":1,"RUN":"{r}","CHALLENGE":"{a}"}}"#)),
         (
             counter,
             format!(
-                r#"{{"TASK":"HELLO","RESPONSE":"OK","SERVER_ID":"B",<GROUP>,"RAFT_ID":2,"CHALLENGE":"{b}","PROOF":"{hmac}"}}"#
+                r#"{{"TASK":"HELLO","RESPONSE":"OK","SERVER_ID":"B",<GROUP>,"RAFT_ID":2,"RUN":"{s}","CHALLENGE":"{b}","PROOF":"{hmac}"}}"#
+            ),
+        ),
+        (
+            gone,
+            format!(
+                r#"{{"TASK":"HELLO","RESPONSE":"OK","SERVER_ID":"B",<GROUP>,"RAFT_ID":2,"RUN":"{s}","CHALLENGE":"{b}","PROOF":"{hmac}","REFUSES":"GONE"}}"#
             ),
         ),
         (Proof::Response { proof: hmac.clone() }, format!(r#"{{"TASK":"HELLO","PROOF":"{hmac}"}}"#)),
