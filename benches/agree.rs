@@ -25,8 +25,9 @@
 //!
 //! `failover` counts from just before the kill. A client at each survivor, connected before, tries again every 20 ms from the moment
 //! the process is gone, and on its open connection may be answered later. The killed one is started again, and the
-//! next kill waits until it has all that the leader has. A killed process closes its connections: that is heard at once. A pulled
-//! cable closes nothing, and takes the election time-out, as does a machine that stops.
+//! next kill waits until it has all that the leader has. A killed process closes its connections, but neither side takes that for the end of
+//! its leader: both wait until it has been silent for the election time-out, so a pulled cable takes as long. What a cable adds is that requests which were
+//! handed on to that leader are known to be lost only later.
 
 #[path = "support/mod.rs"]
 mod support;

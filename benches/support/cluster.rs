@@ -69,6 +69,11 @@ impl Cluster {
             let settled = stands.iter().flatten().filter(|it| it.led && it.voters == 3).count() == 3;
             settled && stands.iter().flatten().all(|it| it.term == stands[0].map_or(0, |first| first.term))
         })?;
+        // The change of voters may not be over yet, and until it is the first leader is needed. What is agreed on after it has it behind it.
+        let leader = cluster.leader()?;
+        let index = cluster.write(leader)?;
+        cluster
+            .wait("a write at all", |stands| stands.iter().flatten().filter(|it| it.applied >= index).count() == 3)?;
         Ok(Some(cluster))
     }
 
@@ -217,6 +222,16 @@ impl Cluster {
             Err(error) => return Err(format!("cannot start {command:?}: {error}").into()),
         }
         Ok(true)
+    }
+
+    /// Agrees on something at the leader of ours. Its index; 0 of etcd, where nothing is under way.
+    fn write(&self, leader: usize) -> Result<u64, Failure> {
+        if self.is_etcd() {
+            return Ok(0);
+        }
+        let set = json!({"TASK": "SETTINGS", "NAME": "capacity", "VALUE": 100});
+        let answer: Value = serde_json::from_slice(&exchange(self.address(leader), format!("{set}\n").as_bytes())?)?;
+        answer["INDEX"].as_u64().ok_or_else(|| format!("a wrong answer: {answer}").into())
     }
 
     fn stand(&self, nth: usize) -> Result<Stand, Failure> {
