@@ -76,6 +76,8 @@ pub(crate) struct Engine {
     pub(super) commit_owed: Option<Time>,
     /// The question of an election that was last said.
     pub(super) asked: Option<(bool, u64)>,
+    /// What of the commit in memory was looked through for changes of voters.
+    pub(super) looked_through: u64,
     /// Who votes from which applied index on, since the snapshot.
     pub(super) members: VecDeque<(u64, VoterSets)>,
     pub(super) applied: u64,
@@ -162,6 +164,7 @@ impl Engine {
             hard: (hard.term, hard.vote, hard.commit),
             vote_ticket: before,
             commit_owed: None,
+            looked_through: hard.commit,
             asked: None,
             members: VecDeque::from([(applied, members)]),
             applied,
@@ -631,10 +634,13 @@ impl Engine {
     }
 
     /// Whether a change of who votes is agreed on by a commit that reaches so far, and was not by the one that was last written.
-    fn agrees_on_change(&self, commit: u64) -> bool {
+    fn agrees_on_change(&mut self, commit: u64) -> bool {
         let is_change =
             |index| self.raw.store().get(index).is_some_and(|entry| matches!(entry.what, LedgerItem::Change(_)));
-        (self.hard.2 + 1..=commit).any(is_change)
+        // Where there is one it is written at once: what was looked through before and is not written has none.
+        let found = (self.looked_through + 1..=commit).any(is_change);
+        self.looked_through = self.looked_through.max(commit);
+        found
     }
 
     /// Our entry of one that the crate appends.
