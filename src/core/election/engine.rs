@@ -714,7 +714,14 @@ impl Engine {
     fn advance_applied(&mut self) {
         let log = &self.raw.raft.raft_log;
         if log.applied < self.applied && self.applied <= log.persisted {
+            let last = log.last_index();
             self.raw.advance_apply_to(self.applied);
+            let raft = &mut self.raw.raft;
+            if raft.raft_log.last_index() > last {
+                // The end of a joint change, which the crate would keep to itself until the next heartbeat is answered. Until the others have it,
+                // a majority of those who voted before is needed too: of a founder alone, the founder.
+                raft.bcast_append();
+            }
         }
     }
 
