@@ -95,3 +95,13 @@ pub(crate) fn raise_open_files() -> Result<u64, Failure> {
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
     Ok(maximum.unwrap_or(u64::MAX))
 }
+
+/// CPU time that was spent on this machine so far, by whatever and whomever, all cores together.
+pub(crate) fn busy() -> Result<Duration, Failure> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let line = text.lines().next().ok_or("/proc/stat is empty")?;
+    let ticks: Vec<u64> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+    // user, nice, system, idle, iowait, irq, softirq, steal; guests are counted among users.
+    let busy: u64 = ticks.iter().take(8).enumerate().filter(|(nth, _)| !matches!(nth, 3 | 4)).map(|(_, it)| it).sum();
+    Ok(Duration::from_millis(busy * 10))
+}

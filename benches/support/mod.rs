@@ -4,7 +4,9 @@
 //!   throughput ─┐            ┌─ load      the closed-loop generator; checks every reply
 //!   footprint  ─┼─ support ──┼─ server    the yardsticks: fixed answer, lines split, typed serde
 //!   edge       ─┤            ├─ broker    the languages of job brokers; relay drives them
-//!   jobs       ─┘            ├─ process   children: the node, redis-server, brokers, our yardsticks
+//!   jobs       ─┤            ├─ commits   clients that write to a cluster in a closed loop, by lines or gRPC
+//!   agree      ─┘            ├─ cluster   three nodes, or three etcd
+//!                            ├─ process   children: the node, redis-server, brokers, our yardsticks
 //!                            ├─ machine   cores, CPU time, memory, open files
 //!                            ├─ report    medians, ratios, targets
 //!                            └─ options   the command line
@@ -14,6 +16,10 @@
 #![allow(dead_code, reason = "each bench uses its part of this")]
 
 pub(crate) mod broker;
+pub(crate) mod cluster;
+pub(crate) mod commits;
+pub(crate) mod failover;
+pub(crate) mod grpc;
 pub(crate) mod load;
 pub(crate) mod machine;
 pub(crate) mod options;

@@ -241,7 +241,7 @@ fn is_load(line: &[u8]) -> Result<(), String> {
 }
 
 /// A free port below the ephemeral range, so that no connection of the generator has it as its own.
-fn free_port() -> Result<u16, Failure> {
+pub(crate) fn free_port() -> Result<u16, Failure> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let offset = u16::try_from(std::process::id() % 9000)?;
     for _ in 0..9000 {

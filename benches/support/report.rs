@@ -88,8 +88,9 @@ impl Measurement {
             let (rate, cpu) = (count(series.rate()), format!("{:.2} us", series.cpu_ns() / 1e3));
             let name = series.name;
             let bytes = series.reply_bytes;
+            let bytes = if bytes == 0 { String::new() } else { format!("of {bytes:>3} B   ") };
             print!(
-                "  {name:<6} {rate:>7}/s  of {bytes:>3} B   p50 {p50:>8}  p99 {p99:>8}  p99.9 {p999:>8}   cpu {cpu:>9}/request"
+                "  {name:<6} {rate:>7}/s  {bytes}p50 {p50:>8}  p99 {p99:>8}  p99.9 {p999:>8}   cpu {cpu:>9}/request"
             );
             match ours.filter(|_| name != "node") {
                 Some(ours) => {

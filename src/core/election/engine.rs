@@ -19,6 +19,7 @@ use super::check::{Sight, Verdict, judge_change, unlawful_sets};
 use super::clock::{Clock, ELECTION_TICKS, MAX_ELECTION_TICKS};
 use super::convert::{conf_change_of, head_of, letter_of, made_by_the_crate, message_of, sets_of, weight_of};
 use super::log::Log;
+use super::outbox::Outbox;
 use super::pieces::{Progress, Receiving, Sending};
 use super::reads::Reads;
 use super::{Effect, Letter, LogTicket, Pace, Refused, Standing};
@@ -76,6 +77,10 @@ pub(crate) struct Engine {
     pub(super) commit_owed: Option<Time>,
     /// The question of an election that was last said.
     pub(super) asked: Option<(bool, u64)>,
+    /// What of the commit in memory was looked through for changes of voters.
+    pub(super) looked_through: u64,
+    /// What a leader says at the end of the turn.
+    pub(super) outbox: Outbox,
     /// Who votes from which applied index on, since the snapshot.
     pub(super) members: VecDeque<(u64, VoterSets)>,
     pub(super) applied: u64,
@@ -162,6 +167,8 @@ impl Engine {
             hard: (hard.term, hard.vote, hard.commit),
             vote_ticket: before,
             commit_owed: None,
+            looked_through: hard.commit,
+            outbox: Outbox::default(),
             asked: None,
             members: VecDeque::from([(applied, members)]),
             applied,
@@ -208,7 +215,8 @@ impl Engine {
             }
             _ => None,
         };
-        [sendings, owed, beat].into_iter().flatten().min()
+        let turn = (!self.outbox.is_empty()).then_some(self.now);
+        [sendings, owed, beat, turn].into_iter().flatten().min()
     }
 
     /// Time has passed. Letters that have come are stepped first.
@@ -282,16 +290,21 @@ impl Engine {
     }
 
     /// Proposes a change of the ledger: index and term that its entry has if it is agreed on. Another entry at that index means that it never will be.
+    /// The others hear of it at the next [`Engine::tick`], which is due at once, or at whatever comes before it: all that is proposed in one turn of the
+    /// loop is one letter to each.
     ///
     /// # Errors
     ///
     /// This member does not lead, or cannot take more at the moment.
     pub(crate) fn propose(&mut self, command: Command, now: Time) -> Result<(u64, u64), Refused> {
-        self.observe(now);
+        self.look_at_clock(now);
         self.must_lead()?;
         let item = LedgerItem::Command(Box::new(command));
         let data = weight_of(&item).to_vec();
-        self.offer(item, |raw| raw.propose(Vec::new(), data))
+        let sent = self.effects.len();
+        let offered = self.offer(item, |raw| raw.propose(Vec::new(), data));
+        self.hold_back(sent);
+        offered
     }
 
     /// Proposes a change of who votes, one at a time; joint where it changes more than one. As [`Engine::propose`].
@@ -377,13 +390,34 @@ impl Engine {
 
     /// What was last sent to this member did not reach it.
     pub(crate) fn unreachable(&mut self, id: RaftId) {
+        self.end_turn();
         self.raw.report_unreachable(id.0);
         self.settle();
     }
 
     fn observe(&mut self, now: Time) {
+        self.end_turn();
+        self.look_at_clock(now);
+    }
+
+    fn look_at_clock(&mut self, now: Time) {
         self.now = self.now.max(now);
         self.clock.observe(self.now);
+    }
+
+    /// What waits for the end of the turn is said.
+    pub(super) fn end_turn(&mut self) {
+        self.effects.extend(self.outbox.take().map(|(to, letter)| Effect::Send { to, letter }));
+    }
+
+    /// Letters that were to be sent since there were `sent` effects wait for the end of the turn.
+    fn hold_back(&mut self, sent: usize) {
+        for effect in self.effects.split_off(sent) {
+            match effect {
+                Effect::Send { to, letter } => self.outbox.put(to, letter, APPEND_BYTES),
+                other => self.effects.push_back(other),
+            }
+        }
     }
 
     fn must_lead(&self) -> Result<(), Refused> {
@@ -631,10 +665,13 @@ impl Engine {
     }
 
     /// Whether a change of who votes is agreed on by a commit that reaches so far, and was not by the one that was last written.
-    fn agrees_on_change(&self, commit: u64) -> bool {
+    fn agrees_on_change(&mut self, commit: u64) -> bool {
         let is_change =
             |index| self.raw.store().get(index).is_some_and(|entry| matches!(entry.what, LedgerItem::Change(_)));
-        (self.hard.2 + 1..=commit).any(is_change)
+        // Where there is one it is written at once: what was looked through before and is not written has none.
+        let found = (self.looked_through + 1..=commit).any(is_change);
+        self.looked_through = self.looked_through.max(commit);
+        found
     }
 
     /// Our entry of one that the crate appends.
@@ -677,7 +714,14 @@ impl Engine {
     fn advance_applied(&mut self) {
         let log = &self.raw.raft.raft_log;
         if log.applied < self.applied && self.applied <= log.persisted {
+            let last = log.last_index();
             self.raw.advance_apply_to(self.applied);
+            let raft = &mut self.raw.raft;
+            if raft.raft_log.last_index() > last {
+                // The end of a joint change, which the crate would keep to itself until the next heartbeat is answered. Until the others have it,
+                // a majority of those who voted before is needed too: of a founder alone, the founder.
+                raft.bcast_append();
+            }
         }
     }
 

@@ -18,6 +18,7 @@ mod convert;
 mod engine;
 mod log;
 mod looks;
+mod outbox;
 mod pieces;
 mod reads;
 mod snapshots;

@@ -65,14 +65,18 @@ pub(super) struct Desk {
     /// For a member to lead.
     transfer: Option<(Asker, RaftId)>,
     next: u64,
+    /// How many wait in `proposed`.
+    proposals: usize,
+    /// Nobody's time is over before. It is looked for anew when it has come, not whenever somebody is answered: it is asked for at every
+    /// input.
+    earliest: Option<Time>,
 }
 
 impl Desk {
     /// How many wait.
     pub(super) fn len(&self) -> usize {
-        let proposed: usize = self.proposed.values().map(Vec::len).sum();
         self.held.len()
-            + proposed
+            + self.proposals
             + self.reads.len()
             + self.handed_on.len()
             + self.leases.len()
@@ -81,6 +85,7 @@ impl Desk {
 
     /// Waits for a leader.
     pub(super) fn hold(&mut self, asker: Asker) {
+        self.expect(&asker);
         self.held.push(asker);
     }
 
@@ -91,6 +96,8 @@ impl Desk {
 
     /// Waits for the entry of this index and term.
     pub(super) fn propose(&mut self, index: u64, term: u64, asker: Asker) {
+        self.expect(&asker);
+        self.proposals += 1;
         self.proposed.entry(index).or_default().push(Proposed { term, asker });
     }
 
@@ -99,6 +106,7 @@ impl Desk {
         let mut fates = Vec::new();
         // What a snapshot jumped over is lost sight of: it may have been done; its time will run out.
         for proposed in self.proposed.remove(&index).unwrap_or_default() {
+            self.proposals -= 1;
             let same = proposed.term == term;
             fates.push(if same { Fate::Agreed(proposed.asker) } else { Fate::Displaced(proposed.asker) });
         }
@@ -107,6 +115,7 @@ impl Desk {
 
     /// Waits for a confirmation. Returns its mark.
     pub(super) fn read(&mut self, asker: Asker) -> u64 {
+        self.expect(&asker);
         self.next += 1;
         self.reads.insert(self.next, asker);
         self.next
@@ -119,6 +128,7 @@ impl Desk {
 
     /// Waits for the leader's answer on this link. Returns the `ID` of the request.
     pub(super) fn hand_on(&mut self, link: LinkId, asker: Asker) -> Option<RequestId> {
+        self.expect(&asker);
         self.next += 1;
         self.handed_on.insert(self.next, (link, asker));
         RequestId::new(format!("{HANDED_ON}{}", self.next))
@@ -152,6 +162,7 @@ impl Desk {
 
     /// Waits for a lease.
     pub(super) fn await_lease(&mut self, asker: Asker) {
+        self.expect(&asker);
         self.leases.push(asker);
     }
 
@@ -169,6 +180,7 @@ impl Desk {
 
     /// Waits for this member to lead. Who waited for another one before gives way: only one transfer is under way.
     pub(super) fn hold_transfer(&mut self, asker: Asker, to: RaftId) {
+        self.expect(&asker);
         if let Some((before, _)) = self.transfer.replace((asker, to)) {
             self.held.push(before);
         }
@@ -179,8 +191,17 @@ impl Desk {
         self.transfer.take()
     }
 
-    /// When [`Desk::overdue`] is due.
+    /// When [`Desk::overdue`] is due, or earlier.
     pub(super) fn deadline(&self) -> Option<Time> {
+        self.earliest
+    }
+
+    fn expect(&mut self, asker: &Asker) {
+        self.earliest = Some(self.earliest.map_or(asker.until, |earliest| earliest.min(asker.until)));
+    }
+
+    /// Whose time is over first, of all.
+    fn first(&self) -> Option<Time> {
         let proposed = self.proposed.values().flatten().map(|proposed| &proposed.asker);
         let handed_on = self.handed_on.values().map(|(_, asker)| asker);
         let transfer = self.transfer.iter().map(|(asker, _)| asker);
@@ -191,12 +212,17 @@ impl Desk {
     /// Those whose time is over, and what they waited for.
     pub(super) fn overdue(&mut self, now: Time) -> Vec<(Asker, Wanted)> {
         let mut over = Vec::new();
+        if self.earliest.is_none_or(|earliest| earliest > now) {
+            return over;
+        }
         let due = |asker: &Asker| asker.until <= now;
         over.extend(self.held.extract_if(.., |asker| due(asker)).map(|asker| (asker, Wanted::Leader)));
         over.extend(self.leases.extract_if(.., |asker| due(asker)).map(|asker| (asker, Wanted::Lease)));
         for waiting in self.proposed.values_mut() {
+            let before = waiting.len();
             let late = waiting.extract_if(.., |proposed| due(&proposed.asker));
             over.extend(late.map(|proposed| (proposed.asker, Wanted::Agreement)));
+            self.proposals -= before - waiting.len();
         }
         self.proposed.retain(|_, waiting| !waiting.is_empty());
         let reads: Vec<u64> = self.reads.iter().filter(|(_, asker)| due(asker)).map(|(mark, _)| *mark).collect();
@@ -207,6 +233,7 @@ impl Desk {
         if self.transfer.as_ref().is_some_and(|(asker, _)| due(asker)) {
             over.extend(self.transfer.take().map(|(asker, _)| (asker, Wanted::Leader)));
         }
+        self.earliest = self.first();
         over
     }
 
@@ -264,6 +291,20 @@ mod tests {
             assert_eq!(over.iter().map(|(_, wanted)| *wanted).collect::<Vec<_>>(), [wanted]);
         }
         assert_eq!((desk.len(), desk.deadline()), (0, None));
+    }
+
+    #[test]
+    fn nobody_is_late_though_others_were_answered_and_an_idle_desk_wants_nothing() {
+        let mut desk = Desk::default();
+        desk.propose(7, 1, asker(2, 10));
+        desk.propose(8, 1, asker(4, 20));
+        assert_eq!(desk.agreed(7, 1).len(), 1);
+        assert!(desk.deadline().is_some_and(|due| due <= Time::from_micros(20)));
+        assert_eq!(desk.overdue(Time::from_micros(10)), []);
+        assert_eq!((desk.deadline(), desk.len()), (Some(Time::from_micros(20)), 1));
+        assert_eq!(desk.agreed(8, 1).len(), 1);
+        assert_eq!(desk.overdue(Time::from_micros(20)), []);
+        assert_eq!((desk.deadline(), desk.len()), (None, 0));
     }
 
     #[test]

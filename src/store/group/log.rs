@@ -99,7 +99,10 @@ impl<D: Disk> Log<D> {
         let start = self.pending.len();
         record::write(&write, &mut self.pending);
         // What a restart refuses is not written in the first place.
-        let readable = record::read_all(&self.pending.as_bytes()[start..]).try_for_each(|line| line.map(|_| ()));
+        let readable = match record::is_plain(&write) {
+            true => Ok(()),
+            false => record::read_all(&self.pending.as_bytes()[start..]).try_for_each(|line| line.map(|_| ())),
+        };
         let leaves =
             matches!(write, GroupWrite::Belong { .. } | GroupWrite::Begin(_)) && self.state.membership.is_some();
         let taken = readable.and_then(|()| self.state.apply(write).map_err(str::to_owned));

@@ -1,7 +1,9 @@
 //! The lines of a frame: one JSON object with one key each, which is what was written.
 
 use crate::core::{GroupWrite, Membership, StoredGroup};
-use crate::wire::{GroupId, JsonReader, JsonWriter, LedgerEntry, RaftId, ServerId, SnapshotHead, VoterSets};
+use crate::wire::{
+    Command, GroupId, JsonReader, JsonWriter, LedgerEntry, LedgerItem, RaftId, ServerId, SnapshotHead, VoterSets,
+};
 
 /// The version that this program writes and reads. Every version keeps frames, and `FILE` with its `FORMAT`.
 const FORMAT: u64 = 1;
@@ -37,6 +39,20 @@ pub(super) fn write(write: &GroupWrite, out: &mut String) {
         GroupWrite::Append(list) => entries(list, out),
         GroupWrite::Snapshot { head, text } => snapshot(head, text, out),
     }
+}
+
+/// Whether a write can be read back whatever it holds: of texts and whole numbers alone, which have no form that is refused. These are nearly
+/// all that is written.
+pub(super) fn is_plain(write: &GroupWrite) -> bool {
+    let GroupWrite::Append(entries) = write else { return false };
+    entries.iter().all(|entry| match &entry.what {
+        LedgerItem::Empty => true,
+        LedgerItem::Change(_) => false,
+        LedgerItem::Command(command) => matches!(
+            **command,
+            Command::Acquire { .. } | Command::Release { .. } | Command::Expire { .. } | Command::Tick { .. }
+        ),
+    })
 }
 
 /// Appends all that is stored, as writes that make it.
@@ -154,4 +170,39 @@ pub(super) fn read_all(body: &[u8]) -> impl Iterator<Item = Result<Line, String>
         let line = line.strip_suffix(b"\n").ok_or("a line without its end")?;
         read(std::str::from_utf8(line).map_err(|_| "a line that is not UTF-8")?)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_plain_is_read_back_whatever_it_holds(
+            name in any::<String>(),
+            holder in any::<String>(),
+            (index, term, fence, tick) in (1_u64.., any::<u64>(), any::<u64>(), any::<u64>()),
+            ttl in any::<u64>().prop_map(Duration::from_millis),
+        ) {
+            let commands = [
+                Command::Acquire { name: name.clone(), holder, ttl },
+                Command::Release { name: name.clone(), fence },
+                Command::Expire { name: name.clone(), fence },
+                Command::Tick { name, fence, tick },
+            ];
+            let items = commands.map(|command| LedgerItem::Command(Box::new(command)));
+            for what in items.into_iter().chain([LedgerItem::Empty]) {
+                let append = GroupWrite::Append(vec![LedgerEntry { index, term, what }]);
+                prop_assert!(is_plain(&append));
+                let mut out = String::new();
+                write(&append, &mut out);
+                let read: Result<Vec<Line>, String> = read_all(out.as_bytes()).collect();
+                prop_assert_eq!(read, Ok(vec![Line::Write(append)]));
+            }
+        }
+    }
 }

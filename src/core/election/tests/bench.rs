@@ -402,7 +402,10 @@ impl Bench {
     }
 
     pub(super) fn propose(&mut self, id: u64, value: &str) -> (u64, u64) {
-        self.with(id, |engine, now| engine.propose(set("x", value), now)).unwrap()
+        let proposed = self.with(id, |engine, now| engine.propose(set("x", value), now)).unwrap();
+        // The turn ends with it.
+        self.with(id, |engine, _| engine.end_turn());
+        proposed
     }
 
     pub(super) fn compact(&mut self, id: u64) {
