@@ -343,7 +343,8 @@ impl Group {
                 Wanted::Lease => {
                     let Body::Lease(request) = &asker.body else { continue };
                     let name = request.name.clone();
-                    match self.ledger().lease(&name) {
+                    // One that is free stays while it has a tick to remember.
+                    match self.ledger().lease(&name).filter(|lease| lease.holder.is_some()) {
                         Some(lease) => {
                             let refusal = Refusal::Held(lease);
                             self.refused(asker, &refusal);

@@ -170,3 +170,25 @@ fn what_a_leader_that_is_gone_may_have_done_is_not_said_to_be_undone() {
         assert!(said.iter().any(told), "{code:?}: {said:?}");
     }
 }
+
+#[test]
+fn who_waited_in_vain_for_a_lease_that_is_free_now_is_not_told_that_nobody_holds_it() {
+    let (name, holder, ttl) = ("x".to_owned(), "a".to_owned(), Duration::from_secs(60));
+    let commands = [
+        Command::Acquire { name: name.clone(), holder: holder.clone(), ttl },
+        Command::Tick { name: name.clone(), fence: 2, tick: 1 },
+        Command::Release { name, fence: 2 },
+    ];
+    let entry = |(index, command)| LedgerEntry { index, term: 1, what: LedgerItem::Command(Box::new(command)) };
+    let entries = (2..).zip(commands).map(entry).collect();
+    let mut group = group(StoredGroup { entries, commit: 4, ..stored(1) });
+    assert_eq!(group.ledger().lease("x").map(|lease| (lease.holder, lease.tick)), Some((None, 1)));
+    let body = lease(LeaseAction::Acquire { holder, ttl, wait: Duration::from_secs(1) });
+    let reply = Reply { link: LinkId(4), id: None, turn: 1 };
+    group.desk.await_lease(desk::Asker { reply, body, until: at(1000), by_member: false, may_be_done: false });
+    drain(&mut group);
+    group.answer_overdue(at(1000));
+    let said = drain(&mut group);
+    let busy = |effect: &Effect| matches!(effect, Effect::Answer { body: Body::Error(error), .. } if error.code == ErrorCode::Busy);
+    assert!(said.iter().any(busy), "{said:?}");
+}
