@@ -9,6 +9,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
+use serde_json::{Value, json};
+use support::group::{Masters, QUICK};
 use support::ports::free_port;
 use support::process::{PROGRAM, Process};
 use support::wait::pause;
@@ -270,4 +272,91 @@ fn a_half_closed_stream_goes_on() {
     let event = stream.json();
     assert_eq!(event["TASK"], "EVENTS", "{event}");
     assert!(event["EVENT"].is_string(), "{event}");
+}
+
+/// What a stranger may say of elections and of the log, in the form of members: everything fits but what is changed in each line.
+fn letters_of_a_stranger(group: &str, to: u64, from: u64) -> Vec<Value> {
+    let most = (1_u64 << 53) - 1;
+    let head = |task: &str, kind: &str, term: u64, rest: Value| {
+        let mut line = json!({"TASK": task, "KIND": kind, "GROUP_ID": group, "FROM": from, "TO": to, "TERM": term});
+        line.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        line
+    };
+    let vote = |kind: &str, term: u64, index: u64| {
+        let log = json!({"LAST_LOG_INDEX": index, "LAST_LOG_TERM": term, "COMMIT_INDEX": index, "COMMIT_TERM": term, "TRANSFER": true});
+        head("ELECT", kind, term, log)
+    };
+    let append = |term: u64, prev: u64, entries: Value| {
+        let log = json!({"PREV_LOG_INDEX": prev, "PREV_LOG_TERM": 1, "LEADER_COMMIT": most, "ENTRIES": entries});
+        head("AGREE", "APPEND", term, log)
+    };
+    let set = |index: u64| json!({"INDEX": index, "TERM": 9, "DO": "SET", "NAME": "capacity", "VALUE": 1});
+    let snapshot = |offset: u64, done: bool| {
+        let piece = json!({"LAST_INCLUDED_INDEX": most, "LAST_INCLUDED_TERM": 9, "VOTERS": [from], "LEARNERS": [], "OFFSET": offset, "DATA": "{}", "DONE": done});
+        head("AGREE", "SNAPSHOT", 9, piece)
+    };
+    let mut lines = Vec::new();
+    for term in [0, 1, 99, most] {
+        lines.extend([vote("VOTE", term, most), vote("PRE_VOTE", term, 0), head("ELECT", "NOW", term, json!({}))]);
+        lines.push(head("AGREE", "HEARTBEAT", term, json!({"LEADER_COMMIT": most, "CONTEXT": "1"})));
+        lines.extend([append(term, 1, json!([])), append(term, most, json!([set(most)]))]);
+        // With a gap, backwards, and twice the same.
+        lines.extend([append(term, 1, json!([set(2), set(9)])), append(term, 3, json!([set(5), set(4), set(4)]))]);
+    }
+    lines.extend([snapshot(0, true), snapshot(0, false), snapshot(most, true)]);
+    // Unknown senders and receivers, the receiver itself, another group.
+    for (field, value) in
+        [("FROM", json!(77)), ("FROM", json!(to)), ("TO", json!(77)), ("GROUP_ID", json!("ffffffff-0000"))]
+    {
+        let mut line = vote("VOTE", 99, most);
+        line[field] = value;
+        lines.push(line);
+    }
+    lines
+}
+
+#[test]
+fn strangers_change_neither_who_leads_nor_what_is_agreed_on() {
+    let masters = Masters::started(3, &QUICK);
+    let leader = masters.wait_leader();
+    assert_eq!(masters.set(leader, "capacity", 44)["RESPONSE"], "OK");
+    let stands = |nth: usize| {
+        let elect = masters.ask(nth, &json!({"TASK": "ELECT"}));
+        ["GROUP_ID", "STATE", "TERM", "LEADER", "QUORUM"].map(|field| elect[field].clone())
+    };
+    for nth in [leader, (leader + 1) % 3] {
+        let elect = masters.ask(nth, &json!({"TASK": "ELECT"}));
+        let (before, to) = (stands(nth), elect["RAFT_ID"].as_u64().unwrap());
+        let group = elect["GROUP_ID"].as_str().unwrap();
+        let other =
+            if nth == leader { elect["VOTERS"][0]["RAFT_ID"].as_u64() } else { elect["LEADER_RAFT_ID"].as_u64() };
+        let from = other.filter(|other| *other != to).unwrap_or(to % 3 + 1);
+        let mut stranger = masters.node(nth).client();
+        let lines = letters_of_a_stranger(group, to, from);
+        for line in &lines {
+            let answer = stranger.ask(&line.to_string());
+            assert_eq!(answer["RESPONSE"], "ERROR", "{line} was answered {answer}");
+            // A line that is no lawful letter is refused for that, all others for want of proof.
+            let code = answer["ERROR"].as_str().unwrap();
+            assert!(matches!(code, "NOT_A_MEMBER" | "BAD_FIELD"), "{line} was answered {answer}");
+        }
+        // A proof with a key that is not known, after which nothing else is believed either.
+        let challenge = json!({"TASK": "HELLO", "SERVER_ID": "stranger", "GROUP_ID": group, "RAFT_ID": from, "CHALLENGE": "0".repeat(32)});
+        assert_eq!(stranger.ask(&challenge.to_string())["RESPONSE"], "OK");
+        let wrong = stranger.ask(&json!({"TASK": "HELLO", "PROOF": "0".repeat(64)}).to_string());
+        assert_eq!(wrong["ERROR"], "NOT_A_MEMBER", "{wrong}");
+        for line in &lines {
+            assert_eq!(stranger.ask(&line.to_string())["RESPONSE"], "ERROR");
+        }
+        // Answers that nobody asked for are not answered, and mean nothing.
+        for line in [
+            json!({"TASK": "ELECT", "RESPONSE": "OK", "KIND": "VOTE", "GROUP_ID": group, "FROM": from, "TO": to, "TERM": 99, "VOTE_GRANTED": true, "COMMIT_INDEX": 0, "COMMIT_TERM": 0}),
+            json!({"TASK": "AGREE", "RESPONSE": "OK", "KIND": "APPEND", "GROUP_ID": group, "FROM": from, "TO": to, "TERM": 99, "SUCCESS": true, "MATCH_INDEX": 1_000_000, "COMMIT_INDEX": 1_000_000}),
+        ] {
+            stranger.send_line(&line.to_string());
+        }
+        assert_eq!(stranger.ask(HEARTBEAT)["RESPONSE"], "ALIVE");
+        assert_eq!(stands(nth), before, "what a stranger said was believed");
+    }
+    (0..3).for_each(|nth| assert_eq!(masters.get(nth, "capacity"), 44));
 }

@@ -8,12 +8,14 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mutirao::core::{Command, Config, Identity, Input, LinkId, LoadSample, Node, Output};
+use mutirao::core::{Command, Config, Identity, Input, LinkId, LoadSample, LogTicket, Node, Output};
 use mutirao::time::Time;
 use mutirao::wire::{
     Body, ErrorAnswer, ErrorCode, GroupPresence, Heartbeat, HeartbeatAnswer, LoadReport, Message, NodesQuery, Permille,
     Presence, RequestId, Role, ServerId,
 };
+
+mod group;
 
 /// Reads the program byte by byte; zeros after its end.
 struct Program<'a>(&'a [u8]);
@@ -75,11 +77,16 @@ fn body(program: &mut Program<'_>) -> Body {
 
 fn play(bytes: &[u8]) -> Vec<Output> {
     let mut program = Program(bytes);
-    let peers = (0..program.byte() % 5).map(|n| mutirao::wire::Address::of(socket(n))).collect();
+    let first = program.byte();
+    let peers = (0..first % 8 % 5).map(|n| mutirao::wire::Address::of(socket(n))).collect();
     let identity = Identity { server_id: server_id(0), name: "me".to_owned() };
     let config = Config { peers, ..Config::default() };
     let mut now = Time::ZERO;
-    let mut node = Node::new(config, identity, u64::from(program.byte()), now).expect("lawful settings");
+    let seed = u64::from(program.byte());
+    let mut node = Node::new(config, identity, seed, now).expect("lawful settings");
+    group::Begin::of(first).apply(&mut node, seed, now);
+    // Group writes that are not durable yet, oldest first.
+    let (mut unwritten, mut proofs) = (VecDeque::new(), group::Proofs::default());
     let (mut asked, mut opened, mut trace) = (VecDeque::new(), VecDeque::new(), Vec::new());
     while !program.0.is_empty() {
         let input = match program.byte() % 16 {
@@ -114,6 +121,7 @@ fn play(bytes: &[u8]) -> Vec<Output> {
             7 => {
                 let link = program.link(&opened);
                 opened.retain(|known| *known != link);
+                proofs.closed(link);
                 Input::LinkClosed { link, reason: "closed".to_owned() }
             }
             8 => Input::HeartbeatsAnswered { count: program.number() },
@@ -126,8 +134,31 @@ fn play(bytes: &[u8]) -> Vec<Output> {
                 let cpu = Permille::new(program.number());
                 Input::LoadSample(LoadSample { cpu, memory: cpu })
             }
+            11 if program.byte() > 63 => match (unwritten.pop_front(), program.byte()) {
+                (Some(first), more) => {
+                    let more = usize::from(more % 8).min(unwritten.len());
+                    let through = unwritten.drain(..more).last().unwrap_or(first);
+                    Input::GroupWritten { through }
+                }
+                (None, 0) => Input::GroupTrouble { reason: Some("no room".to_owned()) },
+                (None, 1) => Input::GroupTrouble { reason: None },
+                // What is told twice.
+                (None, old) => Input::GroupWritten { through: LogTicket(u64::from(old % 2)) },
+            },
             11 => Input::Written { through: mutirao::core::Ticket(program.number()) },
             12 if program.byte() == 255 => Input::Command(Command::Stop),
+            13 | 14 => {
+                let (id, link) = (program.byte(), program.link(&opened));
+                let handed_on = || RequestId::new(format!("group-{}", id % 8));
+                let id = if id < 200 {
+                    None
+                } else if id < 210 {
+                    RequestId::new("proof")
+                } else {
+                    handed_on()
+                };
+                Input::Message { link, message: Message { id, body: group::body(&mut program, link, &mut proofs) } }
+            }
             _ => {
                 let id = program.byte().is_multiple_of(4).then(|| RequestId::new(program.byte().to_string())).flatten();
                 Input::Message { link: program.link(&opened), message: Message { id, body: body(&mut program) } }
@@ -138,7 +169,10 @@ fn play(bytes: &[u8]) -> Vec<Output> {
         while let Some(output) = node.poll_output() {
             match &output {
                 Output::Open { link, .. } => asked.push_back(*link),
+                Output::WriteGroup { ticket, .. } => unwritten.push_back(*ticket),
+                Output::Send { link, message } => proofs.heard(*link, &message.body),
                 Output::Close { link } => {
+                    proofs.closed(*link);
                     asked.retain(|known| known != link);
                     opened.retain(|known| known != link);
                 }

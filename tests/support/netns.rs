@@ -37,18 +37,53 @@ pub(crate) struct Tcp {
 
 /// Two machines, joined.
 pub(crate) fn two_machines() -> (Machine, Machine) {
-    static NEXT: AtomicU8 = AtomicU8::new(0);
-    let lab = NEXT.fetch_add(1, Ordering::Relaxed);
+    let lab = next_lab();
     let machine = |side: u8| Machine::new(format!("mutirao-{}-{lab}-{side}", std::process::id()), lab, side);
     let (left, right) = (machine(1), machine(2));
     let ends = ["type", "veth", "peer", "name", CABLE, "netns", &right.name];
     run("ip", &[&["-n", &left.name, "link", "add", CABLE][..], &ends].concat());
-    for machine in [&left, &right] {
-        machine.ip(&["address", "add", &format!("{}/24", machine.ip), "dev", CABLE]);
-        machine.ip(&["link", "set", "lo", "up"]);
-        machine.ip(&["link", "set", CABLE, "up"]);
-    }
+    left.plug_in();
+    right.plug_in();
     (left, right)
+}
+
+/// What joins the cables of several machines. Gone when dropped.
+pub(crate) struct Switch(String);
+
+/// The name of the bridge on the machine of a switch.
+const BRIDGE: &str = "bridge";
+
+/// So many machines, each with a cable to one switch.
+pub(crate) fn machines(count: usize) -> (Switch, Vec<Machine>) {
+    let lab = next_lab();
+    let switch = Switch(format!("mutirao-{}-{lab}-switch", std::process::id()));
+    run("ip", &["netns", "add", &switch.0]);
+    run("ip", &["-n", &switch.0, "link", "add", BRIDGE, "type", "bridge"]);
+    run("ip", &["-n", &switch.0, "link", "set", BRIDGE, "up"]);
+    let machine = |side: u8| {
+        let machine = Machine::new(format!("mutirao-{}-{lab}-{side}", std::process::id()), lab, side);
+        let port = format!("port{side}");
+        let ends = ["type", "veth", "peer", "name", &port, "netns", &switch.0];
+        run("ip", &[&["-n", &machine.name, "link", "add", CABLE][..], &ends].concat());
+        run("ip", &["-n", &switch.0, "link", "set", &port, "master", BRIDGE, "up"]);
+        machine.plug_in();
+        machine
+    };
+    let count = u8::try_from(count).expect("a few machines");
+    let machines = (1..=count).map(machine).collect();
+    (switch, machines)
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "delete", &self.0]).status();
+    }
+}
+
+/// The number of the next lab.
+fn next_lab() -> u8 {
+    static NEXT: AtomicU8 = AtomicU8::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Machine {
@@ -56,6 +91,13 @@ impl Machine {
         run("ip", &["netns", "add", &name]);
         let namespace = File::open(format!("/run/netns/{name}")).expect("ip has made the namespace");
         Machine { name, namespace, ip: format!("10.77.{lab}.{side}") }
+    }
+
+    /// Gives the cable its address, and switches it on.
+    fn plug_in(&self) {
+        self.ip(&["address", "add", &format!("{}/24", self.ip), "dev", CABLE]);
+        self.ip(&["link", "set", "lo", "up"]);
+        self.ip(&["link", "set", CABLE, "up"]);
     }
 
     /// `10.77.N.M:9101`.

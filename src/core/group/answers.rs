@@ -111,17 +111,20 @@ impl Group {
     pub(super) fn confirmed(&mut self, mark: u64, _index: u64, now: Time) {
         let Some(asker) = self.desk.confirmed(mark) else { return };
         match &asker.body {
-            Body::Settings(_) => self.show_settings(&asker, false),
+            Body::Settings(query) if query.value.is_none() => self.show_settings(&asker, false),
             Body::LeaseQuestion { after, .. } => {
                 let after = after.clone();
                 self.show_leases(asker.reply, after.as_deref(), false);
             }
-            Body::Lease(request) => {
-                let LeaseAction::Renew { holder, fence } = &request.action else { return };
-                let (name, holder, fence) = (request.name.clone(), holder.clone(), *fence);
-                self.renew(asker, &name, &holder, fence, now);
-            }
-            _ => {}
+            Body::Lease(request) => match &request.action {
+                LeaseAction::Renew { holder, fence } => {
+                    let (name, holder, fence) = (request.name.clone(), holder.clone(), *fence);
+                    self.renew(asker, &name, &holder, fence, now);
+                }
+                _ => self.lead(asker, true, now),
+            },
+            // What was to be refused is judged again, by the ledger as it is now.
+            _ => self.lead(asker, true, now),
         }
     }
 

@@ -41,7 +41,7 @@ impl Group {
             },
             _ => Duration::ZERO,
         };
-        let asker = Asker { reply, body, until: now + PATIENCE + wait, by_member };
+        let asker = Asker { reply, body, until: now + PATIENCE + wait, by_member, may_be_done: false };
         if self.desk.len() >= MAX_WAITING {
             let detail = format!("{MAX_WAITING} requests wait for the group; try again later");
             return self.refuse(&asker, ErrorCode::Busy, &detail);
@@ -73,7 +73,7 @@ impl Group {
             return self.refuse(&asker, ErrorCode::NoQuorum, &detail);
         }
         if seat.leads() {
-            return self.lead(asker, now);
+            return self.lead(asker, false, now);
         }
         let link = seat.standing.leader.and_then(|leader| seat.proofs.link_to(leader, true));
         match link {
@@ -94,6 +94,7 @@ impl Group {
         match &body {
             // It leads no more: nothing was done, and the next leader is asked.
             Body::Error(error) if error.code == ErrorCode::NoLeader && now < asker.until => self.desk.hold(asker),
+            Body::Error(error) if asker.may_be_done => self.refuse(&asker, error.code.clone(), &error.detail),
             Body::Error(error) => {
                 let error = ErrorAnswer { task: task(&asker.body).to_owned(), ..(**error).clone() };
                 self.answer(asker.reply, Body::Error(Box::new(error)));
@@ -118,14 +119,18 @@ impl Group {
     /// The link to the leader is gone: what can be asked again is.
     pub(super) fn lost_leader(&mut self, asker: Asker, now: Time) {
         if may_be_repeated(&asker.body) && now < asker.until {
-            return self.desk.hold(asker);
+            let may_be_done = asker.may_be_done || is_change(&asker.body);
+            return self.desk.hold(Asker { may_be_done, ..asker });
         }
         let detail = "the leader is gone; the request may have been done: look before it is repeated";
         self.refuse(&asker, ErrorCode::Lost, detail);
     }
 
-    /// This node leads: does it.
-    fn lead(&mut self, asker: Asker, now: Time) {
+    /// This node leads: does it. `confirmed`: its ledger holds all that was agreed on when it was asked.
+    ///
+    /// Only then it refuses anybody by what it knows: another may lead unawares to it, or it may not yet have applied what was agreed on before it
+    /// led, and who is told OVER stops what it rightly does.
+    pub(super) fn lead(&mut self, asker: Asker, confirmed: bool, now: Time) {
         let Some(seat) = &mut self.seat else { return };
         let command = match &asker.body {
             Body::Settings(query) => match (&query.name, &query.value) {
@@ -143,6 +148,9 @@ impl Group {
                     LeaseAction::Release { holder, fence } | LeaseAction::Tick { holder, fence, .. }
                         if seat.ledger.lease(&name).is_none_or(|it| it.holder.as_ref() != Some(holder)) =>
                     {
+                        if !confirmed {
+                            return self.read(asker, now);
+                        }
                         let detail = format!("`{holder}` does not hold the lease `{name}`, and fence {fence} is over");
                         return self.refuse(&asker, ErrorCode::Over, &detail);
                     }
@@ -171,8 +179,11 @@ impl Group {
             _ => return,
         };
         let Some(seat) = &mut self.seat else { return };
-        if let Err(refusal) = seat.ledger.check(&command) {
-            return self.refused_or_waits(asker, &refusal, now);
+        // What may be in the log already is judged by the log, in its order.
+        if !asker.may_be_done
+            && let Err(refusal) = seat.ledger.check(&command)
+        {
+            return if confirmed { self.refused_or_waits(asker, &refusal, now) } else { self.read(asker, now) };
         }
         match seat.engine.propose(command, now) {
             Ok((index, term)) => self.desk.propose(index, term, asker),
@@ -335,7 +346,8 @@ impl Group {
                 Wanted::Lease => {
                     let Body::Lease(request) = &asker.body else { continue };
                     let name = request.name.clone();
-                    match self.ledger().lease(&name) {
+                    // One that is free stays while it has a tick to remember.
+                    match self.ledger().lease(&name).filter(|lease| lease.holder.is_some()) {
                         Some(lease) => {
                             let refusal = Refusal::Held(lease);
                             self.refused(asker, &refusal);
@@ -355,7 +367,14 @@ impl Group {
     }
 
     pub(super) fn refuse(&mut self, asker: &Asker, code: ErrorCode, detail: &str) {
-        let error = ErrorAnswer::new(task(&asker.body), code, detail);
+        let says_undone =
+            matches!(code, ErrorCode::NoQuorum | ErrorCode::NoLeader | ErrorCode::NoGroup | ErrorCode::Busy);
+        let error = if asker.may_be_done && says_undone {
+            let detail = format!("the leader that was asked is gone, and it may have been done; now {detail}");
+            ErrorAnswer::new(task(&asker.body), ErrorCode::Lost, &detail)
+        } else {
+            ErrorAnswer::new(task(&asker.body), code, detail)
+        };
         self.answer(asker.reply.clone(), Body::Error(Box::new(error)));
     }
 
@@ -368,6 +387,16 @@ impl Group {
 /// Whether an action is done by the node that is asked, and not by the leader.
 fn is_here(action: &MembersAction) -> bool {
     matches!(action, MembersAction::Leave | MembersAction::Join { .. } | MembersAction::Recover { .. })
+}
+
+/// Whether a request changes the ledger, where it is done.
+fn is_change(body: &Body) -> bool {
+    match body {
+        Body::Lease(request) => !matches!(request.action, LeaseAction::Renew { .. }),
+        Body::Settings(query) => query.value.is_some(),
+        Body::Members(_) => true,
+        _ => false,
+    }
 }
 
 /// Whether a request that may have been done can be done again without harm.

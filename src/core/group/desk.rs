@@ -26,6 +26,8 @@ pub(super) struct Asker {
     pub(super) until: Time,
     /// A member has handed it on: it is not handed on again.
     pub(super) by_member: bool,
+    /// A leader that is gone was asked: it may have been done, or may be in the log.
+    pub(super) may_be_done: bool,
 }
 
 /// A request whose entry was proposed here.
@@ -271,7 +273,7 @@ mod tests {
     fn asker(link: u64, until: u64) -> Asker {
         let reply = Reply { link: LinkId(link), id: None, turn: 0 };
         let body = Body::LedgerQuestion;
-        Asker { reply, body, until: Time::from_micros(until), by_member: false }
+        Asker { reply, body, until: Time::from_micros(until), by_member: false, may_be_done: false }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::core::election;
 use crate::core::ledger::Ledger;
 use crate::core::{Membership, StoredGroup};
 use crate::time::Time;
-use crate::wire::{Command, GroupPresence, LedgerEntry, LedgerItem, NewMember};
+use crate::wire::{Command, ErrorCode, GroupPresence, LeaseAction, LeaseRequest, LedgerEntry, LedgerItem, NewMember};
 
 const OTHER: LinkId = LinkId(1);
 
@@ -110,4 +110,97 @@ fn a_founder_alone_yields_to_a_group_and_a_joiner_does_not() {
     let mut joiner = group(StoredGroup { snapshot: stored(1).snapshot, ..stored(2) });
     look(&mut joiner, view("bbbbbbbb", 3), 100);
     assert_eq!(joiner.view_of_seat().map(|view| view.group_id), Some(id("aaaaaaaa")));
+}
+
+fn lease(action: LeaseAction) -> Body {
+    Body::Lease(Box::new(LeaseRequest { name: "x".to_owned(), action }))
+}
+
+/// Says that this was written, and all before.
+fn write_all(group: &mut Group, effects: &[Effect], now: Time) {
+    let tickets = effects.iter().filter_map(|effect| match effect {
+        Effect::Write { ticket, .. } => Some(*ticket),
+        _ => None,
+    });
+    if let Some(last) = tickets.max() {
+        group.written(last, now);
+    }
+}
+
+#[test]
+fn a_leader_that_has_not_applied_all_that_was_agreed_on_tells_no_holder_that_its_grant_is_over() {
+    let acquire = Command::Acquire { name: "x".to_owned(), holder: "a".to_owned(), ttl: Duration::from_secs(60) };
+    let entry = LedgerEntry { index: 2, term: 1, what: LedgerItem::Command(Box::new(acquire)) };
+    let mut group = group(StoredGroup { entries: vec![entry], ..stored(1) });
+    let mut now = at(0);
+    let mut unwritten = Vec::new();
+    while group.role() != GroupRole::Leader {
+        write_all(&mut group, &unwritten, now);
+        now = group.deadline().unwrap_or(now).max(now + Duration::from_millis(1));
+        group.look(View::default(), "10.0.0.2:9101".parse().unwrap(), now);
+        group.tick(now);
+        unwritten = drain(&mut group);
+    }
+    assert_eq!(group.ledger().lease("x"), None, "its own term has not begun in the log, and the grant is in there");
+    let reply = |turn| Reply { link: LinkId(4), id: None, turn };
+    group.asked(reply(1).link, reply(1), lease(LeaseAction::Tick { holder: "a".to_owned(), fence: 2, tick: 1 }), now);
+    group.asked(reply(2).link, reply(2), lease(LeaseAction::Release { holder: "a".to_owned(), fence: 2 }), now);
+    let said = drain(&mut group);
+    assert!(!said.iter().any(|effect| matches!(effect, Effect::Answer { .. })), "{said:?}");
+    unwritten.extend(said);
+    let mut answers = Vec::new();
+    while answers.len() < 2 {
+        assert!(!unwritten.is_empty(), "nothing is under way any more");
+        write_all(&mut group, &unwritten, now);
+        unwritten = drain(&mut group);
+        answers.extend(unwritten.iter().filter_map(|effect| match effect {
+            Effect::Answer { body, .. } => Some(body.clone()),
+            _ => None,
+        }));
+    }
+    assert!(answers.iter().all(|body| matches!(body, Body::LeaseAnswer(_))), "{answers:?}");
+}
+
+#[test]
+fn what_a_leader_that_is_gone_may_have_done_is_not_said_to_be_undone() {
+    let mut group = group(stored(1));
+    let reply = Reply { link: LinkId(4), id: None, turn: 1 };
+    let acquire = LeaseAction::Acquire { holder: "a".to_owned(), ttl: Duration::from_secs(60), wait: Duration::ZERO };
+    let asker =
+        |body| desk::Asker { reply: reply.clone(), body, until: at(5000), by_member: false, may_be_done: false };
+    for (body, code) in [
+        (lease(acquire), ErrorCode::Lost),
+        (lease(LeaseAction::Renew { holder: "a".to_owned(), fence: 2 }), ErrorCode::NoLeader),
+        (Body::LeaseQuestion { local: false, after: None }, ErrorCode::NoLeader),
+    ] {
+        drain(&mut group);
+        group.lost_leader(asker(body), at(0));
+        group.answer_overdue(at(5000));
+        let said = drain(&mut group);
+        let told =
+            |effect: &Effect| matches!(effect, Effect::Answer { body: Body::Error(error), .. } if error.code == code);
+        assert!(said.iter().any(told), "{code:?}: {said:?}");
+    }
+}
+
+#[test]
+fn who_waited_in_vain_for_a_lease_that_is_free_now_is_not_told_that_nobody_holds_it() {
+    let (name, holder, ttl) = ("x".to_owned(), "a".to_owned(), Duration::from_secs(60));
+    let commands = [
+        Command::Acquire { name: name.clone(), holder: holder.clone(), ttl },
+        Command::Tick { name: name.clone(), fence: 2, tick: 1 },
+        Command::Release { name, fence: 2 },
+    ];
+    let entry = |(index, command)| LedgerEntry { index, term: 1, what: LedgerItem::Command(Box::new(command)) };
+    let entries = (2..).zip(commands).map(entry).collect();
+    let mut group = group(StoredGroup { entries, commit: 4, ..stored(1) });
+    assert_eq!(group.ledger().lease("x").map(|lease| (lease.holder, lease.tick)), Some((None, 1)));
+    let body = lease(LeaseAction::Acquire { holder, ttl, wait: Duration::from_secs(1) });
+    let reply = Reply { link: LinkId(4), id: None, turn: 1 };
+    group.desk.await_lease(desk::Asker { reply, body, until: at(1000), by_member: false, may_be_done: false });
+    drain(&mut group);
+    group.answer_overdue(at(1000));
+    let said = drain(&mut group);
+    let busy = |effect: &Effect| matches!(effect, Effect::Answer { body: Body::Error(error), .. } if error.code == ErrorCode::Busy);
+    assert!(said.iter().any(busy), "{said:?}");
 }

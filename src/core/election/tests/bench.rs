@@ -39,20 +39,25 @@ pub(super) fn joiner(id: u64) -> StoredGroup {
     StoredGroup { membership: Some(membership), ..StoredGroup::fresh(GroupId::new("fedcba9876543210").unwrap()) }
 }
 
+/// Index of the last entry that is stored, or of the snapshot where none is behind it.
+fn last_stored(stored: &StoredGroup) -> u64 {
+    let before = stored.snapshot.as_ref().map_or(0, |(head, _)| head.index);
+    stored.entries.last().map_or(before, |entry| entry.index)
+}
+
 /// What a write does to what is stored.
 pub(super) fn store(stored: &mut StoredGroup, write: &GroupWrite) {
     match write {
         GroupWrite::Belong { .. } | GroupWrite::Begin(_) => panic!("an engine is one membership"),
         GroupWrite::Vote { term, vote, commit } => {
             assert!(*term >= stored.term, "terms do not fall");
+            assert!(*commit <= last_stored(stored), "what is agreed on stands on disk before it is said there to be");
             (stored.term, stored.vote, stored.commit) = (*term, *vote, *commit);
         }
         GroupWrite::Append(entries) => {
             let first = entries[0].index;
             stored.entries.retain(|entry| entry.index < first);
-            let before = stored.snapshot.as_ref().map_or(0, |(head, _)| head.index);
-            let last = stored.entries.last().map_or(before, |entry| entry.index);
-            assert_eq!(last + 1, first, "entries follow on what is stored");
+            assert_eq!(last_stored(stored) + 1, first, "entries follow on what is stored");
             stored.entries.extend(entries.iter().cloned());
         }
         GroupWrite::Snapshot { head, text } => {
@@ -284,8 +289,7 @@ impl Bench {
             Letter::Answer(AgreeAnswer {
                 kind: AgreeAnswerKind::Append { success: true, match_index, .. }, ..
             }) => {
-                let before = stored.snapshot.as_ref().map_or(0, |(head, _)| head.index);
-                let last = stored.entries.last().map_or(before, |entry| entry.index);
+                let last = last_stored(stored);
                 // An answer that was held back until it was true may be of a term whose entries are replaced by now.
                 let replaced = stored.entries.last().is_some_and(|entry| entry.term > term);
                 assert!(

@@ -166,6 +166,30 @@ fn a_leaders_own_entry_counts_only_once_it_is_written() {
     assert!(bench.engine(leader).view().committed >= index);
 }
 
+/// A member that claims what the leader has not yet written itself would be counted for it later.
+#[test]
+fn a_match_beyond_the_leaders_log_counts_for_nothing() {
+    let mut bench = Bench::new(&[1, 2, 3], 5);
+    let leader = bench.elect();
+    bench.run(200);
+    bench.isolate(leader);
+    let (before, term) = (bench.engine(leader).view(), bench.engine(leader).standing().term);
+    let liar = if leader == 1 { 2 } else { 1 };
+    let kind = AgreeAnswerKind::Append {
+        success: true,
+        match_index: before.last + 2,
+        hint: None,
+        commit_index: before.committed,
+    };
+    let lie = Letter::Answer(AgreeAnswer { envelope: envelope(liar, leader, term), kind });
+    let taken = bench.with(leader, |engine, now| engine.step(lie, now));
+    bench.propose(leader, "a");
+    bench.propose(leader, "b");
+    bench.flush(leader);
+    assert_eq!(bench.engine(leader).view().committed, before.committed, "nobody else has them");
+    assert!(matches!(taken, Err(Refused::Unlawful(_))), "{taken:?}");
+}
+
 #[test]
 fn a_lone_voter_says_nothing_of_a_term_that_it_may_forget() {
     let mut bench = Bench::new(&[1], 3);
