@@ -55,6 +55,7 @@ pub(super) fn weight(item: &LedgerItem) -> usize {
             Command::Admit(member) => weight_of_member(member),
             Command::Move { name, .. } => name.len() + ADDRESS,
             Command::Remove { reason, .. } => reason.len(),
+            Command::Settle { raft_ids } => 20 * raft_ids.len(),
             Command::Set { name, value } => name.len() + value.as_str().len(),
             Command::Acquire { name, holder, .. } => name.len() + holder.len(),
             Command::Release { name, .. } | Command::Expire { name, .. } | Command::Tick { name, .. } => name.len(),

@@ -200,7 +200,7 @@ proptest! {
     }
 }
 
-const WORDS: [&str; 48] = [
+const WORDS: [&str; 50] = [
     "KIND",
     "GROUP_ID",
     "FROM",
