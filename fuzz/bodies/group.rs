@@ -67,7 +67,7 @@ fn ledger(index: u64, members: u64) -> String {
     };
     let members_text: Vec<String> = (1..=members).map(member).collect();
     format!(
-        r#"{{"FORMAT":1,"INDEX":{index},"GROUP_ID":"{GROUP}","GROUP":"default","NEXT_RAFT_ID":{},"MEMBERS":[{}],"SETTINGS":[],"LEASES":[]}}"#,
+        r#"{{"FORMAT":1,"INDEX":{index},"GROUP_ID":"{GROUP}","GROUP":"default","NEXT_RAFT_ID":{},"MEMBERS":[{}],"LEAVING":[],"SETTINGS":[],"LEASES":[]}}"#,
         members + 1,
         members_text.join(",")
     )
@@ -101,6 +101,13 @@ pub(super) struct Proofs {
     accepted: BTreeMap<LinkId, (Asked, Option<String>)>,
     /// As whom each link speaks.
     speaks: BTreeMap<LinkId, u64>,
+    /// What tells the node's process from others of its id, once it has said it.
+    run: String,
+}
+
+/// The process behind a link: of each id there are two, so that some are at two addresses at once.
+fn run(link: LinkId) -> String {
+    format!("{:032x}", link.0 / 4 % 2)
 }
 
 impl Proofs {
@@ -108,10 +115,12 @@ impl Proofs {
     pub(super) fn heard(&mut self, link: LinkId, body: &Body) {
         let Body::Proof(proof) = body else { return };
         match &**proof {
-            Proof::Challenge { challenge, .. } => {
+            Proof::Challenge { challenge, run, .. } => {
+                self.run.clone_from(run);
                 self.dialled.insert(link, challenge.clone());
             }
-            Proof::Counter { challenge, .. } => {
+            Proof::Counter { challenge, run, .. } => {
+                self.run.clone_from(run);
                 if let Some((_, countered)) = self.accepted.get_mut(&link) {
                     *countered = Some(challenge.clone());
                 }
@@ -129,25 +138,27 @@ impl Proofs {
     /// The next step of a proof on this link, as the member of this number.
     pub(super) fn step(&mut self, link: LinkId, raft_id: u64) -> Proof {
         let party = |raft_id: u64| (server_id(raft_id as u8 % 8), raft_id);
-        let text =
-            |raft_id: u64| format!("{}/{raft_id}", if raft_id == 1 { server_id(0) } else { party(raft_id).0 }.as_str());
+        let text = |raft_id: u64| format!("{}/{raft_id}/{}", party(raft_id).0.as_str(), run(link));
+        let node = format!("{}/1/{}", server_id(0).as_str(), self.run);
         let ours = "ffeeddccbbaa99887766554433221100";
         if let Some(challenge) = self.dialled.get(&link) {
             self.speaks.insert(link, raft_id);
-            let proof = prove("accepter", [&text(1), &text(raft_id), challenge, ours]);
+            let proof = prove("accepter", [&node, &text(raft_id), challenge, ours]);
             let server_id = party(raft_id).0;
             return Proof::Counter {
                 group_id: id(GROUP),
                 raft_id: RaftId(raft_id),
                 server_id,
+                run: run(link),
                 challenge: ours.to_owned(),
                 proof,
+                refuses: None,
             };
         }
         if let Some((asked, Some(countered))) = self.accepted.get(&link) {
             self.speaks.insert(link, asked.raft_id);
             return Proof::Response {
-                proof: prove("dialler", [&text(asked.raft_id), &text(1), &asked.challenge, countered]),
+                proof: prove("dialler", [&text(asked.raft_id), &node, &asked.challenge, countered]),
             };
         }
         self.accepted.insert(link, (Asked { raft_id, challenge: ours.to_owned() }, None));
@@ -155,6 +166,7 @@ impl Proofs {
             group_id: id(GROUP),
             raft_id: RaftId(raft_id),
             server_id: party(raft_id).0,
+            run: run(link),
             challenge: ours.to_owned(),
         }
     }
@@ -424,6 +436,7 @@ pub(super) fn body(program: &mut Program<'_>, link: LinkId, proofs: &mut Proofs)
                     group_id: id(OTHER),
                     raft_id: RaftId(raft_id),
                     server_id: server_id(3),
+                    run: String::new(),
                     challenge: String::new(),
                 },
             }))

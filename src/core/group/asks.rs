@@ -325,7 +325,7 @@ impl Group {
     /// Those whose time is over are told what they waited for.
     pub(super) fn answer_overdue(&mut self, now: Time) {
         for (asker, wanted) in self.desk.overdue(now) {
-            let disk = self.disk_trouble().map(|reason| format!("; the disk refuses: {reason}")).unwrap_or_default();
+            let disk = self.disk_trouble(now).map(|trouble| format!("; {trouble}")).unwrap_or_default();
             let silent = self.seat.as_ref().map(|seat| seat.silent(PATIENCE, now)).unwrap_or_default();
             let silent: Vec<String> = silent.iter().map(|id| self.called(*id)).collect();
             let who = if silent.is_empty() { String::new() } else { format!("; silent: {}", silent.join(", ")) };

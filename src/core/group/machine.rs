@@ -23,6 +23,9 @@ use crate::wire::{
 /// The registry is looked at as often as this at least.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// A write that takes longer is named as the cause of what waits for it.
+const SLOW: Duration = Duration::from_millis(500);
+
 /// The group of this node. See the module's documentation.
 #[derive(Debug)]
 pub(in crate::core) struct Group {
@@ -55,6 +58,8 @@ pub(in crate::core) struct Group {
     pub(super) waits_for: String,
     /// What the disk said last, while it is ill.
     pub(super) trouble: Option<String>,
+    /// What the engine has given to the disk and not heard of, and since when.
+    pub(super) writing: VecDeque<(LogTicket, Time)>,
     pub(super) said: GroupPresence,
     pub(super) look_at: Time,
     pub(super) watched: BTreeSet<Address>,
@@ -112,6 +117,7 @@ impl Group {
             asked: None,
             waits_for: "it has just started".to_owned(),
             trouble: None,
+            writing: VecDeque::new(),
             said: GroupPresence::default(),
             look_at: now,
             watched: BTreeSet::new(),
@@ -209,6 +215,9 @@ impl Group {
 
     /// Every write up to this one is durable.
     pub(in crate::core) fn written(&mut self, through: LogTicket, now: Time) {
+        while self.writing.front().is_some_and(|(ticket, _)| *ticket <= through) {
+            self.writing.pop_front();
+        }
         if let Some(seat) = &mut self.seat {
             seat.engine.written(through, now);
         }
@@ -228,9 +237,23 @@ impl Group {
         self.trouble = reason;
     }
 
-    /// What the disk said last, while it is ill.
-    pub(super) fn disk_trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
+    /// What is wrong with the disks, for who waits: this one refuses or is slow, or those of members that are heard.
+    pub(super) fn disk_trouble(&self, now: Time) -> Option<String> {
+        if let Some(reason) = &self.trouble {
+            return Some(format!("the disk refuses: {reason}"));
+        }
+        if let Some((_, since)) = self.writing.front().filter(|(_, since)| *since + SLOW <= now) {
+            return Some(format!("the disk is slow: a write has been under way for {} s", Seconds(now.since(*since))));
+        }
+        let seat = self.seat.as_ref().filter(|seat| seat.leads())?;
+        let last = seat.engine.view().last;
+        let progress = seat.engine.progress();
+        let behind = seat.voters().into_iter().filter(|id| {
+            let heard = seat.heard.get(id).is_some_and(|at| *at + SLOW > now);
+            heard && progress.iter().any(|member| member.id == *id && member.matched < last)
+        });
+        let behind: Vec<String> = behind.map(|id| self.called(id)).collect();
+        (!behind.is_empty()).then(|| format!("heard, but has not written it: {}", behind.join(", ")))
     }
 
     /// A link is gone.
@@ -417,6 +440,7 @@ impl Group {
                 election::Effect::Send { to, letter } => self.post(to, letter),
                 election::Effect::Write { ticket, write } => {
                     self.next_ticket = self.next_ticket.max(LogTicket(ticket.0 + 1));
+                    self.writing.push_back((ticket, now));
                     self.effects.push_back(Effect::Write { ticket, write });
                 }
                 election::Effect::Apply(entry) => self.apply(&entry, now),

@@ -140,6 +140,7 @@ impl Group {
     /// Gives up the seat. This node searches again, save for the group that it has left.
     pub(super) fn give_up(&mut self, why: &str, now: Time) {
         let Some(seat) = self.seat.take() else { return };
+        self.writing.clear();
         let group_id = seat.membership.group_id.clone();
         if std::mem::take(&mut self.leaving) {
             self.stays_out = true;
@@ -175,6 +176,7 @@ impl Group {
     /// Goes on alone with the ledger that is here, under a new id: the last resort.
     pub(super) fn recover(&mut self, now: Time) -> Option<GroupId> {
         let seat = self.seat.take()?;
+        self.writing.clear();
         let group_id = GroupId::new(self.entropy.uuid())?;
         let (mut ledger, term) = (seat.ledger, seat.standing.term + 1);
         let command = Command::Recover { group_id: group_id.clone(), raft_id: seat.membership.raft_id };

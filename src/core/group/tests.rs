@@ -5,7 +5,10 @@ use crate::core::election;
 use crate::core::ledger::Ledger;
 use crate::core::{Membership, StoredGroup};
 use crate::time::Time;
-use crate::wire::{Command, ErrorCode, GroupPresence, LeaseAction, LeaseRequest, LedgerEntry, LedgerItem, NewMember};
+use crate::wire::{
+    Command, ErrorCode, GroupPresence, Json, LeaseAction, LeaseRequest, LedgerEntry, LedgerItem, NewMember,
+    SettingsQuery,
+};
 
 const OTHER: LinkId = LinkId(1);
 
@@ -203,4 +206,26 @@ fn who_waited_in_vain_for_a_lease_that_is_free_now_is_not_told_that_nobody_holds
     let said = drain(&mut group);
     let busy = |effect: &Effect| matches!(effect, Effect::Answer { body: Body::Error(error), .. } if error.code == ErrorCode::Busy);
     assert!(said.iter().any(busy), "{said:?}");
+}
+
+#[test]
+fn a_disk_that_is_slow_is_named_to_who_waits_for_it() {
+    let mut group = group(StoredGroup::fresh(id("00000002")));
+    look(&mut group, View::default(), 0);
+    drain(&mut group);
+    let ask = Body::Settings(Box::new(SettingsQuery {
+        name: Some("capacity".to_owned()),
+        value: Some(Json::new("200").unwrap()),
+        ..SettingsQuery::default()
+    }));
+    group.asked(OTHER, Reply { link: OTHER, id: None, turn: 1 }, ask, at(10));
+    drain(&mut group);
+    let due = group.deadline().unwrap();
+    group.tick(due.max(at(9000)));
+    let refused = drain(&mut group).into_iter().find_map(|effect| match effect {
+        Effect::Answer { body: Body::Error(error), .. } => Some(error),
+        _ => None,
+    });
+    let refused = refused.expect("nothing was written, so nothing is agreed on");
+    assert!(refused.detail.contains("the disk is slow: a write has been under way for"), "{}", refused.detail);
 }
