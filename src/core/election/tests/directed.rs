@@ -208,24 +208,6 @@ fn one_change_of_voters_at_a_time() {
 }
 
 #[test]
-fn a_joint_change_ends_without_waiting_for_a_heartbeat() {
-    for phase in 0..5 {
-        let mut bench = Bench::new(&[1, 2, 3], 30 + phase);
-        let leader = bench.elect();
-        bench.run(100 + 10 * phase);
-        let [gone, stays] = [1, 2, 3].into_iter().filter(|id| *id != leader).collect::<Vec<_>>()[..] else { panic!() };
-        // Two at once: a joint change.
-        bench.change(leader, &[], &[4], &[gone]).unwrap();
-        bench.run(25);
-        for id in [leader, stays] {
-            let view = bench.engine(id).view();
-            assert_eq!(view.members.voters_outgoing, [], "member {id} in phase {phase}");
-            assert_eq!((view.members.voters.len(), view.members.learners), (2, ids(&[4])));
-        }
-    }
-}
-
-#[test]
 fn what_is_proposed_in_one_turn_is_one_letter_to_each_and_waits_for_nothing_else() {
     let mut bench = Bench::new(&[1, 2, 3], 40);
     let leader = bench.elect();
