@@ -232,6 +232,39 @@ fn one_change_of_voters_at_a_time() {
 }
 
 #[test]
+fn what_is_proposed_in_one_turn_is_one_letter_to_each_and_waits_for_nothing_else() {
+    let mut bench = Bench::new(&[1, 2, 3], 40);
+    let leader = bench.elect();
+    bench.run(100);
+    bench.by_hand = true;
+    bench.pool.clear();
+    let proposed: Vec<(u64, u64)> = (0..10)
+        .map(|n: u64| bench.with(leader, |engine, now| engine.propose(set("x", &n.to_string()), now)).unwrap())
+        .collect();
+    assert_eq!(bench.pool, [], "nobody hears of them before the turn ends");
+    assert!(bench.engine(leader).deadline().is_some_and(|due| due <= bench.now), "which is due at once");
+    bench.with(leader, |engine, now| engine.tick(now));
+    for other in [1, 2, 3].into_iter().filter(|id| *id != leader) {
+        let letters = said(&mut bench, leader, other);
+        let [Letter::Agree(Agree { kind: AgreeKind::Append { entries, prev_log_index, .. }, .. })] = &letters[..]
+        else {
+            panic!("{letters:?}")
+        };
+        assert_eq!(entries.iter().map(|it| (it.index, it.term)).collect::<Vec<_>>(), proposed);
+        assert_eq!(prev_log_index + 1, proposed[0].0);
+        letters.into_iter().for_each(|letter| bench.pool.push((bench.now, letter)));
+    }
+    // Anything else that comes first ends the turn too.
+    bench.with(leader, |engine, now| engine.propose(set("x", "last"), now)).unwrap();
+    let before = bench.pool.len();
+    bench.flush(leader);
+    assert_eq!(bench.pool.len(), before + 2, "a write that is done");
+    bench.by_hand = false;
+    bench.run(50);
+    assert_eq!(bench.members[&leader].applied, proposed[9].0 + 1);
+}
+
+#[test]
 fn a_change_waits_until_the_leader_has_agreed_on_an_entry_of_its_term() {
     let mut bench = Bench::new(&[1, 2, 3], 8);
     let first = bench.elect();
