@@ -192,3 +192,20 @@ fn who_waited_in_vain_for_a_lease_that_is_free_now_is_not_told_that_nobody_holds
     let busy = |effect: &Effect| matches!(effect, Effect::Answer { body: Body::Error(error), .. } if error.code == ErrorCode::Busy);
     assert!(said.iter().any(busy), "{said:?}");
 }
+
+#[test]
+fn a_setting_without_a_name_is_answered_and_asks_no_majority_for_ever() {
+    let mut group = group(stored(1));
+    let mut now = at(0);
+    let mut effects = drain(&mut group);
+    while group.role() != GroupRole::Leader || !effects.is_empty() {
+        write_all(&mut group, &effects, now);
+        now = now + Duration::from_millis(50);
+        group.tick(now);
+        effects = drain(&mut group);
+    }
+    let query = SettingsQuery { name: None, value: Json::new("1"), local: false };
+    let reply = Reply { link: LinkId(4), id: None, turn: 1 };
+    group.asked(reply.link, reply, Body::Settings(Box::new(query)), now);
+    assert!(drain(&mut group).iter().any(|effect| matches!(effect, Effect::Answer { .. })));
+}
