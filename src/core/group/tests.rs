@@ -5,7 +5,10 @@ use crate::core::election;
 use crate::core::ledger::Ledger;
 use crate::core::{Membership, StoredGroup};
 use crate::time::Time;
-use crate::wire::{Command, ErrorCode, GroupPresence, LeaseAction, LeaseRequest, LedgerEntry, LedgerItem, NewMember};
+use crate::wire::{
+    Command, ErrorCode, GroupPresence, Json, LeaseAction, LeaseRequest, LedgerEntry, LedgerItem, NewMember,
+    SettingsQuery,
+};
 
 const OTHER: LinkId = LinkId(1);
 
