@@ -4,7 +4,7 @@
 // the order, the node must not panic, must not contradict itself (its invariants are checked in debug builds), must
 // name deadlines that a tick satisfies, and must do the same when it is given the same again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -87,6 +87,7 @@ fn play(bytes: &[u8]) -> Vec<Output> {
     group::Begin::of(first).apply(&mut node, seed, now);
     // Group writes that are not durable yet, oldest first.
     let (mut unwritten, mut proofs) = (VecDeque::new(), group::Proofs::default());
+    let mut accepted = BTreeSet::new();
     let (mut asked, mut opened, mut trace) = (VecDeque::new(), VecDeque::new(), Vec::new());
     while !program.0.is_empty() {
         let input = match program.byte() % 16 {
@@ -114,7 +115,11 @@ fn play(bytes: &[u8]) -> Vec<Output> {
                 None => Input::LinkRefused { link: program.link(&opened), reason: "never asked".to_owned() },
             },
             6 => {
-                let link = LinkId(u64::from(program.byte()) * 2);
+                // No id is used twice.
+                let mut link = LinkId(u64::from(program.byte()) * 2);
+                while !accepted.insert(link) {
+                    link = LinkId(link.0 + 512);
+                }
                 opened.push_back(link);
                 Input::LinkOpened { link, local: socket(0), remote: socket(program.byte()) }
             }
@@ -165,8 +170,11 @@ fn play(bytes: &[u8]) -> Vec<Output> {
             }
         };
         let ticked = input == Input::Tick;
-        // A group that is founded by a tick looks around once more at once, and then rests.
-        for input in [Some(input), ticked.then_some(Input::Tick)].into_iter().flatten() {
+        // A tick that changes the group has it look around at once; soon it rests.
+        for (nth, input) in std::iter::once(input).chain(std::iter::repeat_n(Input::Tick, 7)).enumerate() {
+            if nth > 0 && !(ticked && node.deadline().is_some_and(|due| due <= now)) {
+                break;
+            }
             node.handle(input, now);
             while let Some(output) = node.poll_output() {
                 match &output {
@@ -186,7 +194,7 @@ fn play(bytes: &[u8]) -> Vec<Output> {
         }
         node.check_invariants();
         if ticked {
-            assert!(node.deadline().is_none_or(|due| due > now), "two ticks leave nothing due");
+            assert!(node.deadline().is_none_or(|due| due > now), "a few ticks leave nothing due");
         }
         let registry = node.registry(now);
         assert!(registry.is_sorted_by(|a, b| a.key < b.key), "each key stands once, in order");
