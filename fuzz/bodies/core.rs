@@ -142,7 +142,7 @@ fn play(bytes: &[u8]) -> Vec<Output> {
             11 if program.byte() > 63 => match (unwritten.pop_front(), program.byte()) {
                 (Some(first), more) => {
                     let more = usize::from(more % 8).min(unwritten.len());
-                    let through = unwritten.drain(..more).last().unwrap_or(first);
+                    let through = unwritten.drain(..more).next_back().unwrap_or(first);
                     Input::GroupWritten { through }
                 }
                 (None, 0) => Input::GroupTrouble { reason: Some("no room".to_owned()) },
