@@ -287,7 +287,7 @@ fn sets(program: &mut Program<'_>) -> VoterSets {
             learners: raft_ids(program),
             voters_outgoing: raft_ids(program),
             learners_next: raft_ids(program),
-            auto_leave: program.byte() % 2 == 0,
+            auto_leave: program.byte().is_multiple_of(2),
         },
     }
 }
@@ -305,7 +305,7 @@ fn piece(program: &mut Program<'_>) -> AgreeKind {
         0..=2 => (0, text.as_str(), true),
         3..=4 => (0, &text[..text.len() / 2], false),
         5..=6 => ((text.len() / 2) as u64, &text[text.len() / 2..], true),
-        _ => (number(program), "", program.byte() % 2 == 0),
+        _ => (number(program), "", program.byte().is_multiple_of(2)),
     };
     AgreeKind::Snapshot { last_index, last_term, members: sets(program), offset, data: data.to_owned(), done }
 }
@@ -331,14 +331,14 @@ fn letter(program: &mut Program<'_>, envelope: Envelope) -> Body {
                     last_log_term: number(program),
                     commit_index: number(program),
                     commit_term: number(program),
-                    transfer: program.byte() % 4 == 0,
+                    transfer: program.byte().is_multiple_of(4),
                 },
             },
         })),
         2..=3 => Body::ElectVote(Box::new(ElectVote {
             envelope,
-            pre: program.byte() % 2 == 0,
-            granted: program.byte() % 4 != 0,
+            pre: program.byte().is_multiple_of(2),
+            granted: !program.byte().is_multiple_of(4),
             commit_index: number(program),
             commit_term: number(program),
         })),
@@ -360,9 +360,9 @@ fn letter(program: &mut Program<'_>, envelope: Envelope) -> Body {
         _ => {
             let kind = match program.byte() % 6 {
                 0..=2 => AgreeAnswerKind::Append {
-                    success: program.byte() % 4 != 0,
+                    success: !program.byte().is_multiple_of(4),
                     match_index: number(program),
-                    hint: (program.byte() % 2 == 0).then(|| (number(program), number(program))),
+                    hint: (program.byte().is_multiple_of(2)).then(|| (number(program), number(program))),
                     commit_index: number(program),
                 },
                 3..=4 => AgreeAnswerKind::Heartbeat { context: context(program), commit_index: number(program) },
@@ -380,13 +380,13 @@ fn request(program: &mut Program<'_>) -> Body {
         1 => Body::LedgerQuestion,
         2 => Body::MembersQuestion,
         3..=5 => Body::Settings(Box::new(SettingsQuery {
-            name: (program.byte() % 4 != 0).then(|| name(program)),
-            value: (program.byte() % 2 == 0).then(|| value(program)),
-            local: program.byte() % 8 == 0,
+            name: (!program.byte().is_multiple_of(4)).then(|| name(program)),
+            value: (program.byte().is_multiple_of(2)).then(|| value(program)),
+            local: program.byte().is_multiple_of(8),
         })),
         6 => Body::LeaseQuestion {
-            local: program.byte() % 2 == 0,
-            after: (program.byte() % 4 == 0).then(|| name(program)),
+            local: program.byte().is_multiple_of(2),
+            after: (program.byte().is_multiple_of(4)).then(|| name(program)),
         },
         7..=9 => {
             let (name, holder, fence) = (name(program), name(program), number(program));
@@ -405,11 +405,13 @@ fn request(program: &mut Program<'_>) -> Body {
                     server_id: member.server_id,
                     name: member.name,
                     address: member.address,
-                    group: if program.byte() % 4 == 0 { "other".to_owned() } else { "default".to_owned() },
+                    group: if program.byte().is_multiple_of(4) { "other".to_owned() } else { "default".to_owned() },
                     state_id: member.state_id,
                 }))
             }
-            3 => MembersAction::Remove { server_id: server_id(program.byte()), force: program.byte() % 2 == 0 },
+            3 => {
+                MembersAction::Remove { server_id: server_id(program.byte()), force: program.byte().is_multiple_of(2) }
+            }
             4 => MembersAction::Lead { server_id: server_id(program.byte()) },
             5 => MembersAction::Leave,
             6 => MembersAction::Join { target: mutirao::wire::Address::of(socket(program.byte())) },
@@ -417,7 +419,7 @@ fn request(program: &mut Program<'_>) -> Body {
         })),
         _ => {
             let (group_id, raft_id) = (group_id(program), raft_id(program));
-            let key = if program.byte() % 4 == 0 { "k".to_owned() } else { KEY.to_owned() };
+            let key = if program.byte().is_multiple_of(4) { "k".to_owned() } else { KEY.to_owned() };
             Body::Admission(Box::new(Admission { group_id, raft_id, key, members: Vec::new() }))
         }
     }

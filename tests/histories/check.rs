@@ -144,22 +144,22 @@ fn ends<L: Law>(
 /// Whether a window that begins in one state may end in another. `None`: the search took too long.
 fn is_lawful<L: Law>(start: &L, window: &[Call<L::Op, L::Ret>], open: &[Call<L::Op, L::Ret>], end: &L) -> Option<bool> {
     let mut tester = LinearizabilityTester::new(Counted(start.clone()));
-    let calls: Vec<(usize, &Call<L::Op, L::Ret>)> = window.iter().chain(open).enumerate().collect();
-    let thread = |(nth, call): &(usize, &Call<L::Op, L::Ret>)| match (call.client, &call.answer) {
+    let calls: Vec<_> = window.iter().chain(open).collect();
+    let thread = |nth: usize| match (calls[nth].client, &calls[nth].answer) {
         (Some(client), Some(_)) => client,
         _ => ALONE + nth,
     };
     // Begins and ends, by instant.
     let mut events: Vec<(u64, bool, usize)> = Vec::new();
-    for (nth, call) in &calls {
-        events.push((call.begun, false, *nth));
-        events.extend(call.answer.iter().map(|(ended, _)| (*ended, true, *nth)));
+    for (nth, call) in calls.iter().enumerate() {
+        events.push((call.begun, false, nth));
+        events.extend(call.answer.iter().map(|(ended, _)| (*ended, true, nth)));
     }
     events.sort_unstable();
     for (_, is_end, nth) in events {
-        let told = match &calls[nth].1.answer {
-            Some((_, ret)) if is_end => tester.on_return(thread(&calls[nth]), ret.clone()).map(|_| ()),
-            _ => tester.on_invoke(thread(&calls[nth]), calls[nth].1.op.clone()).map(|_| ()),
+        let told = match &calls[nth].answer {
+            Some((_, ret)) if is_end => tester.on_return(thread(nth), ret.clone()).map(|_| ()),
+            _ => tester.on_invoke(thread(nth), calls[nth].op.clone()).map(|_| ()),
         };
         told.expect("each client calls once at a time");
     }

@@ -141,11 +141,7 @@ impl<'a> Caller<'a> {
         let fields = json!({"ACTION": "ACQUIRE", "HOLDER": holder, "TTL_MS": TERM_MS, "WAIT_MS": wait});
         match self.lease_call(which, op, fields) {
             Some(Some(lease::Ret::Granted { fence, .. })) => self.holds[which] = Some((holder.to_owned(), fence)),
-            Some(Some(lease::Ret::Held(grant))) => {
-                if self.book.is_orphan(&grant.0) {
-                    self.release(which, grant);
-                }
-            }
+            Some(Some(lease::Ret::Held(grant))) if self.book.is_orphan(&grant.0) => self.release(which, grant),
             Some(None) => {
                 self.book.orphan(holder);
                 self.holds[which] = None;

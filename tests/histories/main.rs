@@ -82,7 +82,7 @@ fn run(doors: &dyn Doors, seed: u64, lasts: Duration, mut fault: impl FnMut(&mut
     let held = contenders::check(beliefs).unwrap_or_else(|error| panic!("{error}"));
     println!("{checked:?}; {held} terms of one holder after the other");
     let seconds = lasts.as_secs();
-    assert!(faults >= seconds / 8 && done >= 10 * seconds && held as u64 >= seconds / 8, "that proves little");
+    assert!(faults >= seconds / 8 && done >= 10 * seconds && held as u64 >= seconds / 20, "that proves little");
     assert!(checked.unsettled * 100 <= checked.windows, "windows are too long to search: {checked:?}");
 }
 

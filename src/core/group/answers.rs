@@ -111,7 +111,7 @@ impl Group {
     pub(super) fn confirmed(&mut self, mark: u64, _index: u64, now: Time) {
         let Some(asker) = self.desk.confirmed(mark) else { return };
         match &asker.body {
-            Body::Settings(query) if query.value.is_none() => self.show_settings(&asker, false),
+            Body::Settings(query) if query.name.is_none() || query.value.is_none() => self.show_settings(&asker, false),
             Body::LeaseQuestion { after, .. } => {
                 let after = after.clone();
                 self.show_leases(asker.reply, after.as_deref(), false);

@@ -62,7 +62,14 @@ impl Group {
         let unvote = |members: Vec<(Member, bool)>| members.into_iter().map(|(member, _)| member).collect::<Vec<_>>();
         let (voters, learners) = (unvote(voters), unvote(learners));
         let leader = seat.and_then(|seat| seat.standing.leader);
-        let alive = voters.iter().filter(|member| member.status == crate::wire::Status::Alive).count();
+        // In the middle of a change the voters before it and those after it must both be a majority.
+        let sets = seat.map(|seat| seat.engine.view().members).unwrap_or_default();
+        let is_alive = |id: &&RaftId| {
+            voters.iter().any(|member| member.raft_id == **id && member.status == crate::wire::Status::Alive)
+        };
+        let spare = |set: &Vec<RaftId>| set.iter().filter(is_alive).count().saturating_sub(set.len() / 2 + 1) as u64;
+        let sets = [&sets.voters, &sets.voters_outgoing].into_iter().filter(|set| !set.is_empty());
+        let spare = sets.map(spare).min().unwrap_or(0);
         let quorum = seat.is_some_and(|seat| seat.twin_until.is_none()) && missing.is_none() && !voters.is_empty();
         let reason = match (seat, &missing) {
             (None, _) => Some(format!("no group yet: {}", self.waits_for)),
@@ -83,7 +90,7 @@ impl Group {
             term: seat.map_or(0, |seat| seat.standing.term),
             leader: leader.and_then(|leader| voters.iter().chain(&learners).find(|it| it.raft_id == leader)).cloned(),
             quorum,
-            spare: alive.saturating_sub(voters.len() / 2 + 1) as u64,
+            spare,
             voters,
             learners,
             reason,

@@ -229,3 +229,20 @@ fn a_disk_that_is_slow_is_named_to_who_waits_for_it() {
     let refused = refused.expect("nothing was written, so nothing is agreed on");
     assert!(refused.detail.contains("the disk is slow: a write has been under way for"), "{}", refused.detail);
 }
+
+#[test]
+fn a_setting_without_a_name_is_answered_and_asks_no_majority_for_ever() {
+    let mut group = group(stored(1));
+    let mut now = at(0);
+    let mut effects = drain(&mut group);
+    while group.role() != GroupRole::Leader || !effects.is_empty() {
+        write_all(&mut group, &effects, now);
+        now = now + Duration::from_millis(50);
+        group.tick(now);
+        effects = drain(&mut group);
+    }
+    let query = SettingsQuery { name: None, value: Json::new("1"), local: false };
+    let reply = Reply { link: LinkId(4), id: None, turn: 1 };
+    group.asked(reply.link, reply, Body::Settings(Box::new(query)), now);
+    assert!(drain(&mut group).iter().any(|effect| matches!(effect, Effect::Answer { .. })));
+}
