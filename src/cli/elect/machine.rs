@@ -402,6 +402,9 @@ impl Candidate {
 
     /// Nothing runs any more, and the lease is given up: a candidate again, under another name. `fence`: the grant, where it may still be in force.
     fn again(&mut self, fence: Option<u64>, now: Moment) {
+        if let (Some(fence), Some(code)) = (fence, self.ending) {
+            return self.release(fence, code, now);
+        }
         // Best effort: if it does not come through, the lease expires.
         let release = fence.map(|fence| self.release_action(fence));
         self.asks.next_tenure();

@@ -214,7 +214,7 @@ impl Runner {
         let Question { ask, node, body, patience } = question;
         let position = self.idle.iter().position(|client| *client.address() == node);
         let client = position.map(|position| self.idle.swap_remove(position));
-        let client = client.unwrap_or_else(|| Client::new(node, self.patience));
+        let client = client.unwrap_or_else(|| Client::abrupt(node, self.patience));
         let (connecting, events) = (self.patience.min(patience), self.events.clone());
         let work = move || {
             let (answer, client) = put(client, body, connecting, patience);
