@@ -124,7 +124,8 @@ fn lease(node: &NodeProcess) -> Value {
 #[test]
 fn environment_input_outputs_and_exit_codes_pass() {
     let node = master();
-    let script = r#"echo "$MUTIRAO_LEASE $MUTIRAO_FENCE $MUTIRAO_HOLDER ${MUTIRAO_TICK-none} $OWN"; cat; echo err >&2; exit 3"#;
+    let script =
+        r#"echo "$MUTIRAO_LEASE $MUTIRAO_FENCE $MUTIRAO_HOLDER ${MUTIRAO_TICK-none} $OWN"; cat; echo err >&2; exit 3"#;
     let mut child = elect_command(&node.address(), &[], &["sh", "-c", script])
         .env("OWN", "inherited")
         .stdin(Stdio::piped())
@@ -263,9 +264,10 @@ fn a_stopped_process_or_guard_does_not_let_the_command_outlive_its_lease() {
     let holder = |nth: usize| {
         let (_, process) = journal.wait_starts(nth);
         // command <- guard <- node elect
-        let elect = candidates.iter().position(|it| fs::read_to_string(format!("/proc/{process}/environ")).is_ok_and(|environ| {
-            environ.contains(&format!("-{}-", it.id()))
-        }));
+        let elect = candidates.iter().position(|it| {
+            fs::read_to_string(format!("/proc/{process}/environ"))
+                .is_ok_and(|environ| environ.contains(&format!("-{}-", it.id())))
+        });
         (process, elect.expect("one of the candidates"))
     };
     let (first, stopped) = holder(1);

@@ -87,7 +87,10 @@ mod tests {
                 assert_eq!(Report::parse(report.line().trim_end()), Some(report));
             }
         }
-        assert_eq!(Report::parse(Report::Failed("a\nb".to_owned()).line().trim_end()), Some(Report::Failed("a b".to_owned())));
+        assert_eq!(
+            Report::parse(Report::Failed("a\nb".to_owned()).line().trim_end()),
+            Some(Report::Failed("a b".to_owned()))
+        );
         for line in ["", "GOOD", "GOOD 1", "GOOD 1 x", "GOOD 1 2 3", "PASS x", "STOP -1", "good 1 2"] {
             assert_eq!(Order::parse(line), None, "{line}");
         }

@@ -13,9 +13,13 @@
 //!   command, started through `trampoline`, which makes it die with the guard
 //! ```
 //!
-//! Three processes, so that each can be killed, stopped or hung without the command outliving its lease: without `node elect` the
-//! guard stops the command, without the guard `node elect` does (and the system kills the command's first process), and without
-//! both the system does.
+//! Three processes, so that each can be killed, stopped or hung without the command outliving its lease: without `node elect` the guard
+//! stops the command, without the guard `node elect` does (and the system kills the command's first process), and without both the
+//! system kills that one.
+//!
+//! The tree of the command is what [`crate::service`] says it is. Processes that have left it (a session of their own, no parent) are
+//! found by their environment, and if they have wiped that too, by the guard, which adopts them: when the guard itself is killed, these
+//! last ones escape. Other Unixes find less: see there.
 
 #[cfg(unix)]
 mod alarm;

@@ -21,11 +21,11 @@ use super::asks::Question;
 use super::lines::{Order, Report};
 use super::machine::Candidate;
 use super::{Answer, ElectArgs, End, Input, Output, Plan, keeper, program};
+use crate::cli::ask::{line, refusal};
 use crate::cli::client::Client;
 use crate::cli::exit;
 use crate::cli::help::ProgramName;
 use crate::cli::pretty::printable;
-use crate::cli::ask::{line, refusal};
 use crate::net;
 use crate::service::tree::{How, Tree};
 use crate::wire::{self, Address, Body, Message};
@@ -40,11 +40,21 @@ const GUARD_PATIENCE: Duration = Duration::from_millis(100);
 enum Event {
     Input(Input),
     /// An answer, and the connection if it stands.
-    Answered { ask: u64, answer: Answer, client: Option<Client> },
+    Answered {
+        ask: u64,
+        answer: Answer,
+        client: Option<Client>,
+    },
     /// A signal, and whether the terminal sent it to everybody in its foreground.
-    Signal { signal: i32, by_terminal: bool },
+    Signal {
+        signal: i32,
+        by_terminal: bool,
+    },
     /// The guard of this run has said its last word, or is gone without one.
-    Guard { run: u64, report: Option<Report> },
+    Guard {
+        run: u64,
+        report: Option<Report>,
+    },
 }
 
 /// Runs the command whenever the lease is held, until it ends.
@@ -160,7 +170,8 @@ impl Runner {
         match event {
             Event::Input(input) => input,
             Event::Answered { ask, answer, client } => {
-                if let Some(client) = client.filter(|client| self.idle.iter().all(|it| it.address() != client.address()))
+                if let Some(client) =
+                    client.filter(|client| self.idle.iter().all(|it| it.address() != client.address()))
                 {
                     self.idle.push(client);
                 }

@@ -91,7 +91,10 @@ mod tests {
     fn a_new_timetable_begins_with_the_next_tick() {
         for missed in [Missed::Run, Missed::Skip] {
             let mut table = Timetable::new(60, missed, 0, 1000);
-            assert_eq!((table.due(1000), table.next(), table.due(1019), table.due(1020)), (None, 1020, None, Some(1020)));
+            assert_eq!(
+                (table.due(1000), table.next(), table.due(1019), table.due(1020)),
+                (None, 1020, None, Some(1020))
+            );
             table.claimed(1020, 1020);
             assert_eq!((table.due(1079), table.due(1080)), (None, Some(1080)));
         }
