@@ -87,7 +87,9 @@ pub(super) fn run(args: &ElectArgs, grace: Duration) -> ExitCode {
 }
 
 fn say(text: &str) {
-    eprintln!("{} elect: {}", ProgramName::called().as_str(), printable(text).replace('\n', " "));
+    let text = printable(text).replace('\n', " ");
+    // Where nobody reads it any more, the command goes on all the same.
+    let _: io::Result<()> = writeln!(io::stderr(), "{} elect: {text}", ProgramName::called().as_str());
 }
 
 /// The name of this process as a holder, and of no other.
