@@ -302,7 +302,7 @@ fn transfers(count: usize) {
     let journal = Journal::new();
     let leader = masters.wait_leader();
     // It is told of one master only, and learns of the others.
-    let candidate = writer(&masters.address(leader), "3s", &journal);
+    let candidate = writer(&masters.address(leader), "6s", &journal);
     let (fence, process) = journal.wait_starts(1);
     let term = |masters: &Masters, nth: usize| masters.ask(nth, &json!({"TASK": "ELECT"}))["TERM"].as_u64().unwrap();
     let before = term(&masters, leader);
@@ -323,7 +323,7 @@ fn transfers(count: usize) {
     masters.wait_voters(3);
     masters.kill(second);
     masters.wait_leader();
-    let renewed = Instant::now() + Duration::from_secs(3);
+    let renewed = Instant::now() + Duration::from_secs(6);
     wait_until("the time of the lease to have gone by", || Instant::now() > renewed);
     assert_eq!((journal.starts(), exists(process)), (vec![(fence, process)], true), "{}", candidate.stderr.text());
 }
