@@ -81,16 +81,23 @@ fn keep(place: Place, command: &[OsString]) -> io::Result<()> {
                 keeper.tree.iter().for_each(Tree::reap_adopted);
                 continue;
             }
-            Ok(Note::Ended) | Err(_) => return Ok(keeper.finish(guard.has_stopped())),
+            Ok(Note::Ended) | Err(_) => {
+                keeper.finish(guard.has_stopped());
+                return Ok(());
+            }
         };
         for action in guard.handle(event, net::now()) {
             match (action, &keeper.tree) {
                 (Action::Start, _) => {
                     if let Err(error) = keeper.start(command) {
-                        return Ok(keeper.report(&Report::Failed(error.to_string())));
+                        keeper.report(&Report::Failed(error.to_string()));
+                        return Ok(());
                     }
                 }
-                (Action::Leave, _) => return Ok(keeper.report(&Report::Failed("its time was over".to_owned()))),
+                (Action::Leave, _) => {
+                    keeper.report(&Report::Failed("its time was over".to_owned()));
+                    return Ok(());
+                }
                 (Action::Pass(signal), Some(tree)) => tree.pass(signal),
                 (Action::Ask, Some(tree)) => tree.signal(How::Ask),
                 (Action::Kill, Some(tree)) => tree.signal(How::Kill),

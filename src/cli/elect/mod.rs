@@ -56,7 +56,7 @@ use clap::Args;
 
 use super::exit;
 use super::values::{Label, Span};
-use crate::wire::{Address, DEFAULT_LEASE_TTL, LEASE_TTL};
+use crate::wire::{Address, LEASE_TTL};
 
 /// Longest interval of a timetable.
 const LONGEST_EVERY: Duration = Duration::from_secs(366 * 86_400);
@@ -176,7 +176,6 @@ fn parse_every(text: &str) -> Result<Span, String> {
 
 /// Runs the command whenever the lease is held here.
 pub(super) fn run(args: &ElectArgs) -> ExitCode {
-    debug_assert!((LEASE_TTL.0..=LEASE_TTL.1).contains(&DEFAULT_LEASE_TTL));
     #[cfg(unix)]
     {
         let grace = args.grace.map_or_else(|| limits::default_grace(args.ttl.0), |grace| grace.0);
