@@ -269,6 +269,11 @@ fn a_tick_is_claimed_before_it_is_run_and_a_claim_whose_answer_was_lost_is_ours(
     let second = second.take(20).flatten().next().expect("it is asked again");
     bench.answer(second, refused(ErrorCode::Claimed), 5600);
     assert!(matches!(bench.others()[..], [Output::Start { tick: Some(it), .. }] if it == tick));
+    // A third question was under way: what comes of it says nothing new.
+    let third = std::iter::from_fn(|| Some(bench.questions.pop()?.ask)).last().unwrap_or(second);
+    bench.answer(third, refused(ErrorCode::Claimed), 5650);
+    bench.answer(first, refused(ErrorCode::Claimed), 5660);
+    assert_eq!(bench.others(), []);
     bench.tell(Input::Ended { run: 1, end: End::Itself(Exit::Code(1)) }, 5700);
     assert!(bench.said().iter().any(|text| text.contains("exit code 1")), "{:?}", bench.said());
     bench.tell(Input::Wake, 6000);

@@ -82,6 +82,8 @@ impl Candidate {
                 Phase::Holding(_) => self.lost(text, true, now),
                 _ => {}
             },
+            // Of several questions one was answered well already.
+            (Goal::Tick(_), ErrorCode::Claimed) if !self.asks.pursues(goal) => {}
             (Goal::Tick(tick), ErrorCode::Claimed) => {
                 // Nobody but the holder claims. If the first answer was lost, the claim may have been agreed on all the same.
                 let ours = self.asks.asked(goal) > 1;

@@ -212,7 +212,7 @@ impl Candidate {
     fn look_at_timetable(&mut self, now: Moment) {
         let (holder, hedge) = (self.holder(), self.hedge());
         let Phase::Holding(held) = &mut self.phase else { return };
-        let (Some(table), None, None) = (&mut held.table, held.tick, self.ending) else { return };
+        let (Some(table), None, None, None) = (&mut held.table, held.tick, held.run, self.ending) else { return };
         let Some(tick) = table.due(now.unix.as_secs()) else { return };
         held.tick = Some(tick);
         let action = LeaseAction::Tick { holder, fence: held.fence, tick };
