@@ -83,6 +83,7 @@ fn seconds(duration: Duration) -> String {
 pub(super) struct Client {
     address: Address,
     wait: Duration,
+    abrupt: bool,
     link: Option<Link>,
 }
 
@@ -99,7 +100,13 @@ impl Client {
     /// A client that waits at most `wait` for a connection, and again for each answer. Nothing is sent yet.
     pub(super) fn new(address: Address, wait: Duration) -> Client {
         // The system takes no timeout of zero.
-        Client { address, wait: wait.max(Duration::from_millis(1)), link: None }
+        Client { address, wait: wait.max(Duration::from_millis(1)), abrupt: false, link: None }
+    }
+
+    /// The same, whose connections end with a reset, also when this process is killed: a node takes what it was asked for back at once,
+    /// where it would else think that an answer is still read.
+    pub(super) fn abrupt(address: Address, wait: Duration) -> Client {
+        Client { abrupt: true, ..Client::new(address, wait) }
     }
 
     /// Waits at most this long from now on.
@@ -232,6 +239,10 @@ impl Client {
             Some(link) => link,
             None => {
                 let stream = connect(&self.address, self.wait)?;
+                if self.abrupt {
+                    // Where it is refused, the node waits for its time.
+                    let _: io::Result<()> = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+                }
                 Link { stream, buffer: Vec::new(), start: 0, answers: 0 }
             }
         };

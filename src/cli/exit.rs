@@ -1,7 +1,7 @@
 //! Exit codes, one meaning each.
 //!
-//! One command lends its code: `node submit --wait shell.run -- command` ends with that of the command, whatever it is,
-//! and with 128 and its number for a signal. What went wrong otherwise stands on standard error then.
+//! Two commands lend their code: `node submit --wait shell.run -- command` and `node elect name -- command` end with that of the
+//! command, whatever it is, and with 128 and its number for a signal. What went wrong otherwise stands on standard error then.
 
 /// All went well; or the node was told to stop and said goodbye.
 pub const OK: u8 = 0;

@@ -79,6 +79,10 @@ Examples:
     {name} workers
     {name} call 127.0.0.1:9101 system.info
 
+  A command of your own, of which one runs in the whole cluster at a time:
+    {name} elect backup -- ./backup.sh
+    {name} lease ls
+
   A peer of an older generation, whose dialect is known beforehand:
     {name} --peer lab-7:9101,dialect=2025-2
 
@@ -102,7 +106,8 @@ State:
   With --port 0 nothing is kept, save with --data-dir: one id for port 0.
 
 Exit codes:
-{codes}  Of submit --wait shell.run -- COMMAND it is that of the command.
+{codes}  Of submit --wait shell.run -- COMMAND and elect NAME -- COMMAND it is that of
+  the command.
 "
     )
 }

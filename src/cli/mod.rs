@@ -14,6 +14,8 @@
 //!   node remove, lead    members       work, ask
 //!   node join, recover   members       work, ask
 //!   node set, get        settings      work, ask
+//!   node elect           elect         client, ask
+//!   node lease           lease         work, ask, table
 //!   node send            send          client, pretty
 //!   node status          status        client, table
 //!   node simulate        simulate      values
@@ -31,10 +33,12 @@ mod completions;
 mod conclude;
 mod config_file;
 mod console;
+mod elect;
 pub mod exit;
 mod help;
 mod jobs;
 mod kick;
+mod lease;
 mod man;
 mod members;
 mod options;
@@ -112,6 +116,10 @@ enum Command {
     Set(settings::SetArgs),
     /// Show the settings that are agreed on
     Get(settings::GetArgs),
+    /// Run a command on one machine of a cluster at a time
+    Elect(elect::ElectArgs),
+    /// Show the named leases
+    Lease(lease::LeaseArgs),
     /// Send lines to a node and print its answers
     Send(send::SendArgs),
     /// Show one node and its registry
@@ -126,6 +134,9 @@ enum Command {
 
 /// Parses the command line, runs what it asks for, and tells the exit code.
 pub fn main() -> ExitCode {
+    if let Some(code) = elect::inner(env::args_os()) {
+        return code;
+    }
     let called = ProgramName::called();
     let cli = match parse(called, env::args_os()) {
         Ok(cli) => cli,
@@ -155,6 +166,8 @@ pub fn main() -> ExitCode {
         Some(Command::Recover(args)) => members::recover(&args),
         Some(Command::Set(args)) => settings::set(&args),
         Some(Command::Get(args)) => settings::get(&args),
+        Some(Command::Elect(args)) => elect::run(&args),
+        Some(Command::Lease(args)) => lease::run(&args),
         Some(Command::Send(args)) => send::run(&args),
         Some(Command::Status(args)) => status::run(&args),
         Some(Command::Simulate(args)) => simulate::run(&args),

@@ -59,6 +59,18 @@ use reactor::Reactor;
 /// Target of what the shell and the core log. Under the name of the library, so that one setting of the log covers all.
 const LOG: &str = "mutirao::node";
 
+/// Now, by the clock that counts suspension where there is one: what other processes of this machine read as well.
+#[cfg(unix)]
+pub(crate) fn now() -> crate::time::Time {
+    os::now()
+}
+
+/// Whether a signal was ignored when this process started, as `nohup` and shells do: then it stays so.
+#[cfg(unix)]
+pub(crate) fn is_ignored(signal: i32) -> bool {
+    os::is_ignored(signal)
+}
+
 /// What a running node is made from.
 pub struct Settings {
     /// The settings of the core. `bind` is replaced by the listener's address.

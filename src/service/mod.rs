@@ -31,7 +31,7 @@ mod program;
 mod running;
 mod runs;
 mod shell;
-mod tree;
+pub(crate) mod tree;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -93,7 +93,15 @@ impl Group {
         let Some(asker) = self.desk.answered(link, id) else { return };
         match &body {
             // It leads no more: nothing was done, and the next leader is asked.
-            Body::Error(error) if error.code == ErrorCode::NoLeader && now < asker.until => self.desk.hold(asker),
+            Body::Error(error) if error.code == ErrorCode::NoLeader && now < asker.until => {
+                // Who leads now may have become known before this answer came: then nothing else would set it going again.
+                let leader = self.seat.as_ref().and_then(|seat| seat.proofs.link_to(seat.standing.leader?, true));
+                if leader.is_some_and(|leader| leader != link) {
+                    self.dispatch(asker, now);
+                } else {
+                    self.desk.hold(asker);
+                }
+            }
             Body::Error(error) if asker.may_be_done => self.refuse(&asker, error.code.clone(), &error.detail),
             Body::Error(error) => {
                 let error = ErrorAnswer { task: task(&asker.body).to_owned(), ..(**error).clone() };

@@ -82,7 +82,7 @@ impl Signals {
     /// Catches SIGINT and SIGTERM from now on, and SIGHUP where it is not known to be ignored: `nohup` shall work.
     pub(in super::super) fn watch(registry: &Registry, token: Token, _stopper: Stopper) -> io::Result<Signals> {
         let mut wanted = vec![SIGINT, SIGTERM];
-        if !hang_up_is_ignored() {
+        if !is_ignored(SIGHUP) {
             wanted.push(SIGHUP);
         }
         let mut signals = signal_hook_mio::v1_0::Signals::new(wanted)?;
@@ -101,16 +101,16 @@ impl Signals {
     }
 }
 
-/// Whether SIGHUP was ignored when this process started. Only Linux tells without unsafe code; elsewhere the
-/// system's own action stays, as if it were ignored here.
-fn hang_up_is_ignored() -> bool {
+/// Whether a signal was ignored when this process started. Only Linux tells without unsafe code; elsewhere the system's own action
+/// stays for SIGHUP, as if it were ignored here.
+pub(in super::super) fn is_ignored(signal: i32) -> bool {
     if !cfg!(target_os = "linux") {
-        return true;
+        return signal == SIGHUP;
     }
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    mask & (1 << (SIGHUP - 1)) != 0
+    mask & (1 << (signal - 1)) != 0
 }
 
 #[cfg(test)]

@@ -7,9 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::{fs, io};
 
-use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, pidfd_open, pidfd_send_signal, prlimit};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, prlimit, waitid,
+};
 
-use super::MARK;
+use super::{MARK, Place};
 
 /// Looks for what was started between two looks, at most so often. A tree that grows faster than it is killed is a
 /// fork bomb, which a limit of processes must end.
@@ -35,31 +37,52 @@ pub(super) fn limit_memory(leader: Pid, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Who belongs to the tree of `leader`, is alive, and is not of its group.
-pub(super) fn members_outside_the_group(leader: Pid, mark: &str) -> Members {
-    let leader = leader.as_raw_nonzero().get();
-    let all = processes();
-    let family = descendants(leader, &all);
-    let own = std::process::id();
-    let is_member = |id: i32, entry: &Entry| {
-        id.unsigned_abs() != own
-            && entry.group != leader
-            && !entry.is_zombie
-            && (family.contains(&id) || bears(id, mark))
-    };
-    all.iter().filter(|(id, entry)| is_member(**id, entry)).map(|(id, entry)| (*id, entry.started)).collect()
+/// Reaps the children of this process that have ended, but not `leader`.
+pub(super) fn reap_adopted(leader: Pid) {
+    let own = std::process::id().cast_signed();
+    let ended = processes().into_iter().filter(|(_, entry)| entry.is_zombie && entry.parent == own);
+    for pid in ended.filter_map(|(id, _)| Pid::from_raw(id)).filter(|pid| *pid != leader) {
+        // Its number is its own until then. An error is that somebody else was faster.
+        let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+    }
 }
 
-/// Signals those, and, to kill, looks again until nobody is left.
-pub(super) fn signal_members(leader: Pid, mark: &str, mut members: Members, signal: Signal) {
-    for _ in 0..MAX_LOOKS {
-        members.iter().for_each(|(id, started)| signal_one(*id, *started, signal));
-        if signal != Signal::KILL || members.is_empty() {
-            return;
+/// By what the members of a tree are known.
+#[derive(Clone, Copy)]
+pub(super) struct Kin<'t> {
+    pub(super) leader: Pid,
+    pub(super) place: Place,
+    pub(super) mark: &'t str,
+}
+
+impl Kin<'_> {
+    /// Who belongs to the tree, is alive, and is not of the group that it has for itself.
+    pub(super) fn members(self) -> Members {
+        let leader = self.leader.as_raw_nonzero().get();
+        let own = std::process::id();
+        let all = processes();
+        let family = descendants(if self.place.adopts { own.cast_signed() } else { leader }, &all);
+        let is_of_group = |entry: &Entry| self.place.group.is_none() && entry.group == leader;
+        let is_member = |id: i32, entry: &Entry| {
+            id.unsigned_abs() != own
+                && !is_of_group(entry)
+                && !entry.is_zombie
+                && (family.contains(&id) || bears(id, self.mark))
+        };
+        all.iter().filter(|(id, entry)| is_member(**id, entry)).map(|(id, entry)| (*id, entry.started)).collect()
+    }
+
+    /// Signals those, and, to kill, looks again until nobody is left.
+    pub(super) fn signal(self, mut members: Members, signal: Signal) {
+        for _ in 0..MAX_LOOKS {
+            members.iter().for_each(|(id, started)| signal_one(*id, *started, signal));
+            if signal != Signal::KILL || members.is_empty() {
+                return;
+            }
+            // Those that were killed may still be dying; they are signalled again, which does no harm.
+            std::thread::yield_now();
+            members = self.members();
         }
-        // Those that were killed may still be dying; they are signalled again, which does no harm.
-        std::thread::yield_now();
-        members = members_outside_the_group(leader, mark);
     }
 }
 

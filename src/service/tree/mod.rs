@@ -4,7 +4,8 @@
 //!
 //! - **Linux**: the process group of its first process; every process that descends from it; and every process whose
 //!   environment bears the tree's mark ([`MARK`]), which children inherit, so that daemons that left the group, the
-//!   session and their parent are found too. One that has wiped its environment and lost its parent escapes.
+//!   session and their parent are found too. One that has wiped its environment and lost its parent escapes, unless it is adopted
+//!   ([`Place::adopts`]).
 //! - **Other Unixes**: the process group. What makes a group of its own escapes.
 //! - **Elsewhere**: the first process only.
 
@@ -25,7 +26,7 @@ use other as os;
 #[cfg(unix)]
 use unix as os;
 
-pub(super) use os::Tree;
+pub(crate) use os::Tree;
 
 /// The environment variable that marks the processes of a tree: random words, the outermost tree's first, separated
 /// by colons.
@@ -33,11 +34,23 @@ pub(super) const MARK: &str = "MUTIRAO_RUN";
 
 /// How a tree is told to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum How {
+pub(crate) enum How {
     /// It may finish what it does: SIGTERM. Where there are no signals, nothing.
     Ask,
     /// At once: SIGKILL.
     Kill,
+}
+
+/// Where in the system a tree is started.
+#[cfg(unix)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Place {
+    /// `None`: its first process leads a group of its own. Else it is of this group, which others may be of: its members are told one by
+    /// one. Only on Linux, where they can be found.
+    pub(crate) group: Option<i32>,
+    /// This process adopts what the tree loses (a "subreaper"), and starts nothing else: whatever descends from this process is of the tree.
+    /// Only on Linux.
+    pub(crate) adopts: bool,
 }
 
 /// A new mark for `command`, behind the one that this process bears itself. Returns the new word.

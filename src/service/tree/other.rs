@@ -11,7 +11,7 @@ use super::{How, mark, reap, small_thread};
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A process. Dropping it kills it.
-pub(in super::super) struct Tree {
+pub(crate) struct Tree {
     /// Shared with the thread that waits for its end; taken when it is reaped.
     child: Arc<Mutex<Option<Child>>>,
     id: u32,
