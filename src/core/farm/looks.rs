@@ -44,7 +44,8 @@ impl Farm {
     }
 
     /// The best worker for an attempt at this. A method that nobody has goes to anybody who offers the service: it is
-    /// refused there, and says so, instead of holding up those behind it.
+    /// refused there, and says so, instead of holding up those behind it. Told of what was settled:
+    /// [`Farm::settle_loose`] comes first.
     pub(in crate::core) fn pick(&self, service: &ServiceName, method: &ServiceName) -> Option<WorkerKey> {
         self.index.pick(service, method).or_else(|| self.index.pick_any(service, method))
     }

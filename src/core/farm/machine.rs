@@ -218,6 +218,7 @@ impl Farm {
     /// Does what is due.
     pub(in crate::core) fn tick(&mut self, now: Time) {
         self.advance(now);
+        self.settle_loose();
         while let Some((due, key)) = self.timers.first().copied().filter(|(due, _)| *due <= self.now) {
             self.timers.remove(&(due, key));
             let Some(worker) = self.workers.get_mut(&key) else { continue };
@@ -272,10 +273,15 @@ impl Farm {
         let running = Running { order: Some(order.clone()), begun: now, unwanted: false };
         picked.running.insert(order.attempt.clone(), running);
         match picked.kind {
-            Kind::Native(_) => self.native_order(worker, order),
-            Kind::Foreign(_) => self.foreign_order(worker, &order),
+            Kind::Native(_) => {
+                self.native_order(worker, order);
+                self.settle_later(worker);
+            }
+            Kind::Foreign(_) => {
+                self.foreign_order(worker, &order);
+                self.settle(worker);
+            }
         }
-        self.settle_later(worker);
     }
 
     /// The end of this attempt is durable, or nobody needs it: who reported it may forget it.
