@@ -252,7 +252,7 @@ fn job_answer(attempt: &Attempt) -> JobAnswer {
         method: None,
         attempt: attempt.attempt,
         age: None,
-        worker: Some("bench-worker".to_owned()),
+        worker: ServerId::new("bench-worker"),
         result: Some(Json::string("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")),
         reason: None,
     };

@@ -66,7 +66,10 @@ fn body(program: &mut Program<'_>) -> Body {
         0 | 1 => Body::Heartbeat(Heartbeat { sender: Some(server_id(n)), presence: presence(n, m) }),
         2..=4 => Body::HeartbeatAnswer(HeartbeatAnswer { server_id: server_id(n), presence: presence(n, m) }),
         5 => Body::Hello,
-        6 => Body::Nodes(NodesQuery { server_id: m.is_multiple_of(2).then(|| server_id(n)), ..NodesQuery::default() }),
+        6 => Body::Nodes(Box::new(NodesQuery {
+            server_id: m.is_multiple_of(2).then(|| server_id(n)),
+            ..NodesQuery::default()
+        })),
         7 => Body::Load,
         8 => Body::Events,
         9 => Body::Leave { server_id: server_id(n) },

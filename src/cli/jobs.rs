@@ -162,7 +162,7 @@ fn cells(job: &JobView) -> [String; 7] {
         (Some(service), None) => service.to_string(),
         _ => String::new(),
     };
-    let worker: String = job.worker.iter().flat_map(|worker| worker.chars().take(WIDTHS[5])).collect();
+    let worker: String = job.worker.iter().flat_map(|worker| worker.as_str().chars().take(WIDTHS[5])).collect();
     [
         job.job_id.to_string(),
         job.status.as_str().to_owned(),
@@ -188,7 +188,7 @@ pub(super) mod tests {
     use super::super::ask::tests::{Act, Script};
     use super::super::conclude::tests::job;
     use super::*;
-    use crate::wire::Durability;
+    use crate::wire::{Durability, ServerId};
     use clap::Parser;
 
     const PLAIN: Form = Form { json: false, terminal: false, colour: false };
@@ -205,7 +205,7 @@ pub(super) mod tests {
             service: ServiceName::new("sleep"),
             method: Some(ServiceName::run()),
             age: Some(Duration::from_secs(90)),
-            worker: Some("3fa9c1d2-aaaa-bbbb".to_owned()),
+            worker: ServerId::new("3fa9c1d2-aaaa-bbbb"),
             reason: Some("because\n\u{1b}[2J".to_owned()),
             ..job(status)
         });

@@ -71,6 +71,15 @@ pub(super) struct Links {
     touched: Vec<LinkId>,
 }
 
+impl Link {
+    /// What the shell must be told, where it was told something else.
+    fn news(&self) -> Option<Told> {
+        let bound = if self.told.full { MAX_WAITING / 2 } else { MAX_WAITING };
+        let now = Told { waits: self.waiting > 0, full: self.waiting > bound };
+        (now != self.told).then_some(now)
+    }
+}
+
 impl Links {
     pub(super) fn opened(&mut self, link: LinkId, local: SocketAddr, remote: SocketAddr) {
         let new = Link {
@@ -145,7 +154,7 @@ impl Links {
         let Some(entry) = self.table.get_mut(&reply.link) else { return };
         debug_assert!(entry.waiting > 0, "a reply of {:?} was used twice", reply.link);
         entry.waiting = entry.waiting.saturating_sub(1);
-        if entry.told != Told::default() && !std::mem::replace(&mut entry.touched, true) {
+        if entry.told != Told::default() && entry.news().is_some() && !std::mem::replace(&mut entry.touched, true) {
             self.touched.push(reply.link);
         }
         if reply.turn == ANY_TIME {
@@ -171,6 +180,7 @@ impl Links {
     /// A request of this link was handed on and is not answered at once.
     pub(super) fn touch(&mut self, link: LinkId) {
         if let Some(entry) = self.table.get_mut(&link)
+            && entry.news().is_some()
             && !std::mem::replace(&mut entry.touched, true)
         {
             self.touched.push(link);
@@ -186,9 +196,7 @@ impl Links {
         while let Some(link) = self.touched.pop() {
             let Some(entry) = self.table.get_mut(&link) else { continue };
             entry.touched = false;
-            let bound = if entry.told.full { MAX_WAITING / 2 } else { MAX_WAITING };
-            let now = Told { waits: entry.waiting > 0, full: entry.waiting > bound };
-            if now != entry.told && !link.is_outbound() {
+            if let Some(now) = entry.news().filter(|_| !link.is_outbound()) {
                 entry.told = now;
                 return Some((link, now));
             }

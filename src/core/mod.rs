@@ -28,6 +28,7 @@ mod links;
 mod load;
 mod node;
 mod order;
+mod pages;
 mod patience;
 mod peer;
 mod queue;

@@ -425,7 +425,7 @@ fn nodes_are_paged_in_the_order_of_keys() {
     let link = driver.accept(0, "127.0.0.1:50000");
     let (mut after, mut keys, mut pages) = (None, Vec::new(), 0);
     loop {
-        driver.says(link, Body::Nodes(NodesQuery { after: after.clone(), ..NodesQuery::default() }));
+        driver.says(link, Body::Nodes(Box::new(NodesQuery { after: after.clone(), ..NodesQuery::default() })));
         let Body::NodesAnswer(page) = driver.sent(link) else { panic!("no page") };
         keys.extend(page.nodes.iter().map(|entry| entry.key.clone()));
         pages += 1;
@@ -442,10 +442,11 @@ fn nodes_are_paged_in_the_order_of_keys() {
 fn one_node_that_is_not_there_is_an_error() {
     let mut driver = Driver::new(config(&["127.0.0.1:9102"]));
     let link = driver.accept(0, "127.0.0.1:50000");
-    driver.says(link, Body::Nodes(NodesQuery { name: Some("nobody".to_owned()), ..NodesQuery::default() }));
+    driver.says(link, Body::Nodes(Box::new(NodesQuery { name: Some("nobody".to_owned()), ..NodesQuery::default() })));
     let Body::Error(error) = driver.sent(link) else { panic!("no error") };
     assert_eq!((error.code, error.retry), (ErrorCode::NotFound, true));
-    driver.says(link, Body::Nodes(NodesQuery { address: Some(at("127.0.0.1:9102")), ..NodesQuery::default() }));
+    driver
+        .says(link, Body::Nodes(Box::new(NodesQuery { address: Some(at("127.0.0.1:9102")), ..NodesQuery::default() })));
     assert!(matches!(driver.sent(link), Body::NodesAnswer(page) if page.nodes.len() == 1));
 }
 

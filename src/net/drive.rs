@@ -20,6 +20,24 @@ impl Reactor {
         self.carry_out();
     }
 
+    /// The same of an input after which others may come in this turn. [`Reactor::settle_node`] comes behind the last one.
+    pub(super) fn tell_one_of_many(&mut self, input: Input) {
+        self.tell_heartbeats();
+        #[cfg(test)]
+        self.heard.push(input.clone());
+        self.node.handle_one_of_many(input, self.now);
+        (self.unsettled, self.works) = (true, true);
+        self.carry_out();
+    }
+
+    /// Has the node do what it has left undone for many inputs.
+    pub(super) fn settle_node(&mut self) {
+        if std::mem::take(&mut self.unsettled) {
+            self.node.settle(self.now);
+            self.carry_out();
+        }
+    }
+
     /// Gives the node the count of bare heartbeats. Nobody sees the count but through the node, so it is told
     /// before anything else is, and costs a heartbeat nothing.
     pub(super) fn tell_heartbeats(&mut self) {

@@ -116,16 +116,26 @@ impl Reactor {
     /// more.
     pub(super) fn settle_all(&mut self) {
         for _ in 0..SETTLE_ROUNDS {
-            for slot in std::mem::take(&mut self.dirty) {
-                if self.connections.get(slot).is_some_and(|connection| connection.dirty) {
-                    self.settle(slot);
-                }
-            }
+            self.settle_node();
+            self.write_dirty();
             self.tell_later();
             if self.dirty.is_empty() {
                 break;
             }
         }
+    }
+
+    /// Writes what every marked connection has.
+    pub(super) fn write_dirty(&mut self) {
+        let count = self.dirty.len();
+        for at in 0..count {
+            let slot = self.dirty[at];
+            if self.connections.get(slot).is_some_and(|connection| connection.dirty) {
+                self.settle(slot);
+            }
+        }
+        // Those that were marked meanwhile come next.
+        self.dirty.drain(..count);
     }
 
     /// Writes what waits on a connection, and takes its life on from there.

@@ -33,6 +33,10 @@ pub(super) const CATCH_UP_ROUNDS: usize = 1024;
 /// what is left waits for the next turn.
 pub(super) const SETTLE_ROUNDS: usize = 4;
 
+/// Messages that one connection brings at a time, from which on what comes of them is written before another one is read.
+/// Of fewer it is written at the end of the turn: a write costs more than they do.
+pub(super) const BATCH: usize = 16;
+
 /// Outputs after one input. More than this is a core that talks to itself; checked in debug builds.
 pub(super) const OUTPUTS_PER_INPUT: usize = 1_000_000;
 

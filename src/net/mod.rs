@@ -12,6 +12,7 @@
 //!   udp         discovery                                        hearing   what others tell, handed on
 //!   talk        what runs print, at the pace of links            stopping  the end
 //!   limits      every bound and its reason                       os        what differs between systems
+//!   lookout     when it looks out before it sleeps
 //! ```
 
 use std::io;
@@ -33,6 +34,7 @@ mod hearing;
 mod life;
 mod limits;
 mod listener;
+mod lookout;
 mod mailbox;
 mod os;
 mod outbox;

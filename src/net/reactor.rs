@@ -20,6 +20,7 @@ use super::limits::{
     READ_BUFFER, RESERVED_DESCRIPTORS, SERVICES_DEADLINE, STOP_AFTER_GRACE, STOP_DEADLINE,
 };
 use super::listener::{Acceptor, Listener};
+use super::lookout::Lookout;
 use super::mailbox::{Mailbox, Note, Stopper};
 use super::outbox::Pool;
 use super::resolver::Resolver;
@@ -41,11 +42,16 @@ pub(super) struct Reactor {
     pub(super) mailbox: Mailbox,
     pub(super) timers: Timers,
     clock: Clock,
+    lookout: Lookout,
+    /// The node was told something in this turn that others wait for.
+    pub(super) works: bool,
     alarm: os::Alarm,
     /// The time of this turn.
     pub(super) now: Time,
 
     pub(super) node: Node,
+    /// The node has left something undone, as more inputs may come.
+    pub(super) unsettled: bool,
     /// When the node wants to be woken; `None` after each input, until it is asked.
     node_deadline: Option<Time>,
     /// Bare heartbeats that were answered and that the node has not heard of.
@@ -62,6 +68,8 @@ pub(super) struct Reactor {
     /// One of them has more output than it takes.
     pub(super) congested: bool,
     pub(super) talk: Talk,
+    /// Messages that the node was told of the connection that is being read.
+    pub(super) told: usize,
     /// Slots to be looked after at the end of the turn.
     pub(super) dirty: Vec<usize>,
     /// Slots to be read on in the next turn.
@@ -170,9 +178,12 @@ impl Reactor {
             mailbox,
             timers,
             clock,
+            lookout: Lookout::default(),
+            works: false,
             alarm,
             now,
             node,
+            unsettled: false,
             node_deadline: None,
             heartbeats: 0,
             later: Vec::new(),
@@ -182,6 +193,7 @@ impl Reactor {
             printing: Vec::new(),
             congested: false,
             talk: Talk::default(),
+            told: 0,
             dirty: Vec::new(),
             again: Vec::new(),
             prepared,
@@ -295,6 +307,7 @@ impl Reactor {
 
     /// When the node wants to be woken. Asked once after its inputs, not before each wait.
     fn node_deadline(&mut self) -> Time {
+        self.settle_node();
         let node = &self.node;
         *self.node_deadline.get_or_insert_with(|| node.deadline().unwrap_or(Time::FAR))
     }
@@ -311,14 +324,17 @@ impl Reactor {
         timeout: Option<Duration>,
         buffer: &mut [u8],
     ) -> Result<usize, RunError> {
-        match self.poll.poll(events, timeout) {
-            Ok(()) => {}
-            // A signal; its own event comes next.
-            Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
-            Err(error) => return Err(error.into()),
+        // What the edges answer by themselves is not looked out for: it comes in larger numbers when it is left to come.
+        let works = std::mem::take(&mut self.works) && timeout != Some(Duration::ZERO);
+        let begun = if works { self.clock.now() } else { self.now };
+        if !(works && self.look_out(events, begun)?) {
+            self.wait(events, timeout)?;
         }
         self.mailbox.wakes_up();
         self.now = self.clock.now();
+        if works {
+            self.lookout.waited(self.now.since(begun));
+        }
         let mut count = 0;
         for event in &*events {
             count += 1;
@@ -349,6 +365,38 @@ impl Reactor {
             self.receive_datagrams();
         }
         Ok(count)
+    }
+
+    fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<(), RunError> {
+        match self.poll.poll(events, timeout) {
+            Ok(()) => Ok(()),
+            // A signal; its own event comes next.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                events.clear();
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Looks for events for a moment instead of sleeping, if that is likely to help. Returns whether there are any. The alarm
+    /// is one of them.
+    fn look_out(&mut self, events: &mut Events, begun: Time) -> Result<bool, RunError> {
+        let until = begun + self.lookout.time();
+        if until == begun {
+            return Ok(false);
+        }
+        loop {
+            self.wait(events, Some(Duration::ZERO))?;
+            if !events.is_empty() {
+                return Ok(true);
+            }
+            if self.clock.now() >= until {
+                self.lookout.in_vain();
+                return Ok(false);
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// Reads every socket that has something, before timers fire: the process may have been stopped for a minute,

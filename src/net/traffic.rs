@@ -9,7 +9,7 @@ use crate::core::Input;
 use crate::wire::{CloseReason, Decoded};
 
 use super::connection::Phase;
-use super::limits::{ANSWERS_PER_TURN, HIGH_WATER, LINGER_BYTES, PIECE, READS_PER_TURN};
+use super::limits::{ANSWERS_PER_TURN, BATCH, HIGH_WATER, LINGER_BYTES, PIECE, READS_PER_TURN};
 use super::os;
 use super::reactor::Reactor;
 
@@ -27,10 +27,26 @@ impl Reactor {
         // It is settled below; outputs of the core need not mark it.
         connection.dirty = true;
         let to_end = event.is_read_closed() || event.is_error();
+        self.told = 0;
         if to_end || event.is_readable() {
             self.read(slot, to_end, buffer);
         }
-        self.settle(slot);
+        self.has_read(slot);
+    }
+
+    /// Writes what came of a connection's input, or has it written at the end of the turn.
+    fn has_read(&mut self, slot: usize) {
+        if self.told >= BATCH {
+            // Whoever it is for can work on it while this node goes on.
+            self.settle_node();
+            self.dirty.push(slot);
+            self.write_dirty();
+        } else if self.unsettled {
+            // There may be more for the same connections: then it is written together.
+            self.dirty.push(slot);
+        } else {
+            self.settle(slot);
+        }
     }
 
     /// Goes on with the connections that had more than their share in the last turn.
@@ -41,13 +57,14 @@ impl Reactor {
                 continue;
             }
             connection.dirty = true;
+            self.told = 0;
             let mut spent = 0;
             if let Some(held) = connection.held.take() {
                 self.decode(slot, &held, &mut spent);
             }
             // Whether it has ended was told by an event that is gone, so it is read until it says.
             self.read(slot, true, buffer);
-            self.settle(slot);
+            self.has_read(slot);
         }
     }
 
@@ -176,7 +193,8 @@ impl Reactor {
                 let link = connection.link;
                 // Those before it on the same connection count before it.
                 self.heartbeats += connection.edge.take_heartbeats();
-                self.tell(Input::Message { link, message });
+                self.told += 1;
+                self.tell_one_of_many(Input::Message { link, message });
             }
             Decoded::Refused(message) => {
                 if !self.introduce(slot) {

@@ -138,6 +138,7 @@ impl NativeHost {
         for link in due {
             self.with_edge(link, now, |edge, prepared, out| edge.expire(prepared, now, out));
         }
+        self.settle(now);
         if self.node.deadline().is_some_and(|due| due <= now) {
             self.give(Input::Tick, now);
         }
@@ -151,6 +152,22 @@ impl NativeHost {
         self.node.handle(input, now);
         while let Some(output) = self.node.poll_output() {
             self.carry_out(output, now);
+        }
+    }
+
+    /// The same of a message, after which others may lie in what has arrived.
+    fn give_one_of_many(&mut self, input: Input, now: Time) {
+        self.node.handle_one_of_many(input, now);
+        while let Some(output) = self.node.poll_output() {
+            self.carry_out(output);
+        }
+    }
+
+    /// What has arrived is read.
+    fn settle(&mut self, now: Time) {
+        self.node.settle(now);
+        while let Some(output) = self.node.poll_output() {
+            self.carry_out(output);
         }
     }
 
@@ -217,6 +234,7 @@ impl NativeHost {
             }
         }
         self.read_on(now);
+        self.settle(now);
     }
 
     /// Calls an edge until it has nothing more to say, and gives the core what it decodes.
@@ -276,7 +294,7 @@ impl NativeHost {
             (Body::Leave { server_id }, _) => self.noted.push(Noted::Goodbye { id: server_id.as_str().to_owned() }),
             _ => {}
         }
-        self.give(Input::Message { link, message }, now);
+        self.give_one_of_many(Input::Message { link, message }, now);
     }
 
     fn carry_out(&mut self, output: Output, now: Time) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use super::{Address, DEFAULT_PRIORITY, Json, MAX_ID_BYTES, ServiceName};
+use super::{Address, DEFAULT_PRIORITY, Json, MAX_ID_BYTES, ServerId, ServiceName};
 
 /// The id of a job: `<master>-<boot>-<number>`, such as `3fa9c1d2-7-42`. It names the master that accepted the job:
 /// the first eight characters of its id, how often it had been started, and a count. At most 128 bytes.
@@ -222,7 +222,7 @@ pub struct JobView {
     /// `AGE_MS`: milliseconds since it was accepted. In listings only.
     pub age: Option<Duration>,
     /// `WORKER_UUID`: the worker that runs it or finished it.
-    pub worker: Option<String>,
+    pub worker: Option<ServerId>,
     /// `RESULT`, for OK, and for NOK where the work gave one.
     pub result: Option<Json>,
     /// `REASON`: one sentence on why it has this status: why it waits, why it failed. Left out for OK.

@@ -55,7 +55,7 @@ pub enum Body {
     HelloAnswer(Box<HelloAnswer>),
     /// `NODES`: the registry, or one node of it. The receiver answers [`Body::NodesAnswer`], or an error
     /// `NOT_FOUND` where one node was asked for and is not there.
-    Nodes(NodesQuery),
+    Nodes(Box<NodesQuery>),
     /// `NODES` / `OK`: a page of the registry.
     NodesAnswer(Box<NodesAnswer>),
     /// `LOAD`: how busy are you? The receiver answers [`Body::LoadAnswer`].

@@ -33,6 +33,13 @@ fn plain_bytes(bytes: &[u8]) -> usize {
         }
         rest = next;
     }
+    if rest.is_empty() {
+        return bytes.len();
+    }
+    // The last eight bytes once more, where there are so many: those before the rest have nothing special.
+    if let Some(chunk) = bytes.last_chunk() {
+        return bytes.len() - 8 + special(u64::from_le_bytes(*chunk)) as usize;
+    }
     let is_special = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
     bytes.len() - rest.len() + rest.iter().position(is_special).unwrap_or(rest.len())
 }

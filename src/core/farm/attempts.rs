@@ -1,20 +1,17 @@
 //! The attempts that one worker has, found by a number instead of a comparison of texts at each step.
 //!
-//! The tag of an attempt is the number at the end of its job's id, and the number of the attempt. Attempts of one master
-//! have tags of their own; those of another master or of a call that meet one of them stand apart.
+//! The tag of an attempt is the number at the end of its job's id. Attempts of one master have tags of their own, but for
+//! several at one job; those, and what is of another master or of a call, stand apart where they meet one that is there.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
+use crate::core::pages::Pages;
 use crate::wire::Attempt;
-
-/// The number at the end of the id, and that of the attempt.
-type Tag = (u64, u32);
 
 /// A table by attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Attempts<T> {
-    tags: BTreeMap<Tag, u32>,
+    tags: Pages,
     slots: Vec<Option<(Attempt, T)>>,
     free: Vec<u32>,
     /// Those whose tag another one has.
@@ -23,24 +20,24 @@ pub(super) struct Attempts<T> {
 
 impl<T> Default for Attempts<T> {
     fn default() -> Attempts<T> {
-        Attempts { tags: BTreeMap::new(), slots: Vec::new(), free: Vec::new(), apart: BTreeMap::new() }
+        Attempts { tags: Pages::default(), slots: Vec::new(), free: Vec::new(), apart: BTreeMap::new() }
     }
 }
 
-fn tag(attempt: &Attempt) -> Tag {
+fn tag(attempt: &Attempt) -> u64 {
     let digits = attempt.job_id.as_str().bytes().rev().take_while(u8::is_ascii_digit);
     let (mut number, mut unit) = (0u64, 1u64);
     for digit in digits {
         number = number.wrapping_add(unit.wrapping_mul(u64::from(digit - b'0')));
         unit = unit.wrapping_mul(10);
     }
-    (number, attempt.attempt)
+    number
 }
 
 impl<T> Attempts<T> {
     /// Where an attempt stands, unless apart.
     fn slot(&self, attempt: &Attempt) -> Option<u32> {
-        let slot = *self.tags.get(&tag(attempt))?;
+        let slot = self.tags.get(tag(attempt))?;
         self.slots[slot as usize].as_ref().is_some_and(|(there, _)| there == attempt).then_some(slot)
     }
 
@@ -57,22 +54,20 @@ impl<T> Attempts<T> {
 
     /// Puts one in, in the place of what it had before.
     pub(super) fn insert(&mut self, attempt: Attempt, value: T) {
-        let entry = match self.tags.entry(tag(&attempt)) {
-            Entry::Vacant(_) if self.apart.contains_key(&attempt) => {
+        let tag = tag(&attempt);
+        if let Some(slot) = self.tags.get(tag) {
+            let there = &mut self.slots[slot as usize];
+            if there.as_ref().is_some_and(|(there, _)| *there == attempt) {
+                *there = Some((attempt, value));
+            } else {
                 self.apart.insert(attempt, value);
-                return;
             }
-            Entry::Vacant(entry) => entry,
-            Entry::Occupied(entry) => {
-                let there = &mut self.slots[*entry.get() as usize];
-                if there.as_ref().is_some_and(|(there, _)| *there == attempt) {
-                    *there = Some((attempt, value));
-                } else {
-                    self.apart.insert(attempt, value);
-                }
-                return;
-            }
-        };
+            return;
+        }
+        if !self.apart.is_empty() && self.apart.contains_key(&attempt) {
+            self.apart.insert(attempt, value);
+            return;
+        }
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = Some((attempt, value));
@@ -83,13 +78,15 @@ impl<T> Attempts<T> {
                 u32::try_from(self.slots.len() - 1).expect("a worker brings no more than a line can name")
             }
         };
-        entry.insert(slot);
+        self.tags.insert(tag, slot);
     }
 
     pub(super) fn remove(&mut self, attempt: &Attempt) -> Option<T> {
-        let Some(slot) = self.slot(attempt) else { return self.apart.remove(attempt) };
-        let (attempt, value) = self.slots[slot as usize].take()?;
-        self.tags.remove(&tag(&attempt));
+        let tag = tag(attempt);
+        let there = |slot: &u32| self.slots[*slot as usize].as_ref().is_some_and(|(there, _)| there == attempt);
+        let Some(slot) = self.tags.get(tag).filter(there) else { return self.apart.remove(attempt) };
+        let (_, value) = self.slots[slot as usize].take()?;
+        self.tags.remove(tag);
         self.free.push(slot);
         Some(value)
     }
@@ -137,9 +134,9 @@ impl<T> Attempts<T> {
     /// What always holds.
     pub(super) fn check_invariants(&self) {
         assert_eq!(self.tags.len() + self.free.len(), self.slots.len(), "each slot is taken or free");
-        for (tagged, slot) in &self.tags {
-            let there = self.slots[*slot as usize].as_ref();
-            assert!(there.is_some_and(|(attempt, _)| tag(attempt) == *tagged), "{tagged:?}");
+        for (tagged, slot) in self.tags.iter() {
+            let there = self.slots[slot as usize].as_ref();
+            assert!(there.is_some_and(|(attempt, _)| tag(attempt) == tagged), "{tagged:?}");
         }
     }
 }
@@ -156,9 +153,9 @@ mod tests {
 
     #[test]
     fn the_tag_is_the_number_at_the_end() {
-        assert_eq!(tag(&attempt("3fa9c1d2-7-42", 3)), (42, 3));
-        assert_eq!(tag(&attempt("job-x", 1)), (0, 1));
-        assert_eq!(tag(&attempt("a-007", 1)), (7, 1));
+        assert_eq!(tag(&attempt("3fa9c1d2-7-42", 3)), 42);
+        assert_eq!(tag(&attempt("job-x", 1)), 0);
+        assert_eq!(tag(&attempt("a-007", 1)), 7);
         tag(&attempt(&"9".repeat(128), u32::MAX));
     }
 

@@ -145,6 +145,21 @@ impl Index {
         first.map(|(_, _, worker)| *worker)
     }
 
+    /// How many attempts this worker, the best one for this, takes before another is better; `None`: there is no other.
+    /// With as many attempts as another one, who was just given one comes behind it. 1 for one that is not among the best.
+    pub(super) fn before_next(&self, worker: WorkerKey, service: &ServiceName, method: &ServiceName) -> Option<u32> {
+        let mut firsts: Vec<&Rank> = Vec::new();
+        for entry in self.entries_of(service, method) {
+            firsts.extend(entry.idle.iter().take(2));
+        }
+        firsts.sort_unstable();
+        match firsts.as_slice() {
+            [(_, _, first)] if *first == worker => None,
+            [(load, _, first), (next, ..), ..] if *first == worker => Some(next.saturating_sub(*load)),
+            _ => Some(1),
+        }
+    }
+
     /// The best worker for any method of a service, if no worker that is there has this one.
     pub(super) fn pick_any(&self, service: &ServiceName, method: &ServiceName) -> Option<WorkerKey> {
         if self.entries_of(service, method).any(|entry| entry.alive > 0) {
@@ -281,6 +296,7 @@ pub(super) fn by_name(offers: Vec<ServiceOffer>) -> Vec<ServiceOffer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn name(text: &str) -> ServiceName {
         ServiceName::new(text).unwrap()
@@ -342,5 +358,36 @@ mod tests {
         assert_eq!(by_name(said), [offer("a", &["x", "y", "z"], &["z"]), offer("b", &[], &[])]);
         let many = (0..300).map(|n| offer(&format!("s{n}"), &[], &[])).collect();
         assert_eq!(by_name(many).len(), MAX_SERVICES);
+    }
+
+    proptest! {
+        #[test]
+        fn the_best_one_stays_so_for_as_many_attempts_as_is_told(
+            workers in prop::collection::vec((0..3usize, 0..6u32), 1..6),
+        ) {
+            let offers = [offer("x", &["run"], &[]), offer("x", &["run", "stop"], &[]), offer("x", &[], &[])];
+            let (x, run) = (name("x"), name("run"));
+            let (mut index, mut table) = (Index::default(), BTreeMap::new());
+            for (key, (kind, load)) in (0..).zip(workers) {
+                let variants = index.enter(&offers[kind..=kind]);
+                let standing = ready(key, load, key);
+                index.place(&variants, &Standing::default(), &standing);
+                table.insert(WorkerKey(key), (variants, standing));
+            }
+            let best = index.pick(&x, &run).unwrap();
+            let row = index.before_next(best, &x, &run);
+            for key in table.keys().filter(|key| **key != best) {
+                prop_assert_eq!(index.before_next(*key, &x, &run), Some(1), "it is not the best");
+            }
+            for given in 0..row.unwrap_or(10).max(1) {
+                prop_assert_eq!(index.pick(&x, &run), Some(best), "after {} of {:?}", given, row);
+                let (variants, before) = table.get_mut(&best).unwrap();
+                let (load, ..) = before.idle.unwrap();
+                let after = ready(best.0, load + 1, 100 + u64::from(given));
+                index.place(variants, before, &after);
+                *before = after;
+            }
+            prop_assert_eq!(index.pick(&x, &run) == Some(best), table.len() == 1);
+        }
     }
 }

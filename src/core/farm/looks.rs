@@ -44,9 +44,20 @@ impl Farm {
     }
 
     /// The best worker for an attempt at this. A method that nobody has goes to anybody who offers the service: it is
-    /// refused there, and says so, instead of holding up those behind it.
+    /// refused there, and says so, instead of holding up those behind it. Told of what was settled:
+    /// [`Farm::settle_loose`] comes first.
     pub(in crate::core) fn pick(&self, service: &ServiceName, method: &ServiceName) -> Option<WorkerKey> {
         self.index.pick(service, method).or_else(|| self.index.pick_any(service, method))
+    }
+
+    /// How many attempts in a row [`Farm::pick`] gives to the worker that it has just picked for this, as long as nothing
+    /// else happens: at least one.
+    pub(in crate::core) fn in_a_row(&self, worker: WorkerKey, service: &ServiceName, method: &ServiceName) -> usize {
+        let Some(picked) = self.workers.get(&worker) else { return 1 };
+        let Some(native) = picked.native() else { return 1 };
+        let room = (native.slots as usize).saturating_sub(picked.running.len());
+        let row = self.index.before_next(worker, service, method);
+        row.map_or(room, |row| room.min(row as usize)).max(1)
     }
 
     /// How many [`Farm::services_with_room`] tells.

@@ -44,6 +44,8 @@ pub(in crate::core) struct Farm {
     /// Foreign workers without link and job by host, the longest silent first.
     pub(super) left_behind: BTreeMap<IpAddr, BTreeSet<(Time, WorkerKey)>>,
     pub(super) effects: VecDeque<Effect>,
+    /// Workers whose place in the tables is worked out before anybody is looked for there, once for many attempts.
+    pub(super) loose: Vec<WorkerKey>,
     pub(super) next_key: u64,
     /// Counts assignments and calls.
     pub(super) given: u64,
@@ -89,6 +91,7 @@ impl Farm {
             timers: BTreeSet::new(),
             left_behind: BTreeMap::new(),
             effects: VecDeque::new(),
+            loose: Vec::new(),
             next_key: 0,
             given: 0,
             changed: false,
@@ -215,6 +218,7 @@ impl Farm {
     /// Does what is due.
     pub(in crate::core) fn tick(&mut self, now: Time) {
         self.advance(now);
+        self.settle_loose();
         while let Some((due, key)) = self.timers.first().copied().filter(|(due, _)| *due <= self.now) {
             self.timers.remove(&(due, key));
             let Some(worker) = self.workers.get_mut(&key) else { continue };
@@ -243,6 +247,7 @@ impl Farm {
     /// The input is worked off: whoever asked for work and got none is told so.
     pub(in crate::core) fn end_of_input(&mut self, now: Time) {
         self.advance(now);
+        self.settle_loose();
         while let Some(key) = self.asking.first().copied() {
             self.decline(key);
             self.settle(key);
@@ -268,10 +273,15 @@ impl Farm {
         let running = Running { order: Some(order.clone()), begun: now, unwanted: false };
         picked.running.insert(order.attempt.clone(), running);
         match picked.kind {
-            Kind::Native(_) => self.native_order(worker, order),
-            Kind::Foreign(_) => self.foreign_order(worker, &order),
+            Kind::Native(_) => {
+                self.native_order(worker, order);
+                self.settle_later(worker);
+            }
+            Kind::Foreign(_) => {
+                self.foreign_order(worker, &order);
+                self.settle(worker);
+            }
         }
-        self.settle(worker);
     }
 
     /// The end of this attempt is durable, or nobody needs it: who reported it may forget it.
@@ -387,7 +397,13 @@ impl Farm {
 
     /// Whether some worker may have got room since this was asked last.
     pub(in crate::core) fn changed(&mut self) -> bool {
+        self.settle_loose();
         std::mem::take(&mut self.changed)
+    }
+
+    /// Whether there is something to do.
+    pub(in crate::core) fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
     }
 
     /// The next thing to do, until `None`.

@@ -205,7 +205,7 @@ impl Farm {
             self.judge(key, &running, &outcome);
         }
         self.end(attempt, id, true, outcome, reply);
-        self.settle(key);
+        self.settle_later(key);
     }
 
     /// Gives a call to a worker, if it has room for one.

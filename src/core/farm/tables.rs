@@ -65,6 +65,7 @@ impl Farm {
             conduct: Conduct::default(),
             kind,
             filed: Filed::default(),
+            loose: false,
         };
         self.by_id.insert(id, key);
         self.workers.insert(key, worker);
@@ -186,6 +187,25 @@ impl Farm {
         }
     }
 
+    /// The same, before the tables are looked at next, or the input ends: attempts come in rows.
+    pub(super) fn settle_later(&mut self, key: WorkerKey) {
+        if let Some(worker) = self.workers.get_mut(&key)
+            && !std::mem::replace(&mut worker.loose, true)
+        {
+            self.loose.push(key);
+        }
+    }
+
+    /// Nobody is loose any more.
+    pub(in crate::core) fn settle_loose(&mut self) {
+        while let Some(key) = self.loose.pop() {
+            if let Some(worker) = self.workers.get_mut(&key) {
+                worker.loose = false;
+                self.settle(key);
+            }
+        }
+    }
+
     fn refile(&mut self, key: WorkerKey, old: &Filed, new: &Filed) {
         if old.due != new.due {
             if let Some(due) = old.due {
@@ -219,7 +239,8 @@ impl Farm {
             assert_eq!(self.by_id.get(&worker.id), Some(key));
             assert!(worker.link.is_none_or(|link| self.by_link.get(&link) == Some(key)), "{worker:?}");
             // What is overdue stands where it stood until the next tick.
-            if worker.filed.due.is_none_or(|due| due > self.now) {
+            assert!(!worker.loose || self.loose.contains(key), "it would never be settled");
+            if !worker.loose && worker.filed.due.is_none_or(|due| due > self.now) {
                 assert_eq!(worker.filed.standing, worker.standing(self.now), "filed where it was: {worker:?}");
                 assert_eq!(worker.filed.due, worker.due(self.timeout, self.now), "{worker:?}");
             }

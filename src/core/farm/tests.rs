@@ -135,6 +135,7 @@ impl World {
 
     /// What the node does in the loop of dispatch: picks a worker for this order and gives it.
     fn give(&mut self, order: Order) -> Option<WorkerKey> {
+        self.farm.settle_loose();
         let worker = self.farm.pick(&order.service, &order.method)?;
         self.farm.assign(worker, order, self.now);
         Some(worker)

@@ -41,6 +41,8 @@ pub(super) struct Worker {
     pub(super) kind: Kind,
     /// Where the farm's tables have it.
     pub(super) filed: Filed,
+    /// That may be another place by now.
+    pub(super) loose: bool,
 }
 
 /// An attempt that a worker has.

@@ -373,7 +373,27 @@ impl Node {
         if !(std::mem::take(&mut self.give_out) | self.farm.changed()) || self.stopped {
             return;
         }
-        while let Some((number, worker)) = self.next_assignment() {
+        // A row: what is next is of the same kind as before, and the same worker is still the best for it. Then nobody is
+        // looked for.
+        let mut row: Option<(queue::Pair, WorkerKey, usize)> = None;
+        loop {
+            let again = row.as_mut().filter(|(.., left)| *left > 0).and_then(|(pair, worker, left)| {
+                let (_, number) = self.queue.most_urgent().filter(|(first, _)| first == pair)?;
+                *left -= 1;
+                Some((number, *worker))
+            });
+            let (number, worker) = match again {
+                Some(found) => found,
+                None => {
+                    self.farm.settle_loose();
+                    let Some((number, worker)) = self.next_assignment() else { break };
+                    row = self
+                        .queue
+                        .pair_of(number)
+                        .map(|(pair, service, method)| (pair, worker, self.farm.in_a_row(worker, service, method) - 1));
+                    (number, worker)
+                }
+            };
             let Some(id) = self.farm.id_of(worker) else { break };
             let Some(mut order) = self.queue.start(number, id, now) else { break };
             order.output = self.waiters.watch(number);
@@ -702,6 +722,79 @@ mod tests {
                     node.farm.assign(worker, order, now);
                     prop_assert_eq!(node.next_by_waiting(), node.next_by_room());
                 }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn everybody_is_answered_whether_inputs_come_one_by_one_or_many_at_a_time(
+            steps in prop::collection::vec((0..5u64, any::<bool>()), 1..80),
+        ) {
+            let mut node = node(Durability::Memory);
+            let mut orders: [Vec<Attempt>; 2] = Default::default();
+            let (mut submitted, mut reported, mut answers, mut acks) = (0, 0, 0, 0);
+            let offer = || ServiceOffer { name: ServiceName::new("x").unwrap(), methods: Vec::new(), idempotent: Vec::new() };
+            for nth in 0..2 {
+                let native = NativeWorker { name: "w".to_owned(), slots: 3, services: vec![offer()], jobs: Vec::new() };
+                let worker = ServerId::new(format!("w{nth}")).unwrap();
+                let alive = WorkerAlive { worker, owner: None, native: Some(Box::new(native)) };
+                says(&mut node, 2 + 2 * nth, Body::WorkerAlive(Box::new(alive)), Time::ZERO);
+            }
+            let last = steps.len();
+            // Behind the last step, whatever still runs is reported until nothing does.
+            let rest = (0..).map(|nth: u64| (3 + nth % 2, nth % 3 > 0));
+            for (at, (step, many)) in steps.into_iter().chain(rest).enumerate() {
+                if at > last && orders.iter().all(Vec::is_empty) {
+                    node.settle(node.now);
+                    take_all(&mut node, &mut orders, &mut answers, &mut acks);
+                    if orders.iter().all(Vec::is_empty) {
+                        break;
+                    }
+                }
+                let (link, body) = match step {
+                    0..=2 => {
+                        submitted += 1;
+                        (0, Body::Submit(Box::new(Submit { wait: Some(MAX_WAIT), ..job("x", "run") })))
+                    }
+                    _ => {
+                        let nth = step - 3;
+                        let Some(attempt) = orders[nth as usize].pop() else { continue };
+                        reported += 1;
+                        let status = crate::wire::WorkerStatus {
+                            worker: ServerId::new(format!("w{nth}")),
+                            ok: true,
+                            result: None,
+                            detail: None,
+                            retry: true,
+                            attempt: Some(attempt),
+                        };
+                        (2 + 2 * nth, Body::WorkerStatus(Box::new(status)))
+                    }
+                };
+                let input = Input::Message { link: LinkId(link), message: Message::plain(body) };
+                let now = Time::from_micros(at as u64 / 3);
+                match many {
+                    true => node.handle_one_of_many(input, now),
+                    false => node.handle(input, now),
+                }
+                take_all(&mut node, &mut orders, &mut answers, &mut acks);
+                prop_assert_eq!(acks, reported, "who reports waits for nobody");
+                prop_assert!(many || node.queue.pending() == 0 || orders.iter().all(|orders| orders.len() == 3));
+            }
+            prop_assert_eq!((answers, reported), (submitted, submitted));
+            prop_assert_eq!((node.queue.pending(), node.queue.running()), (0, 0));
+        }
+    }
+
+    fn take_all(node: &mut Node, orders: &mut [Vec<Attempt>; 2], answers: &mut usize, acks: &mut usize) {
+        while let Some(output) = node.poll_output() {
+            let Output::Send { link, message } = output else { continue };
+            match message.body {
+                Body::Job(order) => orders[link.0 as usize / 2 - 1].push(order.attempt),
+                Body::JobAnswer(_) => *answers += 1,
+                Body::StatusAck(_) => *acks += 1,
+                _ => {}
             }
         }
     }

@@ -1,9 +1,9 @@
 //! Who waits for which job.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::links::Reply;
+use crate::core::pages::Pages;
 use crate::core::timeline::Timeline;
 use crate::core::{JobNumber, LinkId};
 use crate::time::Time;
@@ -36,7 +36,11 @@ pub(super) enum Until {
 /// Those who wait.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Waiters {
-    by_job: BTreeMap<JobNumber, Waiting>,
+    /// Where those stand who wait for a job.
+    by_job: Pages,
+    rows: Vec<Option<Waiting>>,
+    /// Rows where nobody stands.
+    free: Vec<u32>,
     /// When whose wait is over; a job stands here once for each end of its waits.
     agenda: Timeline<(Time, JobNumber)>,
     /// The jobs that are waited for on each link: a link that goes finds its own without a look at all others.
@@ -80,22 +84,52 @@ impl Iterator for Taken {
 /// Those who wait for an end at most. Each holds an answer back on a link.
 pub(super) const MAX_WAITERS: usize = 100_000;
 
+/// Rows that are kept although nobody stands there.
+const SMALL: usize = 1024;
+
 impl Waiters {
     pub(super) fn add(&mut self, number: JobNumber, waiter: Waiter) {
         self.agenda.insert((waiter.until.end(), number));
         self.count += 1;
         self.watching += usize::from(waiter.output);
         self.by_link.entry(waiter.reply.link).or_default().insert(number);
-        match self.by_job.entry(number) {
-            Entry::Vacant(entry) => _ = entry.insert(Waiting::One(waiter)),
-            Entry::Occupied(mut entry) => match entry.get_mut() {
-                Waiting::Many(waiters) => waiters.push(waiter),
-                one => {
-                    let Waiting::One(first) = std::mem::replace(one, Waiting::Many(Vec::new())) else { return };
-                    *one = Waiting::Many(vec![first, waiter]);
-                }
-            },
+        let Some(row) = self.row(number) else { return self.place(number, Waiting::One(waiter)) };
+        match &mut self.rows[row as usize] {
+            Some(Waiting::Many(waiters)) => waiters.push(waiter),
+            one => {
+                let Some(Waiting::One(first)) = one.take() else { return };
+                *one = Some(Waiting::Many(vec![first, waiter]));
+            }
         }
+    }
+
+    fn row(&self, number: JobNumber) -> Option<u32> {
+        self.by_job.get(number.0)
+    }
+
+    fn place(&mut self, number: JobNumber, waiting: Waiting) {
+        let row = self.free.pop().unwrap_or_else(|| {
+            self.rows.push(None);
+            u32::try_from(self.rows.len() - 1).expect("no more than may wait")
+        });
+        self.rows[row as usize] = Some(waiting);
+        self.by_job.insert(number.0, row);
+    }
+
+    /// Nobody waits for this job any more, who stood in this row.
+    fn vacate(&mut self, number: JobNumber, row: u32) -> Option<Waiting> {
+        self.by_job.remove(number.0);
+        let waiting = self.rows[row as usize].take();
+        self.free.push(row);
+        if self.by_job.len() == 0 {
+            self.rows.clear();
+            self.free.clear();
+            if self.rows.capacity() > SMALL {
+                self.rows.shrink_to(SMALL);
+                self.free.shrink_to(SMALL);
+            }
+        }
+        waiting
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -104,7 +138,8 @@ impl Waiters {
 
     /// All who wait for this job.
     pub(super) fn of(&self, number: JobNumber) -> impl Iterator<Item = &Waiter> {
-        self.by_job.get(&number).map_or(&[][..], Waiting::all).iter()
+        let waiting = self.row(number).and_then(|row| self.rows[row as usize].as_ref());
+        waiting.map_or(&[][..], Waiting::all).iter()
     }
 
     /// Whether somebody wants to see what this job prints.
@@ -114,16 +149,17 @@ impl Waiters {
 
     /// The jobs that somebody waits for.
     pub(super) fn jobs(&self) -> Vec<JobNumber> {
-        self.by_job.keys().copied().collect()
+        self.by_job.iter().map(|(number, _)| JobNumber(number)).collect()
     }
 
     /// Takes those out who have waited for what is the case now.
     pub(super) fn take(&mut self, number: JobNumber, ready: impl Fn(&Waiter) -> bool) -> Taken {
-        let Entry::Occupied(mut entry) = self.by_job.entry(number) else { return Taken::default() };
-        match entry.get_mut() {
+        let Some(row) = self.row(number) else { return Taken::default() };
+        let Some(waiting) = &mut self.rows[row as usize] else { return Taken::default() };
+        match waiting {
             Waiting::One(waiter) if !ready(waiter) => Taken::default(),
             Waiting::One(_) => {
-                let Waiting::One(waiter) = entry.remove() else { return Taken::default() };
+                let Some(Waiting::One(waiter)) = self.vacate(number, row) else { return Taken::default() };
                 self.count -= 1;
                 self.watching -= usize::from(waiter.output);
                 self.agenda.remove(&(waiter.until.end(), number));
@@ -135,7 +171,7 @@ impl Waiters {
                 let ends: BTreeSet<Time> = waiters.iter().map(|waiter| waiter.until.end()).collect();
                 let links: BTreeSet<LinkId> = waiters.iter().map(|waiter| waiter.reply.link).collect();
                 if waiters.is_empty() {
-                    entry.remove();
+                    self.vacate(number, row);
                 }
                 self.count -= taken.len();
                 for waiter in &taken {
@@ -183,9 +219,12 @@ impl Waiters {
 
     pub(super) fn check_invariants(&self) {
         if self.count <= 1000 {
-            assert_eq!(self.count, self.by_job.values().map(|waiting| waiting.all().len()).sum::<usize>());
-            let all =
-                || self.by_job.iter().flat_map(|(number, waiting)| waiting.all().iter().map(|one| (*number, one)));
+            assert_eq!(self.by_job.len() + self.free.len(), self.rows.len(), "each row is taken or free");
+            let all = || {
+                let numbers = self.by_job.iter().map(|(number, _)| JobNumber(number));
+                numbers.flat_map(|number| self.of(number).map(move |one| (number, one)))
+            };
+            assert_eq!(self.count, all().count());
             assert_eq!(self.watching, all().filter(|(_, waiter)| waiter.output).count());
             let mut waits: Vec<_> = all().map(|(number, waiter)| (waiter.reply.link, number)).collect();
             waits.sort_unstable();

@@ -269,11 +269,8 @@ impl Job {
     ) -> Option<JobView> {
         let status = self.status()?;
         let (worker, result, reason) = match &self.state {
-            State::Running(run) => (Some(run.worker.as_str().to_owned()), None, Some(self.reason(now))),
-            State::Ended(end) => {
-                let worker = end.worker.as_ref().map(|worker| worker.as_str().to_owned());
-                (worker, end.result.clone(), self.why.as_deref().map(str::to_owned))
-            }
+            State::Running(run) => (Some(run.worker.clone()), None, Some(self.reason(now))),
+            State::Ended(end) => (end.worker.clone(), end.result.clone(), self.why.as_deref().map(str::to_owned)),
             _ => (None, None, Some(self.reason(now))),
         };
         Some(JobView {

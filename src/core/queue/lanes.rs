@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::JobNumber;
-use super::super::timeline::Timeline;
+use super::super::timeline::{Timeline, earlier};
 use super::moment::Moment;
 use super::names::Pair;
 use crate::wire::{MAX_PRIORITY, ServiceName};
@@ -32,17 +32,23 @@ struct Lane {
     open: u64,
     /// Those that wait, by priority, and then by the moment from which they wait.
     waiting: [Timeline<(Moment, JobNumber)>; STEPS],
+    /// For each priority a bit: some wait.
+    filled: u16,
     /// The most urgent of them.
     head: Option<Urgency>,
 }
 
 impl Lane {
     fn first(&self) -> Option<Urgency> {
-        let firsts = self.waiting.iter().enumerate().filter_map(|(priority, jobs)| {
-            let (since, number) = jobs.first()?;
-            Some((key(priority, *since), *number))
-        });
-        firsts.min()
+        let (mut bits, mut first) = (self.filled, None);
+        while bits != 0 {
+            let priority = bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            if let Some((since, number)) = self.waiting[priority].first() {
+                first = earlier(first, Some((key(priority, *since), *number)));
+            }
+        }
+        first
     }
 }
 
@@ -131,6 +137,7 @@ impl Lanes {
         if !lane.waiting[priority].insert((since, number)) {
             return;
         }
+        lane.filled |= 1 << priority;
         self.len += 1;
         let urgency = (key(priority, since), number);
         if lane.head.is_none_or(|head| urgency < head) {
@@ -148,6 +155,7 @@ impl Lanes {
         if !lane.waiting[priority].remove(&(since, number)) {
             return;
         }
+        lane.filled &= !(u16::from(lane.waiting[priority].is_empty()) << priority);
         self.len -= 1;
         let urgency = (key(priority, since), number);
         if lane.head == Some(urgency) {
@@ -211,6 +219,9 @@ impl Lanes {
         assert!(pairs().all(|pair| self.lane(*pair).is_some()), "each listed pair has its lane");
         for lane in lanes() {
             assert!(lane.open > 0, "empty lanes are dropped");
+            for (priority, jobs) in lane.waiting.iter().enumerate() {
+                assert_eq!(lane.filled >> priority & 1 == 0, jobs.is_empty(), "a bit for those that wait");
+            }
             assert_eq!(lane.head, lane.first(), "the head is the most urgent");
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::job::{Job, State};
 use super::machine::Queue;
 use super::moment::Moment;
+use super::names::Pair;
 use crate::core::JobNumber;
 use crate::time::{Seconds, Time};
 use crate::wire::{EventKind, JobCounts, JobId, JobStatus, MAX_QUOTE, ServiceName, quote};
@@ -25,6 +26,17 @@ impl Queue {
     /// How many jobs of a service wait for a worker.
     pub(in crate::core) fn ready_of(&self, service: &ServiceName) -> usize {
         self.lanes.ready_of(service)
+    }
+
+    /// The most urgent job that waits, and the pair of its service and its method.
+    pub(in crate::core) fn most_urgent(&self) -> Option<(Pair, JobNumber)> {
+        self.lanes.heads().next()
+    }
+
+    /// The pair of a job, with its service and its method.
+    pub(in crate::core) fn pair_of(&self, number: JobNumber) -> Option<(Pair, &ServiceName, &ServiceName)> {
+        let pair = self.table.get(number)?.pair;
+        Some((pair, self.names.service(pair), self.names.method(pair)))
     }
 
     /// How many methods of services have jobs that wait for a worker.

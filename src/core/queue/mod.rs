@@ -43,6 +43,7 @@ use super::{JobNumber, JobWrite, LogLevel, Ticket};
 use crate::wire::{Attempt, ErrorAnswer, EventKind, ServerId};
 
 pub(super) use machine::Queue;
+pub(super) use names::Pair;
 
 /// What became of a submission that was not refused at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -293,7 +293,7 @@ impl World {
                     let is = view.is_some_and(|view| {
                         view.status == JobStatus::Running
                             && view.attempt == attempt.attempt
-                            && view.worker.as_deref() == Some(by.as_str())
+                            && view.worker.as_ref().map(ServerId::as_str) == Some(by.as_str())
                     });
                     assert_eq!(runs, is, "claimed is running there");
                 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::wire::ServiceName;
 
 /// A service with one of its methods, as jobs bear it. Reused once no job bears it any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Pair(u32);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::core) struct Pair(u32);
 
 impl Pair {
     /// Its place in a table of all.
@@ -28,6 +28,8 @@ pub(super) struct Names {
     free: Vec<Pair>,
     /// By service, and then by method.
     pairs: BTreeMap<ServiceName, BTreeMap<ServiceName, Pair>>,
+    /// What was taken last.
+    last: Pair,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +48,21 @@ impl Names {
 
     /// The pair of these names, for one more use.
     pub(super) fn take(&mut self, service: ServiceName, method: ServiceName) -> Pair {
+        // Jobs of one kind come in rows.
+        if let Some(entry) = self.entries.get_mut(self.last.index())
+            && entry.uses > 0
+            && entry.service == service
+            && entry.method == method
+        {
+            entry.uses += 1;
+            return self.last;
+        }
+        let pair = self.take_other(service, method);
+        self.last = pair;
+        pair
+    }
+
+    fn take_other(&mut self, service: ServiceName, method: ServiceName) -> Pair {
         if let Some(pair) = self.find(&service, &method) {
             self.entries[pair.index()].uses += 1;
             return pair;

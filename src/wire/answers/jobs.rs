@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::wire::{
     Body, Durability, JobAnswer, JobCounts, JobId, JobOutput, JobStatus, JobTask, JobView, JobsAnswer, Json, Redirect,
-    ServiceName, Stream,
+    ServerId, ServiceName, Stream,
 };
 
 use super::valid;
@@ -56,7 +56,7 @@ fn view(job: Job) -> Option<JobView> {
         method: valid(job.method, ServiceName::new)?,
         attempt: job.attempt.unwrap_or_default(),
         age: job.age_ms.map(Duration::from_millis),
-        worker: job.worker_uuid,
+        worker: valid(job.worker_uuid, ServerId::new)?,
         result: job.result.map(|result| Json::trusted(result.get())),
         reason: job.reason,
     })

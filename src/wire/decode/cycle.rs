@@ -152,10 +152,13 @@ pub(super) fn is_status(fields: &Fields) -> bool {
 }
 
 /// `STATUS` `OK` or `NOK`; `None` if what it says of a worker or of a job is not well-formed.
-pub(super) fn worker_status(text: &str, fields: &Fields) -> Option<(Body, Shape)> {
+pub(super) fn worker_status(text: &str, fields: &Fields, before: Option<&ServerId>) -> Option<(Body, Shape)> {
     let (word, shape) = status(fields)?;
-    let worker = worker(fields);
-    let silent = fields.is_absent(Key::WorkerUuid) && fields.is_absent(Key::LowerWorkerUuid);
+    let worker = match before {
+        Some(before) if fields.text(Key::WorkerUuid) == Some(before.as_str()) => Some(before.clone()),
+        _ => worker(fields),
+    };
+    let silent = worker.is_none() && fields.is_absent(Key::WorkerUuid) && fields.is_absent(Key::LowerWorkerUuid);
     if worker.is_none() && !silent {
         return None;
     }

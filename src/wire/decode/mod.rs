@@ -70,6 +70,12 @@ pub fn decode(line: &[u8]) -> Result<Message, Undecoded> {
 
 /// Reads one line, and tells how its speaker showed who it is.
 pub(super) fn read(line: &[u8]) -> Result<(Message, Shape), Undecoded> {
+    read_from(line, None)
+}
+
+/// The same of a line of a link on which this worker has reported before: where it reports again, its id is that one, and not
+/// another copy.
+pub(super) fn read_from(line: &[u8], worker: Option<&ServerId>) -> Result<(Message, Shape), Undecoded> {
     // The parser does not look into what it skips, so this comes first, for the whole line.
     let text = str::from_utf8(line).map_err(|error| {
         refuse("", None, ErrorCode::BadJson, format!("the line is not UTF-8 at byte {}", error.valid_up_to()))
@@ -87,7 +93,7 @@ pub(super) fn read(line: &[u8]) -> Result<(Message, Shape), Undecoded> {
             if fields.duplicate.is_some() { None } else { answer(text, &fields) }.ok_or(Undecoded::Ignored)?;
         return Ok((Message { id, body }, shape));
     }
-    Request { fields: &fields, text, id }.read()
+    Request { fields: &fields, text, id, worker }.read()
 }
 
 /// Whether a line is itself an answer, which no error ever answers.

@@ -33,6 +33,8 @@ pub(super) struct Request<'f, 'a> {
     pub(super) text: &'a str,
     /// Its `ID`, if it has a valid one.
     pub(super) id: Option<RequestId>,
+    /// Who reported on this link before.
+    pub(super) worker: Option<&'f ServerId>,
 }
 
 impl Request<'_, '_> {
@@ -63,7 +65,7 @@ impl Request<'_, '_> {
         let body = match task {
             "HELLO" if self.is_bare() => Body::Hello,
             "HELLO" => self.group(group::hello)?,
-            "NODES" => Body::Nodes(self.nodes()?),
+            "NODES" => Body::Nodes(Box::new(self.nodes()?)),
             "LOAD" => Body::Load,
             "EVENTS" => Body::Events,
             "LEAVE" => Body::Leave { server_id: self.leaver()? },
@@ -92,7 +94,7 @@ impl Request<'_, '_> {
     fn cycle(&self, task: &str, shape: Shape) -> Result<(Body, Shape), Undecoded> {
         let is = |word: &str| word.eq_ignore_ascii_case(task);
         if cycle::is_status(self.fields) {
-            return cycle::worker_status(self.text, self.fields).ok_or(Undecoded::Ignored);
+            return cycle::worker_status(self.text, self.fields, self.worker).ok_or(Undecoded::Ignored);
         }
         if cycle::is_alive(self.fields) {
             return cycle::alive(self.fields).ok_or(Undecoded::Ignored);
@@ -113,7 +115,7 @@ impl Request<'_, '_> {
     /// A line without TASK: of a worker, in lower case, an envelope, or none.
     fn without_task(&self) -> Result<(Body, Shape), Undecoded> {
         if cycle::is_status(self.fields) {
-            return cycle::worker_status(self.text, self.fields).ok_or(Undecoded::Ignored);
+            return cycle::worker_status(self.text, self.fields, self.worker).ok_or(Undecoded::Ignored);
         }
         if cycle::is_alive(self.fields) {
             return cycle::alive(self.fields).ok_or(Undecoded::Ignored);

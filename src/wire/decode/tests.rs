@@ -38,7 +38,7 @@ const NATIVE: &str = r#""SERVER_ID":"S","NAME":"a","ADDRESS":"h:1","ROLE":"MASTE
 fn a_bare_task_is_always_a_valid_question() {
     assert_eq!(body(r#"{"TASK":"HEARTBEAT"}"#), Body::Heartbeat(Heartbeat::default()));
     assert_eq!(body(r#"{"TASK":"HELLO"}"#), Body::Hello);
-    assert_eq!(body(r#"{"TASK":"NODES"}"#), Body::Nodes(NodesQuery::default()));
+    assert_eq!(body(r#"{"TASK":"NODES"}"#), Body::Nodes(Box::default()));
     assert_eq!(body(r#"{"TASK":"LOAD"}"#), Body::Load);
     assert_eq!(body(" {\t\"TASK\" : \"EVENTS\" , \"X\":null}\r"), Body::Events);
 }
@@ -479,4 +479,16 @@ proptest! {
         let fields: Vec<String> = pairs.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
         let _ = decode(format!("{{{}}}", fields.join(",")).as_bytes());
     }
+}
+
+#[test]
+fn who_reports_again_is_known_by_the_same_id_and_another_by_its_own() {
+    let line = br#"{"STATUS":"OK","TASK":"JOB","WORKER_UUID":"W1","JOB_ID":"a-1-1","ATTEMPT":1}"#;
+    let known = |id: &str| read_from(line, ServerId::new(id).as_ref()).unwrap();
+    assert_eq!(known("W1"), read(line).unwrap());
+    assert_eq!(known("W2"), read(line).unwrap());
+    let wrong = br#"{"STATUS":"OK","TASK":"JOB","WORKER_UUID":"","JOB_ID":"a-1-1","ATTEMPT":1}"#;
+    assert_eq!(read_from(wrong, ServerId::new("W1").as_ref()), Err(Undecoded::Ignored));
+    let silent = br#"{"STATUS":"OK","TASK":"JOB","JOB_ID":"a-1-1","ATTEMPT":1}"#;
+    assert_eq!(read_from(silent, ServerId::new("W1").as_ref()), read(silent));
 }

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 
 use crate::time::Time;
-use crate::wire::decode::{Shape, Undecoded, read, why_ignored};
+use crate::wire::decode::{Shape, Undecoded, read_from, why_ignored};
 use crate::wire::encode::encode;
 use crate::wire::line::{Framed, Lines, is_blank};
 use crate::wire::{
     Body, ErrorAnswer, ErrorCode, HEAD_DEADLINE, Heartbeat, HeartbeatAnswer, LINE_DEADLINE, MAX_LINE_BYTES, MAX_QUOTE,
-    MAX_WAITING_FORMS, Message, RequestId, quote,
+    MAX_WAITING_FORMS, Message, RequestId, ServerId, quote,
 };
 
 use super::cycle::{self, Form, Meaning};
@@ -48,6 +48,8 @@ pub struct Edge {
     works: bool,
     /// Whether answers of this link are waited for.
     waiting: bool,
+    /// The worker that reported here last: most say their id in each report.
+    worker: Option<Box<ServerId>>,
     /// The forms of the heartbeats that are not answered yet, while answers are waited for.
     unanswered: Option<Box<Unanswered>>,
 }
@@ -92,6 +94,7 @@ impl Edge {
             form: cycle::of_dialect(ours),
             works: false,
             waiting: false,
+            worker: None,
             unanswered: None,
         }
     }
@@ -245,7 +248,7 @@ impl Edge {
             self.answer_bare(prepared, 1, out);
             return None;
         }
-        let refused = match read(line) {
+        let refused = match read_from(line, self.worker.as_deref()) {
             Ok((message, shape)) => match cycle::meaning(&message.body, self.outbound, self.works) {
                 Meaning::Message => {
                     self.note(&message, shape);
@@ -290,6 +293,12 @@ impl Edge {
             Body::HeartbeatAnswer(_) => {}
             body => {
                 self.form = cycle::shown(self.form, body, shape);
+                if let Body::WorkerStatus(status) = body
+                    && status.attempt.is_some()
+                    && status.worker.as_ref() != self.worker.as_deref()
+                {
+                    self.worker = status.worker.clone().map(Box::new);
+                }
                 return;
             }
         }

@@ -42,7 +42,7 @@ impl<'o> Object<'o> {
     }
 
     pub(super) fn service(self, service: &ServiceName, method: &ServiceName) -> Object<'o> {
-        self.text("SERVICE", service.as_str()).text("METHOD", method.as_str())
+        self.word("SERVICE", service.as_str()).word("METHOD", method.as_str())
     }
 
     pub(super) fn submit(self, submit: &Submit) -> Object<'o> {
@@ -87,12 +87,12 @@ impl<'o> Object<'o> {
     fn job(self, job: &JobView) -> Object<'o> {
         let mut line = self
             .text("JOB_ID", job.job_id.as_str())
-            .text("STATUS", job.status.as_str())
+            .word("STATUS", job.status.as_str())
             .maybe("SERVICE", job.service.as_ref().map(ServiceName::as_str))
             .maybe("METHOD", job.method.as_ref().map(ServiceName::as_str))
             .number("ATTEMPT", u64::from(job.attempt))
             .maybe_millis("AGE_MS", job.age)
-            .maybe("WORKER_UUID", job.worker.as_deref());
+            .maybe("WORKER_UUID", job.worker.as_ref().map(ServerId::as_str));
         if let Some(result) = &job.result {
             line = line.json("RESULT", result);
         }

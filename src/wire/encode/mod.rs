@@ -50,7 +50,10 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
         Body::Kick(job) => request("KICK", id, out).job_ref(job).end(),
         Body::Usage(task) => request(task.as_str(), id, out).end(),
         Body::UsageAnswer(task) => response(task.as_str(), "OK", id, out).usage(*task).end(),
-        Body::JobAnswer(answer) => response(answer.task.as_str(), "OK", id, out).job_answer(answer).end(),
+        Body::JobAnswer(answer) => {
+            let line = Object::begin(out).word("TASK", answer.task.as_str()).word("RESPONSE", "OK");
+            line.id(id).job_answer(answer).end();
+        }
         Body::JobOutput(output) => request("RESULT", id, out).job_output(output).end(),
         Body::Jobs(query) => request("JOBS", id, out).jobs_query(query).end(),
         Body::JobsAnswer(answer) => response("JOBS", "OK", id, out).jobs_answer(answer).end(),
@@ -121,10 +124,10 @@ fn request<'o>(task: &str, id: Option<&RequestId>, out: &'o mut Vec<u8>) -> Obje
 }
 
 fn response<'o>(task: &str, response: &str, id: Option<&RequestId>, out: &'o mut Vec<u8>) -> Object<'o> {
-    Object::begin(out).text("TASK", task).text("RESPONSE", response).id(id)
+    Object::begin(out).text("TASK", task).word("RESPONSE", response).id(id)
 }
 
 /// A line that begins with this key and word.
 fn line<'o>(key: &str, word: &str, id: Option<&RequestId>, out: &'o mut Vec<u8>) -> Object<'o> {
-    Object::begin(out).text(key, word).id(id)
+    Object::begin(out).word(key, word).id(id)
 }

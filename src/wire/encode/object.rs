@@ -42,6 +42,17 @@ impl<'o> Object<'o> {
         self
     }
 
+    /// A word of our own, or another text that is known to need no escapes.
+    #[inline(always)]
+    pub(in crate::wire) fn word(mut self, key: &str, word: &str) -> Object<'o> {
+        debug_assert!(is_plain(word), "{word:?}");
+        self.key(key);
+        self.out.push(b'"');
+        self.out.extend_from_slice(word.as_bytes());
+        self.out.push(b'"');
+        self
+    }
+
     /// A list of strings.
     pub(super) fn texts<'t>(self, key: &str, texts: impl IntoIterator<Item = &'t str>) -> Object<'o> {
         self.list(key, usize::MAX, texts, |text, out| push_text(out, text)).0

@@ -215,7 +215,7 @@ fn job_ref() -> impl Strategy<Value = JobRef> {
 
 fn job_view() -> impl Strategy<Value = JobView> {
     let who = (job_id(), select(JobStatus::ALL.to_vec()), of(service_name()), of(service_name()));
-    let how = (any::<u32>(), of(millis()), of(any::<String>()), of(json()), of(any::<String>()));
+    let how = (any::<u32>(), of(millis()), of(server_id()), of(json()), of(any::<String>()));
     (who, how).prop_map(|((job_id, status, service, method), (attempt, age, worker, result, reason))| JobView {
         job_id,
         status,
@@ -414,7 +414,12 @@ fn node_body() -> impl Strategy<Value = Body> {
         })),
         Just(Body::Hello),
         hello().prop_map(|answer| Body::HelloAnswer(Box::new(answer))),
-        query.prop_map(|(server_id, address, name, after)| Body::Nodes(NodesQuery { server_id, address, name, after })),
+        query.prop_map(|(server_id, address, name, after)| Body::Nodes(Box::new(NodesQuery {
+            server_id,
+            address,
+            name,
+            after
+        }))),
         (server_id(), vec(node(), 0..4), any::<bool>())
             .prop_map(|(server_id, nodes, more)| Body::NodesAnswer(Box::new(NodesAnswer { server_id, nodes, more }))),
         Just(Body::Load),
@@ -549,7 +554,7 @@ fn pages_of_jobs_workers_and_instances_are_cut_to_a_line_too() {
         method: Some(name()),
         attempt: u32::MAX,
         age: Some(Duration::from_millis(u64::MAX)),
-        worker: Some("w".repeat(MAX_ID_BYTES)),
+        worker: ServerId::new("w".repeat(MAX_ID_BYTES)),
         result: None,
         reason: Some("r".repeat(500)),
     };
