@@ -159,7 +159,7 @@ impl NativeHost {
     fn give_one_of_many(&mut self, input: Input, now: Time) {
         self.node.handle_one_of_many(input, now);
         while let Some(output) = self.node.poll_output() {
-            self.carry_out(output);
+            self.carry_out(output, now);
         }
     }
 
@@ -167,7 +167,7 @@ impl NativeHost {
     fn settle(&mut self, now: Time) {
         self.node.settle(now);
         while let Some(output) = self.node.poll_output() {
-            self.carry_out(output);
+            self.carry_out(output, now);
         }
     }
 

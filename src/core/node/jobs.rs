@@ -743,7 +743,7 @@ mod tests {
             }
             let last = steps.len();
             // Behind the last step, whatever still runs is reported until nothing does.
-            let rest = (0..).map(|nth: u64| (3 + nth % 2, nth % 3 > 0));
+            let rest = (0..).map(|nth: u64| (3 + nth % 2, !nth.is_multiple_of(3)));
             for (at, (step, many)) in steps.into_iter().chain(rest).enumerate() {
                 if at > last && orders.iter().all(Vec::is_empty) {
                     node.settle(node.now);
