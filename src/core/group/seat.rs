@@ -102,9 +102,14 @@ impl Seat {
         if self.standing.leader.is_some() || since + patience > now {
             return None;
         }
-        let (voters, silent) = (self.voters(), self.silent(patience, now));
-        let there = voters.len() - silent.len();
-        (there * 2 <= voters.len() && !voters.is_empty()).then_some(silent)
+        let silent = self.silent(patience, now);
+        // In the middle of a change the voters before it and those after it must both have a majority (section 6 of the paper).
+        let VoterSets { voters, voters_outgoing, .. } = self.engine.view().members;
+        let lacks = |set: &Vec<RaftId>| {
+            let there = set.iter().filter(|id| !silent.contains(id)).count();
+            there * 2 <= set.len() && !set.is_empty()
+        };
+        (lacks(&voters) || lacks(&voters_outgoing)).then_some(silent)
     }
 
     /// The members as the leader's policy wants to know them.
