@@ -162,7 +162,7 @@ impl Asks {
         let count = self.told.len() + self.learnt.len();
         let Some(pursuit) = self.pursuits.iter_mut().find(|pursuit| pursuit.goal == ask.goal) else { return };
         // Once round, and then there is time: somebody must be elected or started first.
-        let others = (pursuit.asked as usize) % count.max(1) != 0;
+        let others = !(pursuit.asked as usize).is_multiple_of(count.max(1));
         let pause = if others { Duration::ZERO } else { PAUSE.min(pursuit.hedge) };
         pursuit.next_at = pursuit.next_at.min(now + pause);
     }
