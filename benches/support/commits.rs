@@ -154,7 +154,7 @@ impl Client {
         self.nth += 1;
         let nth = self.nth;
         match &mut self.voice {
-            Voice::Line { line_before, .. } => write!(self.out, "{line_before}{nth}}}\n")?,
+            Voice::Line { line_before, .. } => writeln!(self.out, "{line_before}{nth}}}")?,
             Voice::Grpc { key, connection, .. } => {
                 let message = grpc::put_request(key, &nth.to_string());
                 connection.call("/etcdserverpb.KV/Put", &message, &mut self.out)?;

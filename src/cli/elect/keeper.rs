@@ -16,7 +16,7 @@ use std::thread;
 
 use crossbeam_channel::{Sender, unbounded};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
 use super::alarm::Alarm;
 use super::guard::{Action, Event, Guard};
@@ -38,6 +38,7 @@ enum Note {
     /// The first process of the command has ended.
     Ended,
     /// Some child of this process has ended.
+    #[cfg(target_os = "linux")]
     Reap,
 }
 
@@ -76,8 +77,8 @@ fn keep(place: Place, command: &[OsString]) -> io::Result<()> {
     loop {
         let event = match told.recv() {
             Ok(Note::Event(event)) => event,
+            #[cfg(target_os = "linux")]
             Ok(Note::Reap) => {
-                #[cfg(target_os = "linux")]
                 keeper.tree.iter().for_each(Tree::reap_adopted);
                 continue;
             }
@@ -126,7 +127,7 @@ impl Keeper {
             let own = i32::try_from(std::process::id()).ok().and_then(rustix::process::Pid::from_raw);
             rustix::process::set_child_subreaper(own)?;
             let notes = self.notes.clone();
-            let mut signals = signal_hook::iterator::Signals::new([SIGCHLD])?;
+            let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGCHLD])?;
             let reap = move || signals.forever().all(|_| notes.send(Note::Reap).is_ok());
             thread::Builder::new().name("children".to_owned()).spawn(reap)?;
         }

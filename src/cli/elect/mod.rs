@@ -47,6 +47,7 @@ mod timetable;
 mod trampoline;
 
 use std::ffi::OsString;
+#[cfg(unix)]
 use std::fmt;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -215,7 +216,7 @@ pub(super) fn inner(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode
 }
 
 /// What is wanted.
-#[cfg_attr(not(unix), expect(dead_code, reason = "it is run on Unix only"))]
+#[cfg(unix)]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Plan {
     /// Name of the lease.
