@@ -280,6 +280,8 @@ fn one_id_at_two_addresses_has_no_vote_until_one_of_the_two_stops() {
 #[test]
 fn a_master_alone_and_its_copy_find_each_other() {
     let mut masters = Masters::started(1, &QUICK);
+    // Agreed on, so that the group is on the disk.
+    assert_eq!(masters.set(0, "capacity", 6)["RESPONSE"], "OK");
     masters.kill(0);
     let copy = masters.twin(0);
     masters.options(&["--peer", &copy.address()]);

@@ -1,7 +1,7 @@
 //! One id at two addresses at once: a copied data directory, a cloned machine (design.md section 7).
 //!
 //! Each process draws a `RUN` when it starts, and signs it whenever it proves the key. A restart shows another run, and the old one
-//! never again. So if a run answers a fresh challenge after a later run has proved itself, both live:
+//! never again. So if a run answers a fresh challenge after another has proved itself since its last word, both live:
 //!
 //! ```text
 //!   run a proves ── run b proves ──> older links are hung up ── a proves anew ──> twins
@@ -29,7 +29,6 @@ const MOST_IDS: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Run {
     run: String,
-    first: Time,
     last: Time,
 }
 
@@ -57,12 +56,13 @@ impl Twins {
         }
         let known = self.ids.entry(id.clone()).or_default();
         let at = known.runs.iter().position(|it| it.run == run);
-        // Later runs that had proved themselves before this one was asked.
-        let outlived = at.is_some_and(|at| known.runs[at + 1..].iter().any(|later| later.first <= drawn));
-        // While both are known to live it is enough that the other has spoken lately.
-        let other_lives = known.runs.iter().any(|it| it.run != run && it.last + timeout > now);
+        // Others that have spoken lately, before this one was asked. Between two words of one run there is none of another, unless both live.
+        let before = at.map(|at| known.runs[at].last);
+        let others = known.runs.iter().filter(|it| it.run != run && it.last <= drawn && it.last + timeout > now);
+        let between = others.clone().any(|other| before.is_some_and(|before| before < other.last));
         let was = known.doubled.is_some();
-        if outlived || (was && other_lives) {
+        // While both are known to live it is enough that the other has spoken lately.
+        if between || (was && others.count() > 0) {
             known.doubled = Some(now + timeout);
         }
         match at {
@@ -71,7 +71,7 @@ impl Twins {
                 if known.runs.len() >= MOST_RUNS {
                     known.runs.remove(0);
                 }
-                known.runs.push(Run { run: run.to_owned(), first: now, last: now });
+                known.runs.push(Run { run: run.to_owned(), last: now });
             }
         }
         !was && known.doubled.is_some()
@@ -252,9 +252,18 @@ mod tests {
     #[test]
     fn the_older_one_may_stay_as_well() {
         let mut twins = Twins::default();
-        assert_eq!(doubled(&mut twins, &[("a", 0, 0), ("b", 2, 2), ("a", 3, 3), ("a", 7, 7)]), [3]);
+        // The second has spoken at 2 for the last time; the first goes on.
+        let proofs = [("a", 0, 0), ("b", 2, 2), ("a", 3, 3), ("a", 7, 7), ("a", 8, 8), ("a", 12, 12)];
+        assert_eq!(doubled(&mut twins, &proofs), [3]);
         assert_eq!(twins.over(at(13), TIMEOUT), [id()]);
         assert_eq!(doubled(&mut twins, &[("a", 14, 14), ("a", 15, 15)]), NONE);
+    }
+
+    #[test]
+    fn one_that_comes_back_after_the_other_has_been_silent_for_long_is_noticed_when_that_one_speaks() {
+        let mut twins = Twins::default();
+        // The first was cut off; the second has a link and had nothing to prove since. When it is hung up on, it proves itself anew.
+        assert_eq!(doubled(&mut twins, &[("a", 0, 0), ("b", 2, 2), ("a", 500, 500), ("b", 501, 501)]), [501]);
     }
 
     #[test]
