@@ -341,7 +341,7 @@ fn strangers_change_neither_who_leads_nor_what_is_agreed_on() {
             assert!(matches!(code, "NOT_A_MEMBER" | "BAD_FIELD"), "{line} was answered {answer}");
         }
         // A proof with a key that is not known, after which nothing else is believed either.
-        let challenge = json!({"TASK": "HELLO", "SERVER_ID": "stranger", "GROUP_ID": group, "RAFT_ID": from, "CHALLENGE": "0".repeat(32)});
+        let challenge = json!({"TASK": "HELLO", "SERVER_ID": "stranger", "GROUP_ID": group, "RAFT_ID": from, "RUN": "1".repeat(32), "CHALLENGE": "0".repeat(32)});
         assert_eq!(stranger.ask(&challenge.to_string())["RESPONSE"], "OK");
         let wrong = stranger.ask(&json!({"TASK": "HELLO", "PROOF": "0".repeat(64)}).to_string());
         assert_eq!(wrong["ERROR"], "NOT_A_MEMBER", "{wrong}");
