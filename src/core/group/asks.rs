@@ -11,7 +11,7 @@ use crate::core::LinkId;
 use crate::core::election::Refused;
 use crate::core::ledger::Refusal;
 use crate::core::links::Reply;
-use crate::time::Time;
+use crate::time::{Seconds, Time};
 use crate::wire::{
     Body, Command, ErrorAnswer, ErrorCode, GroupRole, LeaseAction, MAX_LEASE_WAIT, MembersAction, MembersDone,
     NewMember, RequestId, ServerId,
@@ -193,8 +193,14 @@ impl Group {
         {
             return if confirmed { self.refused_or_waits(asker, &refusal, now) } else { self.read(asker, now) };
         }
+        let removes = matches!(command, Command::Remove { .. });
         match seat.engine.propose(command, now) {
-            Ok((index, term)) => self.desk.propose(index, term, asker),
+            Ok((index, term)) => {
+                if removes {
+                    seat.pending = Some(index);
+                }
+                self.desk.propose(index, term, asker);
+            }
             Err(Refused::NotLeader) => self.desk.hold(asker),
             Err(Refused::NotNow(why)) => self.refuse(&asker, ErrorCode::Busy, why),
             Err(Refused::Unlawful(why)) => self.refuse(&asker, ErrorCode::BadField, &why),
@@ -226,6 +232,20 @@ impl Group {
                 ErrorCode::WrongState,
                 "the only member cannot be removed; --fresh discards its state".to_owned(),
             ));
+        }
+        // What goes on already may make this one the last that votes.
+        if seat.pending.is_some_and(|index| index > seat.ledger.index()) {
+            return Err((ErrorCode::Busy, "another change of members is under way; ask again".to_owned()));
+        }
+        let voters = seat.voters();
+        let others = voters.iter().filter(|id| *id != raft_id && seat.ledger.member(**id).is_some());
+        if voters.contains(raft_id) && others.count() == 0 {
+            let detail = format!(
+                "`{}` is the only one that votes; others vote once they have caught up and were ALIVE for {} s",
+                member.name,
+                Seconds(self.timeout * 3)
+            );
+            return Err((ErrorCode::WrongState, detail));
         }
         Ok(Command::Remove { raft_id: *raft_id, reason: "an operator has removed it".to_owned() })
     }

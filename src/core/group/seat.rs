@@ -149,7 +149,10 @@ impl Seat {
     pub(super) fn is_bare(&self) -> bool {
         // A joiner has such a ledger too, until it has got more of it: the founder alone may say so.
         let founder = self.membership.raft_id == RaftId(1);
+        // What stands in its log and is not applied yet, right after a restart, may be that it has taken somebody in.
+        let knows_all = self.engine.view().last == self.ledger.index();
         founder
+            && knows_all
             && self.ledger.next_raft_id() == RaftId(2)
             && self.ledger.settings().all(|setting| setting.value.is_none())
             && self.ledger.leases().next().is_none()

@@ -107,8 +107,17 @@ fn a_founding_is_one_write() {
 #[test]
 fn a_founder_alone_yields_to_a_group_and_a_joiner_does_not() {
     let mut founder = group(stored(1));
+    for ms in 0..3 {
+        let effects = drain(&mut founder);
+        write_all(&mut founder, &effects, at(ms));
+    }
     look(&mut founder, view("bbbbbbbb", 3), 100);
     assert!(founder.view_of_seat().is_none());
+    // What it has not applied yet may be that it has taken somebody in.
+    let entry = LedgerEntry { index: 2, term: 1, what: LedgerItem::Empty };
+    let mut restarted = group(StoredGroup { entries: vec![entry], ..stored(1) });
+    look(&mut restarted, view("bbbbbbbb", 3), 100);
+    assert_eq!(restarted.view_of_seat().map(|view| view.group_id), Some(id("aaaaaaaa")));
     // Its ledger is as young, but others count on it.
     let mut joiner = group(StoredGroup { snapshot: stored(1).snapshot, ..stored(2) });
     look(&mut joiner, view("bbbbbbbb", 3), 100);

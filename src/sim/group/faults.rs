@@ -124,7 +124,9 @@ impl World {
         let sets = &lost.voters;
         let whole = sets.voters.len() == self.plan.masters && sets.voters_outgoing.is_empty();
         let alike = |view: &Option<GroupView>| {
-            view.as_ref().is_some_and(|view| view.group_id == lost.group_id && view.voters == *sets)
+            view.as_ref().is_some_and(|view| {
+                view.group_id == lost.group_id && view.voters == *sets && sets.voters.contains(&view.raft_id)
+            })
         };
         whole && sets.voters.len() >= 3 && views.iter().all(alike)
     }
