@@ -104,6 +104,7 @@ impl Group {
             }
             Body::Error(error) if asker.may_be_done => self.refuse(&asker, error.code.clone(), &error.detail),
             Body::Error(error) => {
+                self.leaves_not(&asker, &error.code);
                 let error = ErrorAnswer { task: task(&asker.body).to_owned(), ..(**error).clone() };
                 self.answer(asker.reply, Body::Error(Box::new(error)));
             }
@@ -395,6 +396,7 @@ impl Group {
     }
 
     pub(super) fn refuse(&mut self, asker: &Asker, code: ErrorCode, detail: &str) {
+        self.leaves_not(asker, &code);
         let says_undone =
             matches!(code, ErrorCode::NoQuorum | ErrorCode::NoLeader | ErrorCode::NoGroup | ErrorCode::Busy);
         let error = if asker.may_be_done && says_undone {
@@ -404,6 +406,15 @@ impl Group {
             ErrorAnswer::new(task(&asker.body), code, detail)
         };
         self.answer(asker.reply.clone(), Body::Error(Box::new(error)));
+    }
+
+    /// Who was told to leave and could not does not mean to leave when it is removed one day for another reason.
+    fn leaves_not(&mut self, asker: &Asker, code: &ErrorCode) {
+        let Body::Members(action) = &asker.body else { return };
+        let leaves = matches!(&**action, MembersAction::Remove { server_id, .. } if *server_id == self.own_id);
+        if leaves && !asker.may_be_done && !matches!(code, ErrorCode::TimedOut | ErrorCode::Lost) {
+            self.leaving = false;
+        }
     }
 
     /// What this member is now.

@@ -6,8 +6,8 @@ use crate::core::ledger::Ledger;
 use crate::core::{Membership, StoredGroup};
 use crate::time::Time;
 use crate::wire::{
-    Command, ErrorCode, GroupPresence, Json, LeaseAction, LeaseRequest, LedgerEntry, LedgerItem, NewMember,
-    SettingsQuery,
+    Command, ErrorCode, GroupPresence, Json, LeaseAction, LeaseRequest, LedgerEntry, LedgerItem, MembersAction,
+    NewMember, SettingsQuery,
 };
 
 const OTHER: LinkId = LinkId(1);
@@ -254,4 +254,39 @@ fn a_setting_without_a_name_is_answered_and_asks_no_majority_for_ever() {
     let reply = Reply { link: LinkId(4), id: None, turn: 1 };
     group.asked(reply.link, reply, Body::Settings(Box::new(query)), now);
     assert!(drain(&mut group).iter().any(|effect| matches!(effect, Effect::Answer { .. })));
+}
+
+#[test]
+fn the_only_one_that_votes_is_not_removed_and_who_was_refused_does_not_mean_to_leave() {
+    let new = |nth: u64| NewMember {
+        server_id: master(nth),
+        state_id: id(&format!("0000000{nth}")),
+        name: format!("m{nth}"),
+        address: format!("10.0.0.{nth}:9101").parse().unwrap(),
+    };
+    let found = Command::Found { group_id: id("aaaaaaaa"), group: "default".to_owned(), member: new(2) };
+    let mut ledger = Ledger::default();
+    for (index, command) in [(1, found), (2, Command::Admit(new(1)))] {
+        ledger.apply(&LedgerEntry { index, term: 1, what: LedgerItem::Command(Box::new(command)) });
+    }
+    let membership = Membership { group_id: id("aaaaaaaa"), raft_id: RaftId(1), key: "0".repeat(64) };
+    let mut group = group(election::founding(id("00000002"), membership, (2, 1), ledger.text()));
+    let mut now = at(0);
+    let mut effects = drain(&mut group);
+    while group.role() != GroupRole::Leader || !effects.is_empty() {
+        write_all(&mut group, &effects, now);
+        now = now + Duration::from_millis(50);
+        group.tick(now);
+        effects = drain(&mut group);
+    }
+    let reply = Reply { link: LinkId(4), id: None, turn: 1 };
+    group.asked(reply.link, reply, Body::Members(Box::new(MembersAction::Leave)), now);
+    let refused = drain(&mut group).into_iter().find_map(|effect| match effect {
+        Effect::Answer { body: Body::Error(error), .. } => Some(error),
+        _ => None,
+    });
+    let refused = refused.expect("nobody else votes");
+    assert_eq!(refused.code, ErrorCode::WrongState, "{}", refused.detail);
+    assert!(refused.detail.contains("the only one that votes"), "{}", refused.detail);
+    assert!(!group.leaving);
 }
