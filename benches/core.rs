@@ -101,7 +101,14 @@ impl Bench {
             bench.node.handle(Input::LinkOpened { link, local, remote }, now);
         }
         let offer = ServiceOffer { name: name("bench")?, methods: Vec::new(), idempotent: Vec::new() };
-        let native = NativeWorker { name: "w".to_owned(), slots: 1024, services: vec![offer], jobs: Vec::new() };
+        let native = NativeWorker {
+            name: "w".to_owned(),
+            slots: 1024,
+            services: vec![offer],
+            jobs: Vec::new(),
+            epoch: None,
+            loan_id: None,
+        };
         let worker = ServerId::new("bench-worker").ok_or("no id")?;
         let alive = WorkerAlive { worker, owner: None, native: Some(Box::new(native)) };
         let message = Message::plain(Body::WorkerAlive(Box::new(alive)));

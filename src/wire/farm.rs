@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use super::{Address, JobId, Json, ServerId, ServiceName, ServiceOffer};
+use super::{Address, Epoch, JobId, Json, LoanId, ServerId, ServiceName, ServiceOffer, Terms};
 
 /// One attempt at a job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +48,10 @@ pub struct NativeWorker {
     /// `JOBS`: attempts that it has, running or done and not acknowledged yet, as `"<JOB_ID>/<ATTEMPT>"`. This is what a resumption rests on:
     /// the master sends again what is missing here, and takes back nothing that stands here.
     pub jobs: Vec<Attempt>,
+    /// `EPOCH`: the highest order that it has seen; `None`: none yet.
+    pub epoch: Option<Epoch>,
+    /// `LOAN_ID`: on which loan it is here.
+    pub loan_id: Option<LoanId>,
 }
 
 /// `{"TASK":"WORKER","RESPONSE":"OK",...}`: a native master has taken a native worker, or confirms it. Jobs come from
@@ -64,6 +68,8 @@ pub struct WorkerWelcome {
     pub failover: Vec<Address>,
     /// `DROP`: attempts among the worker's `JOBS` that nobody waits for any more; it stops them and forgets them.
     pub drop: Vec<Attempt>,
+    /// `OWNER` and what goes with it. `None`, of masters that lend nothing.
+    pub terms: Option<Box<Terms>>,
 }
 
 /// `{"TASK":"JOB",...}`: a master gives a job, or a call, to a native worker. Answered by [`WorkerStatus`].

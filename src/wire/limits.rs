@@ -140,3 +140,12 @@ pub const MAX_LEASE_WAIT: Duration = Duration::from_secs(60);
 
 /// Leases in one answer: with names and holders of the longest kind, a line stays below [`MAX_LINE_BYTES`].
 pub const LEASES_PAGE: usize = 50;
+
+/// Workers that one request for help asks for at most, and that one offer or renewal names: more are asked for by the next one.
+pub const MAX_WORKERS_NEEDED: u32 = 64;
+
+/// Orphans that one request for adoption names: those of a large farm take several.
+pub const MAX_ADOPTED: usize = 64;
+
+/// Loans on one page of `LOANS`: each is some 300 bytes.
+pub const LOANS_PAGE: usize = 128;

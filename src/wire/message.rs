@@ -9,9 +9,10 @@ use smol_str::SmolStr;
 use super::{
     Address, Admission, Agree, AgreeAnswer, Call, CallAnswer, Elect, ElectAnswer, ElectVote, ErrorAnswer, GroupId,
     GroupPresence, Instance, JobAnswer, JobOrder, JobOutput, JobRef, JobStop, JobTask, JobsAnswer, JobsQuery, Lease,
-    LeaseRequest, LeasesAnswer, LedgerAnswer, MAX_ID_BYTES, MAX_NAME_BYTES, MembersAction, MembersAnswer, MembersDone,
-    Proof, Redirect, ResultQuery, ServiceOffer, SettingsAnswer, SettingsQuery, StatusAck, Submit, WorkerAlive,
-    WorkerStatus, WorkerWelcome, WorkersAnswer,
+    LeaseRequest, LeasesAnswer, LedgerAnswer, LoanAction, LoanAnswer, LoanDone, LoanId, LoanRequest, LoansAnswer,
+    MAX_ID_BYTES, MAX_NAME_BYTES, MembersAction, MembersAnswer, MembersDone, Proof, Redirect, Registration, Release,
+    ReleaseAnswer, ResultQuery, Returned, ServiceOffer, SettingsAnswer, SettingsQuery, StatusAck, Submit, WorkerAlive,
+    WorkerMove, WorkerStatus, WorkerWelcome, WorkersAnswer,
 };
 
 /// One line of the protocol, whatever the dialect it came in.
@@ -229,6 +230,34 @@ pub enum Body {
     Lease(Box<LeaseRequest>),
     /// `LEASE` / `OK` with `NAME`: the lease as it stands after what was asked for. Nobody answers.
     LeaseAnswer(Box<Lease>),
+
+    /// `request_help`, `WORKER_REQUEST`: a saturated master asks for workers. The receiver answers [`Body::LoanAnswer`] within five seconds.
+    LoanRequest(Box<LoanRequest>),
+    /// `response_accepted`, `response_rejected`, `AVAILABLE`, `UNAVAILABLE`. The asker expects the workers, or asks the next; nobody answers.
+    LoanAnswer(Box<LoanAnswer>),
+    /// `command_redirect`, `REDIRECT`, `command_release`, `RETURN`: a master tells a worker where to go. A worker that listens for
+    /// its masters answers [`Body::StatusAck`]; others just go.
+    Move(Box<WorkerMove>),
+    /// `register_temporary_worker`: a borrowed worker has come. The edge looks whether ALIVE follows; the receiver answers
+    /// [`Body::StatusAck`], [`Body::Query`] or [`Body::NoTask`].
+    Register(Box<Registration>),
+    /// `COMMAND_RELEASE`: a borrower of 2025/2 gives workers back. The owner answers [`Body::ReleaseAnswer`].
+    Release(Box<Release>),
+    /// `RELEASE_ACK`, `RELEASE_COMPLETED`. On the first the borrower sends the workers home; nobody answers.
+    ReleaseAnswer(Box<ReleaseAnswer>),
+    /// `notify_worker_returned`: a borrower has sent a worker home. The owner notes it, and answers a native one [`Body::StatusAck`].
+    Returned(Box<Returned>),
+    /// `LOANS`, bare: who has lent whom to whom? The receiver answers [`Body::LoansAnswer`].
+    Loans {
+        /// `AFTER`: those after this loan, for the next page.
+        after: Option<LoanId>,
+    },
+    /// `LOANS` / `OK` with `LOANS`: a page of the loans. Nobody answers.
+    LoansAnswer(Box<LoansAnswer>),
+    /// `LOANS` with `ACTION`: between native masters. The receiver answers [`Body::LoanDone`], or an error.
+    LoanAction(Box<LoanAction>),
+    /// `LOANS` / `OK` with `ACTION`: it is done. Nobody answers.
+    LoanDone(Box<LoanDone>),
 
     /// Any answer with `RESPONSE` `ERROR`. The asker acts on [`ErrorAnswer::retry`]; nobody answers.
     Error(Box<ErrorAnswer>),

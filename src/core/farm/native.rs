@@ -32,7 +32,7 @@ impl Farm {
         owner: Option<String>,
         said: NativeWorker,
     ) {
-        let NativeWorker { name, slots, services, jobs } = said;
+        let NativeWorker { name, slots, services, jobs, epoch: _, loan_id: _ } = said;
         let mut known = self.key_of(&id);
         if let Some(key) = known.filter(|key| self.workers.get(key).is_some_and(|worker| worker.foreign().is_some())) {
             self.remove(key, None, "it came back as a native worker");
@@ -143,6 +143,7 @@ impl Farm {
             timeout: self.timeout,
             failover: self.failover.clone(),
             drop: welcome.drop,
+            terms: None,
         }));
         self.effect(Effect::Answer { reply: welcome.reply, body });
         if resumes {

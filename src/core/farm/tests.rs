@@ -120,7 +120,14 @@ impl World {
     fn native(&mut self, link: u64, worker: &str, slots: u32, services: &[&str], jobs: &[Attempt]) -> Vec<Effect> {
         let reply = self.reply(link);
         let services = services.iter().map(|text| offer(text)).collect();
-        let said = NativeWorker { name: format!("{worker}!"), slots, services, jobs: jobs.to_vec() };
+        let said = NativeWorker {
+            name: format!("{worker}!"),
+            slots,
+            services,
+            jobs: jobs.to_vec(),
+            epoch: None,
+            loan_id: None,
+        };
         let alive = WorkerAlive { worker: id(worker), owner: None, native: Some(Box::new(said)) };
         self.farm.alive(reply, here(), alive, self.now);
         self.effects()

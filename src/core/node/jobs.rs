@@ -640,7 +640,8 @@ mod tests {
         let comes = |node: &mut Node, nth: u64, slots: u32| {
             let (name, methods) = (ServiceName::new("x").unwrap(), vec![ServiceName::run()]);
             let services = vec![ServiceOffer { name, methods, idempotent: Vec::new() }];
-            let native = NativeWorker { name: "w".to_owned(), slots, services, jobs: Vec::new() };
+            let native =
+                NativeWorker { name: "w".to_owned(), slots, services, jobs: Vec::new(), epoch: None, loan_id: None };
             let worker = ServerId::new(format!("w{nth}")).unwrap();
             let alive = WorkerAlive { worker, owner: None, native: Some(Box::new(native)) };
             says(node, 2 + 2 * nth, Body::WorkerAlive(Box::new(alive)), Time::ZERO);
@@ -706,8 +707,7 @@ mod tests {
                         name: "w".to_owned(),
                         slots: u32::from(priority % 3),
                         services: vec![offer],
-                        jobs: Vec::new(),
-                    };
+                        jobs: Vec::new(), epoch: None, loan_id: None };
                     let id = ServerId::new(format!("w{service}")).unwrap();
                     let alive = WorkerAlive { worker: id, owner: None, native: Some(Box::new(native)) };
                     says(&mut node, 2 + 2 * service as u64, Body::WorkerAlive(Box::new(alive)), now);
@@ -736,7 +736,7 @@ mod tests {
             let (mut submitted, mut reported, mut answers, mut acks) = (0, 0, 0, 0);
             let offer = || ServiceOffer { name: ServiceName::new("x").unwrap(), methods: Vec::new(), idempotent: Vec::new() };
             for nth in 0..2 {
-                let native = NativeWorker { name: "w".to_owned(), slots: 3, services: vec![offer()], jobs: Vec::new() };
+                let native = NativeWorker { name: "w".to_owned(), slots: 3, services: vec![offer()], jobs: Vec::new(), epoch: None, loan_id: None };
                 let worker = ServerId::new(format!("w{nth}")).unwrap();
                 let alive = WorkerAlive { worker, owner: None, native: Some(Box::new(native)) };
                 says(&mut node, 2 + 2 * nth, Body::WorkerAlive(Box::new(alive)), Time::ZERO);

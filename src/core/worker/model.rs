@@ -349,7 +349,7 @@ impl World {
         let drop = named.iter().filter(|one| !wanted(one)).cloned().collect();
         let server_id = ServerId::new(format!("M{master}")).unwrap();
         let name = format!("m{master}");
-        let welcome = WorkerWelcome { server_id, name, timeout: TIMEOUT, failover: Vec::new(), drop };
+        let welcome = WorkerWelcome { server_id, name, timeout: TIMEOUT, failover: Vec::new(), drop, terms: None };
         let sent = self.masters[master].iter().enumerate().filter_map(|(job, state)| match state {
             Job::Sent(number) => Some(attempt(master, job, *number)),
             _ => None,

@@ -260,6 +260,8 @@ impl Worker {
                 slots: if self.draining.is_some() { 0 } else { self.slots },
                 services: fitting(&self.services, room),
                 jobs: self.jobs.attempts(),
+                epoch: None,
+                loan_id: None,
             })
         });
         Body::WorkerAlive(Box::new(WorkerAlive { worker: self.me.clone(), owner: None, native }))

@@ -34,7 +34,14 @@ fn job(attempt: Attempt) -> Body {
 
 fn welcome(master: &str, drop: Vec<Attempt>) -> Body {
     let (server_id, name) = (ServerId::new(master).unwrap(), master.to_owned());
-    Body::WorkerWelcome(Box::new(WorkerWelcome { server_id, name, timeout: TIMEOUT, failover: Vec::new(), drop }))
+    Body::WorkerWelcome(Box::new(WorkerWelcome {
+        server_id,
+        name,
+        timeout: TIMEOUT,
+        failover: Vec::new(),
+        drop,
+        terms: None,
+    }))
 }
 
 fn query() -> Body {

@@ -44,6 +44,7 @@ pub(in crate::wire) fn welcome(text: &str) -> Option<WorkerWelcome> {
         timeout: Duration::from_millis(welcome.timeout_ms),
         failover: failover.iter().filter_map(|text| text.parse::<Address>().ok()).take(MAX_FAILOVER).collect(),
         drop: welcome.drop.map(|drop| attempts(drop.get())).unwrap_or_default(),
+        terms: None,
     })
 }
 

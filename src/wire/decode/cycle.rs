@@ -143,6 +143,8 @@ fn native(fields: &Fields, worker: &ServerId) -> Option<NativeWorker> {
         slots: fields.whole(Key::Slots).and_then(|slots| u32::try_from(slots).ok()).filter(|n| *n <= MAX_SLOTS)?,
         services: fields.raw(Key::Services).map(offers).unwrap_or_default(),
         jobs: fields.raw(Key::Jobs).map(attempts).unwrap_or_default(),
+        epoch: None,
+        loan_id: None,
     })
 }
 

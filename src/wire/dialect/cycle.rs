@@ -230,7 +230,14 @@ mod tests {
 
     fn alive() -> Body {
         let services = vec![ServiceOffer { name: ServiceName::run(), methods: vec![], idempotent: vec![] }];
-        let native = NativeWorker { name: "anna".to_owned(), slots: 4, services, jobs: vec![attempt()] };
+        let native = NativeWorker {
+            name: "anna".to_owned(),
+            slots: 4,
+            services,
+            jobs: vec![attempt()],
+            epoch: None,
+            loan_id: None,
+        };
         Body::WorkerAlive(Box::new(WorkerAlive { worker: id("W"), owner: None, native: Some(Box::new(native)) }))
     }
 
@@ -250,7 +257,14 @@ mod tests {
 
     fn welcome() -> Body {
         let (server_id, name, timeout) = (id("M"), "m".to_owned(), Duration::from_secs(6));
-        Body::WorkerWelcome(Box::new(WorkerWelcome { server_id, name, timeout, failover: vec![], drop: vec![] }))
+        Body::WorkerWelcome(Box::new(WorkerWelcome {
+            server_id,
+            name,
+            timeout,
+            failover: vec![],
+            drop: vec![],
+            terms: None,
+        }))
     }
 
     fn say(edge: &mut Edge, body: Body) -> String {

@@ -116,6 +116,17 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
         Body::LeasesAnswer(answer) => response("LEASE", "OK", id, out).leases_answer(answer).end(),
         Body::Lease(lease) => request("LEASE", id, out).lease_request(lease).end(),
         Body::LeaseAnswer(lease) => response("LEASE", "OK", id, out).lease(lease).end(),
+        Body::LoanRequest(_)
+        | Body::LoanAnswer(_)
+        | Body::Move(_)
+        | Body::Register(_)
+        | Body::Release(_)
+        | Body::ReleaseAnswer(_)
+        | Body::Returned(_)
+        | Body::Loans { .. }
+        | Body::LoansAnswer(_)
+        | Body::LoanAction(_)
+        | Body::LoanDone(_) => {}
     }
 }
 

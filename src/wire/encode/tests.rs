@@ -323,8 +323,10 @@ fn job_body() -> impl Strategy<Value = Body> {
 }
 
 pub(in crate::wire) fn worker_alive() -> impl Strategy<Value = WorkerAlive> {
-    let native = (name(), 0..=MAX_SLOTS, vec(offer(), 0..3), vec(attempt(), 0..3))
-        .prop_map(|(name, slots, services, jobs)| Box::new(NativeWorker { name, slots, services, jobs }));
+    let native =
+        (name(), 0..=MAX_SLOTS, vec(offer(), 0..3), vec(attempt(), 0..3)).prop_map(|(name, slots, services, jobs)| {
+            Box::new(NativeWorker { name, slots, services, jobs, epoch: None, loan_id: None })
+        });
     (server_id(), of(key()), of(native)).prop_map(|(worker, owner, native)| WorkerAlive { worker, owner, native })
 }
 
@@ -360,7 +362,14 @@ fn worker_view() -> impl Strategy<Value = WorkerView> {
 /// What workers and masters say to each other.
 fn farm_body() -> impl Strategy<Value = Body> {
     let welcome = (server_id(), name(), millis(), vec(address(), 0..3), vec(attempt(), 0..3)).prop_map(
-        |(server_id, name, timeout, failover, drop)| WorkerWelcome { server_id, name, timeout, failover, drop },
+        |(server_id, name, timeout, failover, drop)| WorkerWelcome {
+            server_id,
+            name,
+            timeout,
+            failover,
+            drop,
+            terms: None,
+        },
     );
     let order = (attempt(), (any::<bool>(), any::<bool>()), service_name(), service_name(), json(), millis()).prop_map(
         |(attempt, (call, output), service, method, params, timeout)| JobOrder {
@@ -632,6 +641,8 @@ fn the_longest_results_sentences_and_offers_fit_a_line() {
         slots: MAX_SLOTS,
         services: vec![offer.clone(); MAX_SERVICES],
         jobs: vec![attempt; 2 * MAX_SLOTS as usize],
+        epoch: None,
+        loan_id: None,
     };
     let worker = longest_presence().server_id;
     let alive = WorkerAlive { worker, owner: None, native: Some(Box::new(native)) };

@@ -405,7 +405,14 @@ fn ten_thousand_workers_are_no_slower_to_pick_from_than_ten() {
     let mut world = World::new();
     for n in 0..10_000_u64 {
         let reply = Reply { link: LinkId(n * 2), id: None, turn: n };
-        let said = NativeWorker { name: "n".to_owned(), slots: 2, services: vec![offer("primes")], jobs: Vec::new() };
+        let said = NativeWorker {
+            name: "n".to_owned(),
+            slots: 2,
+            services: vec![offer("primes")],
+            jobs: Vec::new(),
+            epoch: None,
+            loan_id: None,
+        };
         let alive = WorkerAlive { worker: id(&format!("N{n}")), owner: None, native: Some(Box::new(said)) };
         world.farm.alive(reply, here(), alive, world.now);
         while world.farm.poll_effect().is_some() {}
@@ -429,7 +436,14 @@ fn a_full_farm_refuses_clearly_and_makes_room_from_names_that_nobody_holds() {
     world.closed(1_000_000);
     for n in 0..=MAX_WORKERS as u64 {
         let reply = world.reply(n * 2);
-        let said = NativeWorker { name: "n".to_owned(), slots: 1, services: Vec::new(), jobs: Vec::new() };
+        let said = NativeWorker {
+            name: "n".to_owned(),
+            slots: 1,
+            services: Vec::new(),
+            jobs: Vec::new(),
+            epoch: None,
+            loan_id: None,
+        };
         let alive = WorkerAlive { worker: id(&format!("N{n}")), owner: None, native: Some(Box::new(said)) };
         world.farm.alive(reply, here(), alive, world.now);
         if n < MAX_WORKERS as u64 {

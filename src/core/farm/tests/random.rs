@@ -80,7 +80,14 @@ impl Books {
                 keep = wanted;
                 let reply = self.world.reply(link);
                 let jobs = jobs.into_iter().map(named).collect();
-                let said = NativeWorker { name: "n".to_owned(), slots, services: vec![offer("query")], jobs };
+                let said = NativeWorker {
+                    name: "n".to_owned(),
+                    slots,
+                    services: vec![offer("query")],
+                    jobs,
+                    epoch: None,
+                    loan_id: None,
+                };
                 let alive = WorkerAlive { worker: id(WORKERS[worker]), owner: None, native: Some(Box::new(said)) };
                 self.world.farm.alive(reply, here(), alive, now);
                 if let Some(key) = self.world.farm.key_of(&id(WORKERS[worker])) {
