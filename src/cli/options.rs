@@ -84,6 +84,16 @@ pub(super) struct RunArgs {
     )]
     pub(super) forget: Option<Span>,
 
+    /// Silence of a master after which others of its group adopt its workers [default: 60, or twice the timeout if that is longer]
+    #[arg(
+        long,
+        env = "NODE_FORGET_OWNER",
+        value_name = "SECONDS",
+        allow_negative_numbers = true,
+        help_heading = "Loans"
+    )]
+    pub(super) forget_owner: Option<Span>,
+
     /// Name for people to read [default: the first eight characters of the id]
     #[arg(long, env = "NODE_NAME", value_name = "NAME", help_heading = "Identity and state")]
     pub(super) name: Option<Label>,
@@ -267,6 +277,7 @@ impl RunArgs {
             interval,
             timeout,
             forget,
+            forget_owner,
             name,
             group,
             expect,
@@ -334,6 +345,8 @@ pub(super) struct Options {
     pub(super) timeout: Duration,
     /// Time after which a peer that is gone is forgotten.
     pub(super) forget: Duration,
+    /// Time after which the workers of a master that is gone are adopted.
+    pub(super) forget_owner: Duration,
     /// Name, where one was given.
     pub(super) name: Option<String>,
     /// Group.
@@ -406,6 +419,11 @@ impl Options {
                 Span(timeout)
             )
         })?;
+        let forget_owner = args.forget_owner.map_or(Duration::from_secs(60).max(timeout * 2), |span| span.0);
+        check(forget_owner > timeout && forget_owner <= Duration::from_secs(48 * 3600), || {
+            let (given, timeout) = (Span(forget_owner), Span(timeout));
+            format!("--forget-owner {given}: expected more than --timeout {timeout}, at most 48 h")
+        })?;
         let forget = args.forget.map_or(Duration::from_secs(600).max(timeout * 2), |span| span.0);
         check(forget > timeout, || {
             format!("--forget {} is not above --timeout {}; expected more", Span(forget), Span(timeout))
@@ -459,6 +477,7 @@ impl Options {
             interval,
             timeout,
             forget,
+            forget_owner,
             name: args.name.map(|label| label.0),
             group: args.group.map_or_else(|| "default".to_owned(), |label| label.0),
             agreement,
@@ -488,6 +507,7 @@ impl Options {
             role: if self.worker.is_some() { Role::Worker } else { Role::Master },
             group: self.group.clone(),
             forget: self.forget,
+            forget_owner: self.forget_owner,
             load: self.load.clone(),
             queue: self.queue.clone(),
             // The log has them at `info`, and JSON always.
@@ -567,6 +587,7 @@ mod tests {
             "interval",
             "timeout",
             "forget",
+            "forget-owner",
             "expect",
             "election",
             "capacity",
@@ -611,6 +632,8 @@ mod tests {
             ("--interval 2h --timeout 3h", "expected 10 ms to 1 h"),
             ("--timeout 25h", "--timeout 90000 s: expected at most 24 h"),
             ("--forget 6", "--forget 6 s is not above --timeout 6 s"),
+            ("--forget-owner 6", "--forget-owner 6 s: expected more than --timeout 6 s, at most 48 h"),
+            ("--forget-owner 49h", "--forget-owner 176400 s: expected more than"),
             ("--capacity 0", "--capacity 0: expected 1 to"),
             ("--release 101", "--release 101: expected 1 to --capacity 100"),
             ("--release 0", "--release 0: expected"),
@@ -739,6 +762,8 @@ mod tests {
         assert_eq!(resolve("--capacity 1").unwrap().load.release, 1);
         assert_eq!(resolve("--capacity 50").unwrap().load.release, 30);
         assert_eq!(resolve("--timeout 1h").unwrap().forget, Duration::from_secs(7200));
+        assert_eq!(resolve("--timeout 1h").unwrap().forget_owner, Duration::from_secs(7200));
+        assert_eq!(resolve("").unwrap().forget_owner, Duration::from_secs(60));
     }
 
     #[test]

@@ -75,6 +75,9 @@ impl LinkId {
         LinkId(nth * 4 + 3)
     }
 
+    /// No connection: this node itself, where it asks what others may ask on theirs. Ids of connections count up from 0 and never come here.
+    const OWN: LinkId = LinkId(u64::MAX - 1);
+
     /// Whether this node opened the connection.
     pub const fn is_outbound(self) -> bool {
         self.0 % 2 == 1
@@ -121,6 +124,9 @@ pub struct Config {
     pub tell_ends: bool,
     /// What a worker does. There if and only if `role` is worker.
     pub worker: Option<WorkerConfig>,
+    /// `--forget-owner`: how long the owner of an orphan must have been gone before another master of the group adopts it. Default 60 s, above
+    /// `timeout`, at most 48 h. If unsure, longer than a restart of a master takes.
+    pub forget_owner: Duration,
 }
 
 /// The queue of jobs of a master.
@@ -234,6 +240,7 @@ impl Default for Config {
             queue: QueueConfig::default(),
             tell_ends: true,
             worker: None,
+            forget_owner: Duration::from_secs(60),
         }
     }
 }
@@ -255,6 +262,10 @@ impl Config {
         if self.forget <= self.timeout {
             let expected = format!("more than the timeout of {:?}", self.timeout);
             return range("forget", format!("{:?}", self.forget), &expected);
+        }
+        if self.role == Role::Master && (self.forget_owner <= self.timeout || self.forget_owner > hours(48)) {
+            let expected = format!("more than the timeout of {:?}, and at most 48 h", self.timeout);
+            return range("forget-owner", format!("{:?}", self.forget_owner), &expected);
         }
         if !is_valid_name(&self.group) {
             return range("group", format!("{:?}", self.group), "1 to 64 bytes without control characters");

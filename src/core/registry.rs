@@ -403,6 +403,7 @@ impl Registry {
                 alive: peer.status == Status::Alive,
                 group: presence.group.clone(),
                 presence: presence.group_presence.clone(),
+                load: (presence.load.pending, presence.load.workers),
             };
             // Of several places of one node the one that is ALIVE and has a link.
             match masters.get(server_id) {
@@ -419,7 +420,17 @@ impl Registry {
             doubles: doubles.filter_map(|peer| peer.beat.open_link()).collect(),
             unanswered: configured().filter(|peer| peer.seen.is_none()).count(),
             configured: configured().count(),
+            own_load: (0, 0),
         }
+    }
+
+    /// How a master stands that has this id, for how long it has been silent, and where it is called; of several places the one that is
+    /// best. `None`: nothing is known of it.
+    pub(super) fn standing_of(&self, server_id: &ServerId, now: Time) -> Option<(Status, Duration, Address)> {
+        let here = self.peers.values().filter(|peer| !peer.is_self && peer.server_id.as_ref() == Some(server_id));
+        let best = here.min_by_key(|peer| (peer.status != Status::Alive, now.since(peer.silent)))?;
+        let silent = if best.status == Status::Alive { Duration::ZERO } else { now.since(best.gone) };
+        Some((best.status, silent, best.address.clone()))
     }
 
     /// What this node says of itself has changed: every peer to which a connection stands is told soon.

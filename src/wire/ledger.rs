@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Address, GroupId, Json, RaftId, ServerId, VoterSets};
+use super::{Address, GroupId, Json, LentWorker, LoanId, RaftId, ServerId, VoterSets};
 
 /// An entry of the replicated log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -115,6 +115,20 @@ pub enum Command {
         /// `TICK`.
         tick: u64,
     },
+    /// `ADOPT`: these workers have new owners, each in the next generation. What contradicts what is agreed on is left out.
+    Adopt {
+        /// `WORKERS`, at most [`super::MAX_ADOPTED`].
+        workers: Vec<Adoption>,
+    },
+    /// `LEND`: a worker is lent.
+    Lend(LentWorker),
+    /// `END`: a loan is over, if it was not before.
+    End {
+        /// `LOAN_ID`.
+        loan_id: LoanId,
+        /// `REASON`: one sentence.
+        reason: String,
+    },
     /// `RECOVER`: one survivor goes on alone with a new group id.
     Recover {
         /// `GROUP_ID`: the new one.
@@ -122,6 +136,19 @@ pub enum Command {
         /// `RAFT_ID`: the survivor.
         raft_id: RaftId,
     },
+}
+
+/// A worker gets another owner, because its own is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Adoption {
+    /// `WORKER_UUID`.
+    pub worker: ServerId,
+    /// `FROM`: whose it was.
+    pub from: ServerId,
+    /// `OWNER`: whose it is.
+    pub owner: ServerId,
+    /// `GENERATION` of its epoch from now on: 1 or more, one more than before.
+    pub generation: u64,
 }
 
 /// Who is taken in.

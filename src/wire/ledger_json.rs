@@ -10,7 +10,10 @@
 //! fields are ignored. An unknown command is an error: a member that skipped it would hold another ledger than the rest.
 
 use super::json_object::{JsonReader, JsonWriter};
-use super::{Address, Command, GroupId, LedgerEntry, LedgerItem, NewMember, RaftId, ServerId, VoterChange, VoterSets};
+use super::{
+    Address, Adoption, Command, Epoch, GroupId, LedgerEntry, LedgerItem, LentWorker, LoanId, NewMember, RaftId,
+    ServerId, VoterChange, VoterSets,
+};
 
 impl LedgerEntry {
     /// Appends the entry as one JSON object on one line.
@@ -57,6 +60,9 @@ impl Command {
             Command::Release { .. } => "RELEASE",
             Command::Expire { .. } => "EXPIRE",
             Command::Tick { .. } => "TICK",
+            Command::Adopt { .. } => "ADOPT",
+            Command::Lend(_) => "LEND",
+            Command::End { .. } => "END",
             Command::Recover { .. } => "RECOVER",
         }
     }
@@ -69,6 +75,10 @@ impl Command {
             member.to_json(out);
             return outer.end();
         }
+        if let Command::Lend(loan) = self {
+            loan.to_json(out);
+            return outer.end();
+        }
         let object = JsonWriter::begin(out);
         let object = match self {
             Command::Found { group_id, group, member } => {
@@ -76,7 +86,7 @@ impl Command {
                 member.to_json(object.key("MEMBER"));
                 object
             }
-            Command::Admit(_) => object,
+            Command::Admit(_) | Command::Lend(_) => object,
             Command::Move { raft_id, name, address } => {
                 object.number("RAFT_ID", raft_id.0).text("NAME", name).text("ADDRESS", &address.to_string())
             }
@@ -92,6 +102,8 @@ impl Command {
             Command::Tick { name, fence, tick } => {
                 object.text("NAME", name).number("FENCE", *fence).number("TICK", *tick)
             }
+            Command::Adopt { workers } => object.list("WORKERS", workers, Adoption::to_json),
+            Command::End { loan_id, reason } => object.text("LOAN_ID", loan_id.as_str()).text("REASON", reason),
             Command::Recover { group_id, raft_id } => {
                 object.text("GROUP_ID", group_id.as_str()).number("RAFT_ID", raft_id.0)
             }
@@ -130,6 +142,12 @@ impl Command {
             "RELEASE" => Command::Release { name: name()?, fence: fence()? },
             "EXPIRE" => Command::Expire { name: name()?, fence: fence()? },
             "TICK" => Command::Tick { name: name()?, fence: fence()?, tick: object.number("TICK")? },
+            "ADOPT" => {
+                let workers = object.list("WORKERS")?.into_iter().map(Adoption::from_json).collect::<Result<_, _>>();
+                Command::Adopt { workers: workers.map_err(|error| format!("`WORKERS`: {error}"))? }
+            }
+            "LEND" => Command::Lend(LentWorker::of(object)?),
+            "END" => Command::End { loan_id: loan_id(object)?, reason: object.text("REASON")? },
             "RECOVER" => Command::Recover { group_id: group_id(object, "GROUP_ID")?, raft_id: raft_id(object)? },
             _ => return Err("expected a command that this version knows".to_owned()),
         })
@@ -189,6 +207,58 @@ impl VoterSets {
     }
 }
 
+impl Adoption {
+    /// Appends the adoption as one JSON object on one line.
+    pub fn to_json(&self, out: &mut String) {
+        let object = JsonWriter::begin(out).text("WORKER_UUID", self.worker.as_str()).text("FROM", self.from.as_str());
+        object.text("OWNER", self.owner.as_str()).number("GENERATION", self.generation).end();
+    }
+
+    /// The adoption of a JSON object. The error names the field and what was expected.
+    pub fn from_json(text: &str) -> Result<Adoption, String> {
+        let object = JsonReader::read(text)?;
+        Ok(Adoption {
+            worker: server_id(&object, "WORKER_UUID")?,
+            from: server_id(&object, "FROM")?,
+            owner: server_id(&object, "OWNER")?,
+            generation: object.positive("GENERATION")?,
+        })
+    }
+}
+
+impl LentWorker {
+    /// Appends the loan as one JSON object on one line.
+    pub fn to_json(&self, out: &mut String) {
+        let object = JsonWriter::begin(out).text("LOAN_ID", self.loan_id.as_str());
+        let object = object.text("WORKER_UUID", self.worker.as_str()).text("OWNER", self.owner.as_str());
+        let object = object.text("BORROWER", self.borrower.as_str());
+        let epoch = [self.epoch.generation, self.epoch.counter];
+        let object = object.list("EPOCH", epoch, |number, out| out.push_str(&number.to_string()));
+        object.millis("LEASE_MS", self.lease).end();
+    }
+
+    /// The loan of a JSON object. The error names the field and what was expected.
+    pub fn from_json(text: &str) -> Result<LentWorker, String> {
+        LentWorker::of(&JsonReader::read(text)?)
+    }
+
+    fn of(object: &JsonReader<'_>) -> Result<LentWorker, String> {
+        let numbers: Option<Vec<u64>> =
+            object.list("EPOCH")?.into_iter().map(|text| serde_json::from_str(text).ok()).collect();
+        let Some([generation, counter]) = numbers.as_deref() else {
+            return Err("`EPOCH`: expected two whole numbers, the generation and the counter".to_owned());
+        };
+        Ok(LentWorker {
+            loan_id: loan_id(object)?,
+            worker: server_id(object, "WORKER_UUID")?,
+            owner: server_id(object, "OWNER")?,
+            borrower: server_id(object, "BORROWER")?,
+            epoch: Epoch { generation: *generation, counter: *counter },
+            lease: object.millis("LEASE_MS")?,
+        })
+    }
+}
+
 impl NewMember {
     /// Appends the member as one JSON object on one line.
     pub fn to_json(&self, out: &mut String) {
@@ -207,7 +277,7 @@ impl NewMember {
     /// The member of an object's fields.
     pub(crate) fn of(object: &JsonReader<'_>) -> Result<NewMember, String> {
         Ok(NewMember {
-            server_id: object.parsed("SERVER_ID", "1 to 128 bytes without control characters", ServerId::new)?,
+            server_id: server_id(object, "SERVER_ID")?,
             state_id: group_id(object, "STATE_ID")?,
             name: object.text("NAME")?,
             address: address(object)?,
@@ -224,6 +294,14 @@ pub(crate) fn raft_ids(object: &JsonReader<'_>, key: &str) -> Result<Vec<RaftId>
     let id = |text: &str| serde_json::from_str(text).ok().filter(|id| *id > 0).map(RaftId);
     let ids: Option<Vec<RaftId>> = object.list(key)?.into_iter().map(id).collect();
     ids.ok_or_else(|| format!("`{key}`: expected numbers of members, 1 or more"))
+}
+
+fn server_id(object: &JsonReader<'_>, key: &str) -> Result<ServerId, String> {
+    object.parsed(key, "1 to 128 bytes without control characters", ServerId::new)
+}
+
+fn loan_id(object: &JsonReader<'_>) -> Result<LoanId, String> {
+    object.parsed("LOAN_ID", "1 to 64 printable characters without blanks", LoanId::new)
 }
 
 fn raft_id(object: &JsonReader<'_>) -> Result<RaftId, String> {
@@ -257,6 +335,14 @@ mod tests {
                 address: format!("lab-{port}:{port}").parse().unwrap(),
             }
         })
+    }
+
+    fn server() -> impl Strategy<Value = ServerId> {
+        "[a-z \"\\\\é]{1,20}".prop_map(|text| ServerId::new(text).unwrap())
+    }
+
+    fn loan() -> impl Strategy<Value = LoanId> {
+        "[!-~]{1,64}".prop_map(|text| LoanId::new(text).unwrap())
     }
 
     fn id() -> impl Strategy<Value = RaftId> {
@@ -305,6 +391,18 @@ mod tests {
             named().prop_map(|(name, fence)| Command::Release { name, fence }),
             named().prop_map(|(name, fence)| Command::Expire { name, fence }),
             (named(), any::<u64>()).prop_map(|((name, fence), tick)| Command::Tick { name, fence, tick }),
+            proptest::collection::vec((server(), server(), server(), 1..=u64::MAX), 0..4).prop_map(|workers| {
+                let adoption = |(worker, from, owner, generation)| Adoption { worker, from, owner, generation };
+                Command::Adopt { workers: workers.into_iter().map(adoption).collect() }
+            }),
+            (loan(), server(), server(), server(), any::<u64>(), any::<u64>(), any::<u32>()).prop_map(
+                |(loan_id, worker, owner, borrower, generation, counter, ms)| {
+                    let epoch = Epoch { generation, counter };
+                    let lease = Duration::from_millis(u64::from(ms));
+                    Command::Lend(LentWorker { loan_id, worker, owner, borrower, epoch, lease })
+                }
+            ),
+            (loan(), ".{0,30}").prop_map(|(loan_id, reason)| Command::End { loan_id, reason }),
             (group(), id()).prop_map(|(group_id, raft_id)| Command::Recover { group_id, raft_id }),
         ]
     }
@@ -385,8 +483,8 @@ mod tests {
         assert_eq!(error(r#"{"INDEX":0,"TERM":1}"#), "`INDEX`: expected 1 or more");
         assert_eq!(error(r#"{"INDEX":-1,"TERM":1}"#), "`INDEX`: expected a whole number");
         assert_eq!(
-            error(r#"{"INDEX":1,"TERM":1,"DO":{"LEND":{}}}"#),
-            "`DO`: `LEND`: expected a command that this version knows"
+            error(r#"{"INDEX":1,"TERM":1,"DO":{"GIVE":{}}}"#),
+            "`DO`: `GIVE`: expected a command that this version knows"
         );
         assert_eq!(error(r#"{"INDEX":1,"TERM":1,"DO":{}}"#), "`DO`: expected an object with one key, the command");
         assert_eq!(

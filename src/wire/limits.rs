@@ -147,5 +147,11 @@ pub const MAX_WORKERS_NEEDED: u32 = 64;
 /// Orphans that one request for adoption names: those of a large farm take several.
 pub const MAX_ADOPTED: usize = 64;
 
+/// Workers of whom the ledger knows that they were adopted, at most: as many as one master knows at a time.
+pub const MAX_ADOPTED_WORKERS: usize = 20_000;
+
+/// Open loans of a group at most.
+pub const MAX_LOANS: usize = 10_000;
+
 /// Loans on one page of `LOANS`: each is some 300 bytes.
 pub const LOANS_PAGE: usize = 128;

@@ -654,6 +654,8 @@ pub enum EventKind {
     WorkerLost,
     /// A worker said goodbye.
     WorkerLeft,
+    /// The owner of a worker is gone, and another master of the group has adopted it.
+    WorkerAdopted,
     /// A worker failed fast while others succeeded: it gets no work for a while.
     WorkerQuarantined,
     /// A job has ended: OK, NOK or CANCELLED.
@@ -690,7 +692,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, in the order of this enum.
-    pub const ALL: [EventKind; 29] = [
+    pub const ALL: [EventKind; 30] = [
         EventKind::PeerLearnt,
         EventKind::PeerAlive,
         EventKind::PeerTimeout,
@@ -704,6 +706,7 @@ impl EventKind {
         EventKind::WorkerJoined,
         EventKind::WorkerLost,
         EventKind::WorkerLeft,
+        EventKind::WorkerAdopted,
         EventKind::WorkerQuarantined,
         EventKind::JobEnded,
         EventKind::JobBuried,
@@ -738,6 +741,7 @@ impl EventKind {
             EventKind::WorkerJoined => "WORKER_JOINED",
             EventKind::WorkerLost => "WORKER_LOST",
             EventKind::WorkerLeft => "WORKER_LEFT",
+            EventKind::WorkerAdopted => "WORKER_ADOPTED",
             EventKind::WorkerQuarantined => "WORKER_QUARANTINED",
             EventKind::JobEnded => "JOB_ENDED",
             EventKind::JobBuried => "JOB_BURIED",

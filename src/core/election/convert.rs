@@ -59,6 +59,15 @@ pub(super) fn weight(item: &LedgerItem) -> usize {
             Command::Set { name, value } => name.len() + value.as_str().len(),
             Command::Acquire { name, holder, .. } => name.len() + holder.len(),
             Command::Release { name, .. } | Command::Expire { name, .. } | Command::Tick { name, .. } => name.len(),
+            Command::Adopt { workers } => workers
+                .iter()
+                .map(|it| 80 + it.worker.as_str().len() + it.from.as_str().len() + it.owner.as_str().len())
+                .sum(),
+            Command::Lend(loan) => {
+                let ids = [&loan.worker, &loan.owner, &loan.borrower];
+                140 + ids.iter().map(|id| id.as_str().len()).sum::<usize>()
+            }
+            Command::End { reason, .. } => 64 + reason.len(),
             Command::Recover { group_id, .. } => group_id.as_str().len(),
         },
     };

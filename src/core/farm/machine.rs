@@ -15,7 +15,7 @@ use crate::core::{LinkId, LogLevel, Outcome};
 use crate::time::{Seconds, Time};
 use crate::wire::{
     Address, Attempt, Body, EventKind, INSTANCES_PAGE, Instance, JobId, JobOrder, JobOutput, Json, MAX_QUOTE, Place,
-    ServerId, ServiceName, ServiceOffer, StatusAck, WORKERS_PAGE, WorkerAlive, WorkerStatus, WorkerView, quote,
+    ServerId, ServiceName, ServiceOffer, StatusAck, Terms, WORKERS_PAGE, WorkerAlive, WorkerStatus, WorkerView, quote,
 };
 
 /// The workers of a master.
@@ -40,6 +40,8 @@ pub(in crate::core) struct Farm {
     /// On which links they wait.
     pub(super) ack_links: BTreeMap<LinkId, BTreeSet<Attempt>>,
     pub(super) successes: Successes,
+    /// Native workers that belong to others.
+    pub(super) guests: BTreeSet<WorkerKey>,
     pub(super) timers: BTreeSet<(Time, WorkerKey)>,
     /// Foreign workers without link and job by host, the longest silent first.
     pub(super) left_behind: BTreeMap<IpAddr, BTreeSet<(Time, WorkerKey)>>,
@@ -88,6 +90,7 @@ impl Farm {
             fresh: None,
             ack_links: BTreeMap::new(),
             successes: Successes::default(),
+            guests: BTreeSet::new(),
             timers: BTreeSet::new(),
             left_behind: BTreeMap::new(),
             effects: VecDeque::new(),
@@ -100,11 +103,24 @@ impl Farm {
     }
 
     /// A worker asks for work. `host`: from where.
+    #[cfg(test)]
     pub(in crate::core) fn alive(&mut self, reply: Reply, host: IpAddr, alive: WorkerAlive, now: Time) {
+        self.alive_with(reply, host, alive, None, now);
+    }
+
+    /// The same, with what a native one is told of whom it belongs to.
+    pub(in crate::core) fn alive_with(
+        &mut self,
+        reply: Reply,
+        host: IpAddr,
+        alive: WorkerAlive,
+        terms: Option<Terms>,
+        now: Time,
+    ) {
         self.advance(now);
         let WorkerAlive { worker, owner, native } = alive;
         match native {
-            Some(native) => self.native_alive(reply, host, worker, owner, *native),
+            Some(native) => self.native_alive(reply, host, worker, owner, *native, terms),
             None => self.foreign_alive(reply, host, worker, owner),
         }
     }
@@ -499,5 +515,5 @@ pub(super) fn stranger(now: Time) -> Kind {
 
 /// A native worker that has nothing yet.
 pub(super) fn native(slots: u32) -> Kind {
-    Kind::Native(Native { slots, calls: BTreeSet::new(), called: 0, welcome: None })
+    Kind::Native(Native { slots, calls: BTreeSet::new(), called: 0, welcome: None, terms: None, ordered: None })
 }

@@ -18,6 +18,7 @@
 //! Every [`Reply`] that is taken comes back in one [`Effect::Answer`] or [`Effect::Unanswered`].
 
 mod attempts;
+mod bonds;
 mod foreign;
 mod index;
 mod looks;
@@ -36,6 +37,7 @@ use super::order::Order;
 use super::{LinkId, LogLevel, Outcome};
 use crate::wire::{Attempt, Body, EventKind, JobId, JobOutput, Message, ServerId};
 
+pub(super) use bonds::Guest;
 pub(super) use machine::Farm;
 
 /// Workers that one master knows at a time. Ten times what the largest classroom or office has.

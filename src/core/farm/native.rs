@@ -19,7 +19,7 @@ use crate::core::LogLevel;
 use crate::core::links::Reply;
 use crate::wire::{
     Attempt, Body, ErrorAnswer, ErrorCode, EventKind, JobOrder, JobStop, Message, NativeWorker, ServerId, StatusAck,
-    WorkerStatus, WorkerWelcome, quote,
+    Terms, WorkerStatus, WorkerWelcome, quote,
 };
 
 impl Farm {
@@ -31,8 +31,9 @@ impl Farm {
         id: ServerId,
         owner: Option<String>,
         said: NativeWorker,
+        terms: Option<Terms>,
     ) {
-        let NativeWorker { name, slots, services, jobs, epoch: _, loan_id: _ } = said;
+        let NativeWorker { name, slots, services, jobs, epoch, loan_id: _ } = said;
         let mut known = self.key_of(&id);
         if let Some(key) = known.filter(|key| self.workers.get(key).is_some_and(|worker| worker.foreign().is_some())) {
             self.remove(key, None, "it came back as a native worker");
@@ -61,6 +62,14 @@ impl Farm {
         self.offer(key, services);
         let Some(worker) = self.workers.get_mut(&key) else { return };
         (worker.name, worker.owner, worker.host, worker.seen) = (name, owner, host, self.now);
+        let guest = terms.as_ref().is_some_and(|terms| terms.owner != self.server_id);
+        worker.bind(&self.server_id, terms);
+        worker.has_seen(epoch);
+        if guest {
+            self.guests.insert(key);
+        } else {
+            self.guests.remove(&key);
+        }
         let jobs: BTreeSet<Attempt> = jobs.into_iter().collect();
         let unknown = |attempt: &&Attempt| {
             // What has ended is acknowledged once it is recorded; dropped before, it could be nowhere after a crash.
@@ -122,6 +131,7 @@ impl Farm {
         let mut lost = Vec::new();
         let mut again = Vec::new();
         let resumes = welcome.resumed.is_some();
+        let (terms, ordered) = (native.terms.clone(), native.unseen_order());
         if let Some(jobs) = welcome.resumed {
             for (attempt, running) in worker.running.iter_mut().filter(|(attempt, _)| !jobs.contains(attempt)) {
                 match &running.order {
@@ -143,11 +153,14 @@ impl Farm {
             timeout: self.timeout,
             failover: self.failover.clone(),
             drop: welcome.drop,
-            terms: None,
+            terms,
         }));
         self.effect(Effect::Answer { reply: welcome.reply, body });
         if resumes {
             self.effect(Effect::Welcomed { worker: id.clone() });
+        }
+        if let (Some(link), Some(order)) = (link, ordered) {
+            self.send_order(link, order);
         }
         for order in again {
             if let Some(link) = link {

@@ -144,6 +144,7 @@ impl Farm {
         let Some(worker) = self.workers.remove(&key) else { return };
         self.by_id.remove(&worker.id);
         self.asking.remove(&key);
+        self.guests.remove(&key);
         self.index.place(&worker.variants, &worker.filed.standing, &Standing::default());
         self.index.leave(&worker.variants);
         self.refile(key, &worker.filed, &Filed::default());

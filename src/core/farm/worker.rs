@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::attempts::Attempts;
+use super::bonds::Ordered;
 use super::index::{Rank, Standing, Variant};
 use super::quarantine::Conduct;
 use super::{FORGET_AFTER, MAX_CALLS, Order, PAUSE_BEFORE_PUSH, WAITS_FOR_PUSH, WorkerKey};
@@ -12,7 +13,7 @@ use crate::core::LinkId;
 use crate::core::links::Reply;
 use crate::core::patience::lost_after;
 use crate::time::{Seconds, Time};
-use crate::wire::{Attempt, JobId, ServerId, ServiceOffer, WorkerState, WorkerView, quote};
+use crate::wire::{Attempt, JobId, ServerId, ServiceOffer, Terms, WorkerMove, WorkerState, WorkerView, quote};
 
 /// One worker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +72,23 @@ pub(super) struct Native {
     pub(super) called: u64,
     /// The welcome that waits for the answers to its claims. No work until then.
     pub(super) welcome: Option<Welcome>,
+    /// Whom it belongs to, where that was said.
+    pub(super) terms: Option<Box<Terms>>,
+    /// An order that it may not have seen, or by which it is about to go.
+    pub(super) ordered: Option<Box<Ordered>>,
+}
+
+impl Native {
+    /// The order that it may not have seen. Who takes nothing more has seen that it goes.
+    pub(super) fn unseen_order(&self) -> Option<WorkerMove> {
+        let unseen = self.ordered.as_ref().filter(|ordered| !(ordered.goes && self.slots == 0));
+        unseen.map(|ordered| ordered.order.clone())
+    }
+
+    /// Whether it is about to go elsewhere.
+    pub(super) fn goes(&self) -> bool {
+        self.ordered.as_ref().is_some_and(|ordered| ordered.goes)
+    }
 }
 
 /// The answer to a native ALIVE, while it is made.
@@ -174,7 +192,10 @@ impl Worker {
         }
         match &self.kind {
             Kind::Native(native) => {
-                self.link.is_some() && native.welcome.is_none() && self.running.len() < native.slots as usize
+                self.link.is_some()
+                    && native.welcome.is_none()
+                    && !native.goes()
+                    && self.running.len() < native.slots as usize
             }
             Kind::Foreign(foreign) => match foreign.stage {
                 Stage::Asking { .. } => true,
@@ -191,9 +212,10 @@ impl Worker {
             Kind::Native(native) => {
                 let linked = self.link.is_some();
                 let calls = u32::try_from(native.calls.len()).unwrap_or(u32::MAX);
-                let room = linked && !quarantined && native.slots > 0 && native.calls.len() < MAX_CALLS;
+                let room =
+                    linked && !quarantined && native.slots > 0 && !native.goes() && native.calls.len() < MAX_CALLS;
                 let callable: Option<Rank> = room.then_some((calls, native.called, self.key));
-                let draining = linked && !quarantined && native.slots == 0;
+                let draining = linked && !quarantined && (native.slots == 0 || native.goes());
                 Standing { alive: linked, linked, quarantined, draining, idle, callable }
             }
             Kind::Foreign(_) => {
@@ -251,6 +273,9 @@ impl Worker {
             return (WorkerState::Quarantined, format!("{}; {rest} s to go", quarantine.reason));
         }
         match &self.kind {
+            Kind::Native(native) if native.goes() => {
+                (WorkerState::Draining, "it is told to go to another master, and finishes what it runs".to_owned())
+            }
             Kind::Native(native) if native.slots == 0 => {
                 (WorkerState::Draining, "it takes no new work, and finishes what it runs".to_owned())
             }

@@ -44,6 +44,7 @@ impl Group {
                 let lease = self.ledger().lease(&request.name).unwrap_or_else(free);
                 self.answer(reply, Body::LeaseAnswer(Box::new(lease)));
             }
+            (Body::LoanAction(action), _) => self.loan_done(reply, action, index),
             (Body::Members(_), Applied::Admitted(raft_id)) => {
                 if let Some(admission) = self.admission(*raft_id) {
                     self.answer(reply, Body::Admission(Box::new(admission)));

@@ -23,6 +23,7 @@ pub(super) fn task(body: &Body) -> &'static str {
         Body::Members(_) | Body::MembersQuestion => "MEMBERS",
         Body::Settings(_) => "SETTINGS",
         Body::Lease(_) | Body::LeaseQuestion { .. } => "LEASE",
+        Body::LoanAction(_) => "LOANS",
         Body::ElectQuestion => "ELECT",
         _ => "AGREE",
     }
@@ -42,6 +43,10 @@ impl Group {
             _ => Duration::ZERO,
         };
         let asker = Asker { reply, body, until: now + PATIENCE + wait, by_member, may_be_done: false };
+        if matches!(asker.body, Body::LoanAction(_)) && !by_member && link != LinkId::OWN {
+            let detail = "only members that have proved the key of the group on this connection may ask for this";
+            return self.refuse(&asker, ErrorCode::NotAMember, detail);
+        }
         if self.desk.len() >= MAX_WAITING {
             let detail = format!("{MAX_WAITING} requests wait for the group; try again later");
             return self.refuse(&asker, ErrorCode::Busy, &detail);
@@ -184,6 +189,10 @@ impl Group {
                 },
                 MembersAction::Lead { server_id } => return self.transfer(asker.clone(), &server_id.clone(), now),
                 MembersAction::Leave | MembersAction::Join { .. } | MembersAction::Recover { .. } => return,
+            },
+            Body::LoanAction(action) => match self.loan_command(action) {
+                Ok(command) => command,
+                Err((code, detail)) => return self.refuse(&asker, code, &detail),
             },
             _ => return,
         };
@@ -433,7 +442,7 @@ fn is_change(body: &Body) -> bool {
     match body {
         Body::Lease(request) => !matches!(request.action, LeaseAction::Renew { .. }),
         Body::Settings(query) => query.value.is_some(),
-        Body::Members(_) => true,
+        Body::Members(_) | Body::LoanAction(_) => true,
         _ => false,
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Sight {
     pub(crate) group: String,
     /// What it says of its group.
     pub(crate) presence: GroupPresence,
+    /// Jobs that wait there, and its workers, as it said last.
+    pub(crate) load: (u64, u64),
 }
 
 /// What a look at the registry showed.
@@ -42,9 +44,16 @@ pub(crate) struct View {
     pub(crate) unanswered: usize,
     /// Configured peers, this node itself not counted.
     pub(crate) configured: usize,
+    /// Jobs that wait here, and the workers of this node.
+    pub(crate) own_load: (u64, u64),
 }
 
 impl View {
+    /// Whether a master is ALIVE.
+    pub(super) fn is_alive(&self, server_id: &ServerId) -> bool {
+        self.master(server_id).is_some_and(|sight| sight.alive)
+    }
+
     /// The master with this id.
     pub(super) fn master(&self, server_id: &ServerId) -> Option<&Sight> {
         self.masters.iter().find(|sight| sight.server_id == *server_id)
@@ -198,6 +207,7 @@ mod tests {
             alive: true,
             group: "default".to_owned(),
             presence,
+            load: (0, 0),
         }
     }
 

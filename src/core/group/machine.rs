@@ -510,6 +510,10 @@ impl Group {
                 self.event(EventKind::MemberRemoved, None, format!("member {} is removed", gone.join(", ")));
                 self.look_soon(now);
             }
+            Applied::Adopted(adopted) => {
+                let adopted = adopted.clone();
+                self.effects.push_back(Effect::Adopted(adopted));
+            }
             Applied::Granted(_) | Applied::Freed { .. } | Applied::Done | Applied::Refused(_) => {}
         }
     }

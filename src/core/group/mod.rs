@@ -14,6 +14,7 @@
 mod answers;
 mod asks;
 mod desk;
+mod farms;
 mod founding;
 mod machine;
 mod membership;
@@ -32,7 +33,9 @@ use std::time::Duration;
 use super::election::LogTicket;
 use super::links::Reply;
 use super::{ConfigError, GroupWrite, LinkId, LogLevel};
-use crate::wire::{Address, Body, EventKind, GroupId, GroupRole, Message, RaftId, ServerId, SettingName, VoterSets};
+use crate::wire::{
+    Address, Adoption, Body, EventKind, GroupId, GroupRole, Message, RaftId, ServerId, SettingName, VoterSets,
+};
 
 pub(super) use desk::is_handed_on;
 pub(super) use founding::{Sight, View};
@@ -157,6 +160,8 @@ pub(super) enum Effect {
         /// The line.
         text: String,
     },
+    /// These workers have new owners. Whoever knows one of them acts on it.
+    Adopted(Vec<Adoption>),
     /// This setting is agreed on, or with `None` none is any more: go by it.
     Setting {
         /// Which.

@@ -61,6 +61,7 @@ fn view(group_id: &str, sees: u64) -> View {
         alive: true,
         group: "default".to_owned(),
         presence,
+        load: (0, 0),
     };
     View { masters: vec![sight], unanswered: 0, configured: 1, ..View::default() }
 }

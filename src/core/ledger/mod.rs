@@ -10,6 +10,7 @@
 //! holder may rely on it by [`HeldLease`].
 
 mod clock;
+mod farms;
 mod holder;
 mod leases;
 mod state;
@@ -25,7 +26,7 @@ pub use holder::HeldLease;
 pub(crate) use state::Ledger;
 pub(crate) use words::words;
 
-use crate::wire::{Lease, RaftId};
+use crate::wire::{Adoption, Lease, RaftId};
 
 /// What an entry came to when it was applied. The same at every member.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +48,8 @@ pub(crate) enum Applied {
         /// The grant that ended.
         fence: u64,
     },
+    /// These workers have new owners. Masters that know one of them act on it.
+    Adopted(Vec<Adoption>),
     /// A setting has changed. Every node goes by it from now on.
     Changed {
         /// Its name.

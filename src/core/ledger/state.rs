@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::farms::Farms;
 use super::leases::{Holding, Leases};
 use super::{Applied, Refusal};
 use crate::wire::{
-    Command, GroupId, Lease, LedgerEntry, LedgerItem, MAX_MEMBERS, MAX_QUOTE, NewMember, RaftId, ServerId, Setting,
-    SettingName, is_valid_name, quote,
+    Adoption, Command, GroupId, Lease, LedgerEntry, LedgerItem, LentWorker, MAX_ADOPTED, MAX_MEMBERS, MAX_QUOTE,
+    NewMember, RaftId, ServerId, Setting, SettingName, is_valid_name, quote,
 };
 
 /// What a group has agreed on up to an index. Equal at every member that has applied the same entries.
@@ -24,6 +25,7 @@ pub(crate) struct Ledger {
     /// What is agreed: the number in the setting's unit, and the index of the entry that set it.
     pub(super) settings: BTreeMap<SettingName, (u64, u64)>,
     pub(super) leases: Leases,
+    pub(super) farms: Farms,
 }
 
 impl Default for Ledger {
@@ -37,6 +39,7 @@ impl Default for Ledger {
             next_raft_id: 1,
             settings: BTreeMap::new(),
             leases: Leases::default(),
+            farms: Farms::default(),
         }
     }
 }
@@ -123,6 +126,16 @@ impl Ledger {
         self.leases.get(name)
     }
 
+    /// The latest adoption of a worker; `None`: it belongs to whom it was with first.
+    pub(crate) fn adoption(&self, worker: &ServerId) -> Option<&Adoption> {
+        self.farms.adoption(worker)
+    }
+
+    /// The loans whose end is not written, by id.
+    pub(crate) fn loans(&self) -> impl Iterator<Item = &LentWorker> {
+        self.farms.loans()
+    }
+
     /// The leases that are held, for the clock of a leader.
     pub(super) fn held(&self) -> impl Iterator<Item = Holding<'_>> {
         self.leases.held()
@@ -176,6 +189,9 @@ impl Ledger {
             Command::Release { name, fence } => self.leases.check_fence(name, *fence),
             Command::Expire { name, fence } => self.leases.check_heard(name, *fence),
             Command::Tick { name, fence, tick } => self.leases.check_tick(name, *fence, *tick),
+            Command::Adopt { workers } => self.check_adopt(workers),
+            Command::Lend(loan) => self.farms.check_lend(loan, |id| self.has(id)),
+            Command::End { .. } => Ok(()),
             Command::Recover { group_id, raft_id } => {
                 self.check_member(*raft_id)?;
                 if self.group_id() == Some(group_id) {
@@ -184,6 +200,26 @@ impl Ledger {
                 Ok(())
             }
         }
+    }
+
+    /// Whether a server is a member.
+    fn has(&self, server_id: &ServerId) -> bool {
+        self.members.values().any(|member| member.server_id == *server_id)
+    }
+
+    /// An adoption of several is refused only where it would change nothing: then for the first reason.
+    fn check_adopt(&self, workers: &[Adoption]) -> Result<(), Refusal> {
+        if workers.len() > MAX_ADOPTED {
+            return Err(contradicts(format!("`WORKERS`: expected at most {MAX_ADOPTED}")));
+        }
+        let mut first = None;
+        for adoption in workers {
+            match self.farms.check_adopt(adoption, |id| self.has(id)) {
+                Ok(()) => return Ok(()),
+                Err(refusal) => first = first.or(Some(refusal)),
+            }
+        }
+        Err(first.unwrap_or_else(|| contradicts("`WORKERS`: expected at least one")))
     }
 
     fn check_member(&self, id: RaftId) -> Result<(), Refusal> {
@@ -244,6 +280,7 @@ impl Ledger {
             }
             Command::Remove { raft_id, .. } => match self.members.remove(raft_id) {
                 Some(_) => {
+                    self.drop_loans();
                     self.leaving.insert(*raft_id);
                     Applied::Removed(vec![*raft_id])
                 }
@@ -262,17 +299,42 @@ impl Ledger {
                 self.leases.claim(name, *tick);
                 Applied::Done
             }
+            Command::Adopt { workers } => {
+                let mut done = Vec::new();
+                for adoption in workers {
+                    if self.farms.check_adopt(adoption, |id| self.has(id)).is_ok() {
+                        self.farms.adopt(adoption);
+                        done.push(adoption.clone());
+                    }
+                }
+                Applied::Adopted(done)
+            }
+            Command::Lend(loan) => {
+                self.farms.lend(loan);
+                Applied::Done
+            }
+            Command::End { loan_id, .. } => {
+                self.farms.end(loan_id);
+                Applied::Done
+            }
             Command::Recover { group_id, raft_id } => {
                 if let Some((id, _)) = &mut self.group {
                     *id = group_id.clone();
                 }
                 let gone = self.members.keys().copied().filter(|id| id != raft_id).collect();
                 self.members.retain(|id, _| id == raft_id);
+                self.drop_loans();
                 // None of them votes in the new group, which only the survivor knows.
                 self.leaving.clear();
                 Applied::Removed(gone)
             }
         }
+    }
+
+    /// What an owner that is no member any more has lent ends by its own authority alone.
+    fn drop_loans(&mut self) {
+        let members: BTreeSet<&ServerId> = self.members.values().map(|member| &member.server_id).collect();
+        self.farms.drop_loans_of_others(|id| members.contains(id));
     }
 
     fn admit(&mut self, member: &NewMember) -> RaftId {
@@ -330,6 +392,7 @@ impl Ledger {
         if !self.settings.iter().all(lawful) {
             return wrong("`SETTINGS`: expected values within their ranges, set by entries up to `INDEX`");
         }
+        self.farms.check_invariants()?;
         self.leases.check_invariants(self.index)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::farms::Farms;
 use super::leases::Leases;
 use super::state::Ledger;
 use crate::wire::{JsonReader, JsonWriter, NewMember, RaftId, SettingName, group_id, raft_ids};
@@ -28,7 +29,7 @@ impl Ledger {
             let object = JsonWriter::begin(out).text("NAME", name.as_str());
             object.json("VALUE", &name.value(*number)).number("INDEX", *index).end();
         });
-        self.leases.write("LEASES", object).end();
+        self.farms.write(self.leases.write("LEASES", object)).end();
         out
     }
 
@@ -56,6 +57,7 @@ impl Ledger {
                 Ok((name, (name.read(&setting.json("VALUE"))?, setting.positive("INDEX")?)))
             })?,
             leases: Leases::read("LEASES", &object)?,
+            farms: Farms::read(&object)?,
         };
         ledger.check_invariants()?;
         Ok(ledger)

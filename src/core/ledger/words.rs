@@ -47,6 +47,10 @@ fn of_command(command: &Command, index: u64, ledger: &Ledger) -> String {
         Some(member) => format!("member {id} `{}`", short(&member.name)),
         None => format!("member {id}"),
     };
+    let server = |id: &crate::wire::ServerId| match ledger.member_by_server(id) {
+        Some((_, member)) => format!("`{}`", short(&member.name)),
+        None => format!("`{}`", short(id.short())),
+    };
     match command {
         Command::Found { group_id, group, member } => {
             let (name, address) = (short(&member.name), &member.address);
@@ -91,6 +95,23 @@ fn of_command(command: &Command, index: u64, ledger: &Ledger) -> String {
         Command::Tick { name, fence, tick } => {
             format!("tick {tick} of lease `{}` is claimed under fence {fence}", short(name))
         }
+        Command::Adopt { workers } => {
+            let one = |it: &crate::wire::Adoption| {
+                let (worker, owner, from) = (it.worker.short(), server(&it.owner), server(&it.from));
+                format!("{owner} adopts the worker {worker} of {from}, generation {}", it.generation)
+            };
+            match workers.as_slice() {
+                [it] => one(it),
+                [it, rest @ ..] => format!("{}; and {} more", one(it), rest.len()),
+                [] => "nobody is adopted".to_owned(),
+            }
+        }
+        Command::Lend(loan) => {
+            let (owner, borrower) = (server(&loan.owner), server(&loan.borrower));
+            let (worker, term) = (loan.worker.short(), span(loan.lease));
+            format!("{owner} lends the worker {worker} to {borrower} for {term}, epoch {}", loan.epoch)
+        }
+        Command::End { loan_id, reason } => format!("the loan {loan_id} is over: {}", short(reason)),
         Command::Recover { group_id, raft_id } => {
             format!("{} goes on alone as the group {}", member(*raft_id), group_id.short())
         }

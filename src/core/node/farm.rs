@@ -20,7 +20,10 @@ impl Node {
             return self.unanswered(&reply);
         };
         match body {
-            Body::WorkerAlive(alive) => self.farm.alive(reply, host, *alive, now),
+            Body::WorkerAlive(alive) => {
+                let terms = self.terms_for(&alive);
+                self.farm.alive_with(reply, host, *alive, terms, now);
+            }
             Body::TaskRequest { worker } => self.farm.request(reply, host, worker, now),
             Body::WorkerStatus(status) => self.farm.status(reply, *status, now),
             Body::ElectionAck { worker, selected } => {

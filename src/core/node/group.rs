@@ -86,7 +86,9 @@ impl Node {
         if self.stopped || !self.group.as_ref().is_some_and(|group| group.wants_look(now)) {
             return;
         }
-        let (view, address) = (self.registry.masters_seen(), self.own_address());
+        let (mut view, address) = (self.registry.masters_seen(), self.own_address());
+        let load = self.load.report();
+        view.own_load = (load.pending, load.workers);
         if let Some(group) = &mut self.group {
             group.look(view, address, now);
         }
@@ -162,6 +164,7 @@ impl Node {
             Body::Proof(_) => "HELLO",
             Body::Members(_) | Body::MembersQuestion => "MEMBERS",
             Body::Settings(_) => "SETTINGS",
+            Body::LoanAction(_) => "LOANS",
             _ => "LEASE",
         };
         let error = if self.stopped {
@@ -204,6 +207,9 @@ impl Node {
                     self.forget_link(link, "another process has its id", now);
                     self.outputs.push_back(Output::Close { link });
                 }
+                Effect::Answer { reply, body } if reply.link == LinkId::OWN => {
+                    self.group_answered_itself(reply.turn, &body, now);
+                }
                 Effect::Answer { reply, body } => self.reply(&reply, body),
                 Effect::Write { ticket, write } => self.outputs.push_back(Output::WriteGroup { ticket, write }),
                 Effect::Watch(address) => self.registry.watch(&address, now),
@@ -217,6 +223,7 @@ impl Node {
                 Effect::Event { kind, server_id, detail } => self.event(kind, server_id, None, detail),
                 Effect::Log { level, text } => self.log(level, text),
                 Effect::Setting { name, value } => self.go_by(name, value),
+                Effect::Adopted(adoptions) => self.adopted(adoptions, now),
             }
         }
         any

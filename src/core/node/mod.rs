@@ -1,5 +1,6 @@
 //! The node: all machines of the core as one.
 
+mod bonds;
 mod calls;
 mod farm;
 mod group;
@@ -27,8 +28,8 @@ use super::worker::Worker;
 use super::{Command, Config, ConfigError, Identity, Input, JobNumber, LinkId, LogLevel, Output, StoredJob};
 use crate::time::{Seconds, Time};
 use crate::wire::{
-    Attempt, Body, EventKind, Heartbeat, JobTask, LoadAnswer, MAX_QUOTE, Message, NodeEntry, RequestId, ServiceOffer,
-    quote,
+    Attempt, Body, EventKind, Heartbeat, JobTask, LoadAnswer, LoanAction, MAX_QUOTE, Message, NodeEntry, RequestId,
+    ServiceOffer, quote,
 };
 
 use ignored::Ignored;
@@ -82,6 +83,8 @@ pub struct Node {
     unsettled: bool,
     /// Since when this node is saturated.
     saturated_since: Option<Time>,
+    /// What it is about with the workers of others.
+    bonds: bonds::Bonds,
 }
 
 impl Node {
@@ -142,6 +145,7 @@ impl Node {
             give_out: false,
             unsettled: false,
             saturated_since: None,
+            bonds: bonds::Bonds::default(),
         };
         node.restore_done();
         Ok(node)
@@ -268,7 +272,8 @@ impl Node {
         // Nobody who calls nobody can misjudge a silence: no pulse then. Who has stopped and only waits for the disk calls
         // nobody and loses nobody any more: what is due there stays undone, and would be due for ever.
         let calls = self.registry.deadline().map(|due| due.min(self.pulse));
-        let others = earlier(calls, self.farm.deadline()).filter(|_| !self.stopped);
+        let farm = earlier(self.farm.deadline(), self.bonds_deadline());
+        let others = earlier(calls, farm).filter(|_| !self.stopped);
         let jobs = earlier(self.queue.deadline(), earlier(self.waiters.deadline(), self.calls.deadline()));
         let worker = self.worker.as_ref().and_then(|worker| worker.deadline());
         let group = self.group.as_ref().and_then(|group| group.deadline()).filter(|_| !self.stopped);
@@ -356,6 +361,7 @@ impl Node {
         if !self.stopped {
             self.registry.tick(now);
             self.farm.tick(now);
+            self.look_at_guests(now);
             if let Some(group) = &mut self.group {
                 group.tick(now);
             }
@@ -419,6 +425,9 @@ impl Node {
             | Body::Settings(_)
             | Body::LeaseQuestion { .. }
             | Body::Lease(_) => self.group_says(link, id, body, now),
+            Body::LoanAction(ref action) if matches!(**action, LoanAction::Record(_) | LoanAction::Adopt { .. }) => {
+                self.group_says(link, id, body, now);
+            }
             Body::JobOutput(_) | Body::Pong { .. } => self.told_by_worker(link, body, now),
             // Nobody but a master that this node asks for work orders anything here.
             Body::Query { .. } if link.is_outbound() => {}

@@ -23,6 +23,7 @@ use std::time::Duration;
 use super::{LinkId, LogLevel, Run, RunId};
 use crate::wire::{Address, Datagram, EventKind, Message, ServerId};
 
+mod bond;
 mod discovery;
 mod jobs;
 mod masters;

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::bond::Bond;
 use super::discovery::{Discovery, Step};
 use super::jobs::{Ended, Jobs, Task};
 use super::masters::{Masters, Next, ROUND_FIRST, backoff};
@@ -125,6 +126,8 @@ pub(in crate::core) struct Worker {
     pub(super) services: Vec<ServiceOffer>,
     pub(super) jobs: Jobs,
     pub(super) owner: Option<Owner>,
+    /// Whom it belongs to, which may be another.
+    pub(super) bond: Bond,
     pub(super) source: Source,
     pub(super) place: Place,
     /// It drains, at most until then.
@@ -162,6 +165,7 @@ impl Worker {
             patience: timeout,
             services: Vec::new(),
             owner: None,
+            bond: Bond::default(),
             source,
             place: Place::Nowhere { due: now },
             draining: None,
@@ -195,7 +199,7 @@ impl Worker {
                 line.min(self.timeout_due(tie))
             }
         };
-        Some(due.min(self.draining.unwrap_or(Time::FAR))).filter(|due| *due < Time::FAR)
+        Some(due.min(self.draining.unwrap_or_else(|| self.bond.deadline()))).filter(|due| *due < Time::FAR)
     }
 
     /// Does what is due.
@@ -208,7 +212,11 @@ impl Worker {
                 return self.leave("the time to finish is over");
             }
         }
+        self.tick_bond(now);
         while self.deadline().is_some_and(|due| due <= now) {
+            if self.tick_bond(now) {
+                continue;
+            }
             match &self.place {
                 Place::Gone => return,
                 Place::Nowhere { .. } => self.call_next(now),
@@ -334,6 +342,7 @@ impl Worker {
         if let Some(tie) = self.tie().filter(|tie| tie.address == *address && tie.watched) {
             tie.beats = Some(true);
         }
+        self.renewed_by_life(address, now);
         self.tick(now);
     }
 
@@ -448,6 +457,9 @@ impl Worker {
 
     /// Calls the next master, or looks for one.
     fn call_next(&mut self, now: Time) {
+        if let Some(address) = self.bond.next.take() {
+            return self.choose(address, None, now);
+        }
         match &mut self.source {
             Source::Discovery(discovery) => {
                 discovery.begin(now);
@@ -493,7 +505,7 @@ impl Worker {
         }
     }
 
-    fn choose(&mut self, address: Address, elected: Option<String>, now: Time) {
+    pub(super) fn choose(&mut self, address: Address, elected: Option<String>, now: Time) {
         let shown = elected.as_ref().map(|name| format!("{} at ", quote(name, MAX_NAME_BYTES))).unwrap_or_default();
         self.log(LogLevel::Info, format!("CONNECTING to {shown}{address}"));
         self.reason = format!("it calls {address}");
@@ -586,6 +598,7 @@ impl Worker {
         let Place::Tied(tie) = std::mem::replace(&mut self.place, Place::Nowhere { due: now }) else { return };
         self.log(LogLevel::Warn, format!("FALLBACK: master {} {why}", tie.address));
         self.reason = format!("master {} {why}", tie.address);
+        self.lost_master(&tie.address);
         if let (Source::Discovery(discovery), Some(name), false) = (&mut self.source, &tie.elected, tie.joined) {
             discovery.shun(name.clone());
         }
@@ -593,7 +606,7 @@ impl Worker {
     }
 
     /// Lets go of a master: its link, its calls, its heartbeats.
-    fn untie(&mut self, tie: Tie, kind: EventKind, detail: String) {
+    pub(super) fn untie(&mut self, tie: Tie, kind: EventKind, detail: String) {
         if let Some(link) = tie.link() {
             self.hang_up_calls(link);
             self.effects.push_back(Effect::Close { link });

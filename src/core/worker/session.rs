@@ -126,6 +126,10 @@ impl Worker {
                     self.foreign(link, Said::Ack, now);
                 }
             }
+            Body::Move(order) => {
+                self.heard(now);
+                self.moved(*order, now);
+            }
             Body::Query { user } => {
                 self.heard(now);
                 self.foreign(link, Said::Query(user), now);
@@ -254,17 +258,19 @@ impl Worker {
 
     /// ALIVE, with what natives say if there is `room` for services, in bytes.
     fn alive(&self, room: Option<usize>) -> Body {
+        let here = if let Place::Tied(tie) = &self.place { Some(&tie.address) } else { None };
         let native = room.map(|room| {
             Box::new(NativeWorker {
                 name: self.name.clone(),
-                slots: if self.draining.is_some() { 0 } else { self.slots },
+                slots: if self.takes_nothing() { 0 } else { self.slots },
                 services: fitting(&self.services, room),
                 jobs: self.jobs.attempts(),
-                epoch: None,
-                loan_id: None,
+                epoch: self.bond.epoch,
+                loan_id: here.and_then(|here| self.bond.loan_at(here)),
             })
         });
-        Body::WorkerAlive(Box::new(WorkerAlive { worker: self.me.clone(), owner: None, native }))
+        let owner = here.and_then(|here| self.bond.owner_said_at(here));
+        Body::WorkerAlive(Box::new(WorkerAlive { worker: self.me.clone(), owner, native }))
     }
 
     /// Does what is due of the session.
@@ -328,7 +334,9 @@ impl Worker {
     fn welcomed(&mut self, link: LinkId, welcome: WorkerWelcome, now: Time) {
         let known = self.native_link().is_some();
         let name = quote(&welcome.name, MAX_NAME_BYTES);
-        self.join(Owner::Native(welcome.server_id), Some(&name), Some(&welcome.failover));
+        let said = self.tie().and_then(|tie| tie.said).unwrap_or(now);
+        self.join(Owner::Native(welcome.server_id.clone()), Some(&name), Some(&welcome.failover));
+        self.bound(&welcome.server_id, welcome.terms.map(|terms| *terms), said);
         self.patience = welcome.timeout;
         if let Some(tie) = self.tie() {
             tie.answered(now);
@@ -360,7 +368,11 @@ impl Worker {
             let text = format!("{job_id}, attempt {attempt}, came before the welcome and is not taken");
             return self.log(LogLevel::Warn, text);
         }
-        let closed = self.draining.is_some().then_some("the worker drains");
+        let closed = match (self.draining, &self.bond.moving) {
+            (Some(_), _) => Some("the worker drains"),
+            (None, Some(_)) => Some("the worker is about to go to another master"),
+            (None, None) => None,
+        };
         match self.jobs.take(order, link, closed) {
             Taken::Start(run) => self.effect(Effect::Start(run)),
             Taken::Say(status) => self.send(link, Body::WorkerStatus(status)),
@@ -392,8 +404,8 @@ impl Worker {
             tie.drops = 0;
         }
         match (stage, said) {
-            (_, Said::Query(_)) if self.draining.is_some() => {
-                self.log(LogLevel::Info, "QUERY while draining is ignored".to_owned());
+            (_, Said::Query(_)) if self.takes_nothing() => {
+                self.log(LogLevel::Info, "QUERY is ignored: this worker drains, or is about to go".to_owned());
             }
             (_, Said::Query(user)) if matches!(self.jobs.task(), Some(Task::Running(_))) => {
                 self.put_behind(user);
@@ -459,8 +471,8 @@ impl Worker {
     /// The task is reported, if there was one: the next that was pushed meanwhile begins. `false`: there is none.
     fn reported(&mut self) -> bool {
         self.jobs.task_reported();
-        let draining = self.draining.is_some();
-        let Some(user) = self.tie().filter(|_| !draining).and_then(|tie| tie.pushed.pop_front()) else { return false };
+        let closed = self.takes_nothing();
+        let Some(user) = self.tie().filter(|_| !closed).and_then(|tie| tie.pushed.pop_front()) else { return false };
         let run = self.jobs.take_task(&user);
         self.effect(Effect::Start(Box::new(run)));
         self.turn(Stage::Working);
@@ -478,7 +490,7 @@ impl Worker {
 
     /// The next ALIVE after a task: at once. While draining there is none.
     fn ask_again(&mut self, link: LinkId, now: Time) {
-        if self.draining.is_none() {
+        if !self.takes_nothing() {
             self.say_alive(link, now);
         }
     }

@@ -1,0 +1,291 @@
+//! Where a worker belongs, and where it is told to be: its owner, the highest epoch that it has seen, the loan on which it is away.
+//!
+//! ```text
+//!   home ── REDIRECT of its owner, a higher epoch ──> moving ──> at the borrower, for a lease ──┐
+//!    ^                                                  what runs is finished first            │
+//!    └──────── RETURN, the lease is over, or the borrower cannot be reached ────────────────────┘
+//!
+//!   the owner is gone: the masters that are configured, then the failover list. There it is a guest, until one adopts it
+//! ```
+//!
+//! A native owner is obeyed by epoch: an order that is not higher than all before is ignored (design.md, section 8). A borrower may always
+//! send home whom it has; what runs is finished, or stopped after a grace. The lease is the worker's own business: it counts from when
+//! it *asked*, so that it ends here before its owner counts it as ended.
+
+use std::time::Duration;
+
+use super::phases::{Owner, Place, Worker};
+use crate::core::LogLevel;
+use crate::time::{Seconds, Time};
+use crate::wire::{Address, Body, Epoch, EventKind, LoanId, MoveKind, ServerId, Terms, WorkerMove};
+
+/// How long a worker whose lease is over goes on with what it runs: what is nearly done is not done twice for nothing.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Where a worker belongs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Bond {
+    /// The highest order that it has seen.
+    pub(super) epoch: Option<Epoch>,
+    /// Its native owner, once it is known.
+    pub(super) owner: Option<ServerId>,
+    /// Where it is at home.
+    pub(super) home: Option<Address>,
+    /// On which loan it is, or goes.
+    pub(super) loan: Option<Loan>,
+    /// What it was told and does once nothing runs.
+    pub(super) moving: Option<Moving>,
+    /// Whom it calls next, before all others.
+    pub(super) next: Option<Address>,
+}
+
+/// A loan, as its worker sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Loan {
+    /// `None`, of a foreign owner.
+    pub(super) id: Option<LoanId>,
+    /// How long each lease is.
+    lease: Option<Duration>,
+    /// When it is over ([`Time::FAR`]: never by itself).
+    pub(super) until: Time,
+    /// Who has borrowed it.
+    pub(super) at: Address,
+}
+
+/// A move that is due.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Moving {
+    target: Address,
+    loan: Option<Loan>,
+    /// When what still runs is stopped.
+    until: Time,
+}
+
+impl Bond {
+    /// When something is due.
+    pub(super) fn deadline(&self) -> Time {
+        let loan = self.loan.as_ref().filter(|_| self.moving.is_none()).map_or(Time::FAR, |loan| loan.until);
+        loan.min(self.moving.as_ref().map_or(Time::FAR, |moving| moving.until))
+    }
+
+    /// Whose it is, as it says at the master at `address`: nothing at home.
+    pub(super) fn owner_said_at(&self, address: &Address) -> Option<String> {
+        let owner = || self.owner.as_ref().map(|owner| owner.as_str().to_owned());
+        match &self.home {
+            Some(home) if home == address => None,
+            Some(home) => owner().or_else(|| Some(home.to_string())),
+            None => owner(),
+        }
+    }
+
+    /// The id of the loan on which it is at this address.
+    pub(super) fn loan_at(&self, address: &Address) -> Option<LoanId> {
+        self.loan.as_ref().filter(|loan| loan.at == *address).and_then(|loan| loan.id.clone())
+    }
+}
+
+impl Worker {
+    /// Whether it takes nothing new: it drains, or is about to move.
+    pub(super) fn takes_nothing(&self) -> bool {
+        self.draining.is_some() || self.bond.moving.is_some()
+    }
+
+    /// A native master at `address`, `server_id`, has said how this worker stands with it, in answer to what was said at `said`.
+    pub(super) fn bound(&mut self, server_id: &ServerId, terms: Option<Terms>, said: Time) {
+        let Some(address) = self.tie().map(|tie| tie.address.clone()) else { return };
+        // One that says nothing of owners lends nothing: whoever works there is its own.
+        let terms = terms.unwrap_or_else(|| Terms {
+            owner: server_id.clone(),
+            owner_address: None,
+            epoch: self.bond.epoch.unwrap_or_default(),
+            loan_id: None,
+            lease: None,
+        });
+        if terms.epoch < self.bond.epoch.unwrap_or_default() {
+            // It has not heard of the latest order yet.
+            return;
+        }
+        self.bond.epoch = Some(terms.epoch);
+        if terms.owner == *server_id {
+            (self.bond.owner, self.bond.home, self.bond.loan) = (Some(terms.owner), Some(address), None);
+            return;
+        }
+        self.bond.owner = Some(terms.owner);
+        if let Some(home) = terms.owner_address {
+            self.bond.home = Some(home);
+        } else if self.bond.home.as_ref() == Some(&address) {
+            // What was at home here belongs to somebody else by now.
+            self.bond.home = None;
+        }
+        let until = terms.lease.map_or(Time::FAR, |lease| said + lease);
+        match &mut self.bond.loan {
+            Some(loan) if loan.at == address => {
+                loan.until = until;
+                loan.id = terms.loan_id.or(loan.id.take());
+            }
+            _ => {
+                self.bond.loan =
+                    (terms.loan_id).map(|id| Loan { id: Some(id), lease: terms.lease, until, at: address });
+            }
+        }
+    }
+
+    /// The master at `address` has given a sign of life: a stranger's renews the lease, since it says nothing of leases itself.
+    pub(super) fn renewed_by_life(&mut self, address: &Address, now: Time) {
+        let stranger = matches!(&self.owner, Some(Owner::Foreign(at)) if at == address);
+        if let Some(loan) = self.bond.loan.as_mut().filter(|loan| stranger && loan.at == *address)
+            && let Some(lease) = loan.lease
+        {
+            loan.until = now + lease;
+        }
+    }
+
+    /// The master of the session tells where to go.
+    pub(super) fn moved(&mut self, order: WorkerMove, now: Time) {
+        let Place::Tied(tie) = &self.place else { return };
+        let here = tie.address.clone();
+        let is_home = self.bond.home.as_ref().is_none_or(|home| *home == here);
+        let Some(native) = order.native else { return self.moved_by_stranger(&here, is_home, order, now) };
+        let seen = self.bond.epoch.unwrap_or_default();
+        let its_loan = native.loan_id.is_some() && native.loan_id == self.bond.loan_at(&here);
+        // Who has it may always let it go; a higher epoch is the owner's own word.
+        let let_go = order.kind == MoveKind::Return && !is_home && (its_loan || native.loan_id.is_none());
+        if native.epoch == seen && (self.bond.moving.is_some() || !let_go) {
+            // Said again.
+            return;
+        }
+        if native.epoch < seen {
+            let text = format!("an order with epoch {} is ignored: epoch {seen} was seen", native.epoch);
+            return self.log(LogLevel::Warn, text);
+        }
+        self.bond.epoch = Some(native.epoch);
+        self.bond.owner = Some(native.owner.clone());
+        let until = native.grace.map_or(Time::FAR, |grace| now + grace);
+        match order.kind {
+            MoveKind::Return => {
+                let home = order.target.or(self.bond.home.clone());
+                self.bond.home = home.clone();
+                match home {
+                    Some(home) => self.begin_move(home, None, until, "it is sent home", now),
+                    None => self.log(LogLevel::Warn, "it is sent home, but nobody says where that is".to_owned()),
+                }
+            }
+            MoveKind::Redirect => {
+                if matches!(&self.owner, Some(Owner::Native(id)) if order.target_id.as_ref() == Some(id)) {
+                    // Where it is already: only whom it belongs to has changed.
+                    (self.bond.home, self.bond.loan, self.bond.moving) = (Some(here), None, None);
+                    self.log(LogLevel::Info, format!("belongs to the master here now, epoch {}", native.epoch));
+                    return self.refresh(now);
+                }
+                let Some(target) = order.target else { return };
+                let loan = native.loan_id.map(|id| {
+                    let until = native.lease.map_or(Time::FAR, |lease| now + lease);
+                    Loan { id: Some(id), lease: native.lease, until, at: target.clone() }
+                });
+                match &loan {
+                    Some(_) if is_home => self.bond.home = Some(here),
+                    Some(_) => {}
+                    // Another owner.
+                    None => self.bond.home = Some(target.clone()),
+                }
+                let why = if loan.is_some() { "it is lent" } else { "it has another owner" };
+                self.begin_move(target, loan, until, why, now);
+            }
+        }
+    }
+
+    /// The same of a foreign master, which knows no epochs: its own workers it may send anywhere, others only home.
+    fn moved_by_stranger(&mut self, here: &Address, is_home: bool, order: WorkerMove, now: Time) {
+        match (order.kind, order.target) {
+            (MoveKind::Redirect, Some(target)) if is_home && target != *here => {
+                self.bond.home = Some(here.clone());
+                let loan = Loan { id: None, lease: None, until: Time::FAR, at: target.clone() };
+                self.begin_move(target, Some(loan), Time::FAR, "its master lends it", now);
+            }
+            (MoveKind::Return, target) if !is_home => {
+                if let Some(home) = self.bond.home.clone().or(target) {
+                    self.begin_move(home, None, Time::FAR, "it is sent home", now);
+                }
+            }
+            (MoveKind::Redirect, _) => {
+                let text =
+                    format!("REDIRECT of the master at {here} is ignored: this worker is not its own, or is there");
+                self.log(LogLevel::Warn, text);
+            }
+            (MoveKind::Return, _) => {
+                self.log(LogLevel::Warn, format!("RETURN of the master at {here} is ignored: it is at home there"));
+            }
+        }
+    }
+
+    /// Finishes what runs, takes nothing new, and then goes.
+    fn begin_move(&mut self, target: Address, loan: Option<Loan>, until: Time, why: &str, now: Time) {
+        let running = self.jobs.running();
+        let rest = if running > 0 { format!(", once the {running} that it runs are done") } else { String::new() };
+        self.log(LogLevel::Info, format!("goes to {target}{rest}: {why}"));
+        self.explain(format!("it goes to {target}{rest}: {why}"));
+        self.bond.moving = Some(Moving { target, loan, until });
+        if !self.jobs.is_idle() {
+            self.refresh(now);
+        }
+    }
+
+    /// Does what is due of leases and moves. Returns whether anything was.
+    pub(super) fn tick_bond(&mut self, now: Time) -> bool {
+        if self.draining.is_some() {
+            return false;
+        }
+        if let Some(moving) = &self.bond.moving {
+            if self.jobs.is_idle() || moving.until <= now {
+                self.go(now);
+                return true;
+            }
+            return false;
+        }
+        let Some(loan) = self.bond.loan.as_ref().filter(|loan| loan.until <= now) else { return false };
+        let lease = Seconds(loan.lease.unwrap_or_default());
+        let at_borrower = matches!(&self.place, Place::Tied(tie) if tie.address == loan.at);
+        let Some(home) = self.bond.home.clone() else {
+            self.bond.loan = None;
+            return true;
+        };
+        if at_borrower {
+            let why = format!("its lease of {lease} s is over and was not renewed");
+            if let Some(loan) = &mut self.bond.loan {
+                loan.until = Time::FAR;
+            }
+            self.begin_move(home, None, now + GRACE, &why, now);
+        } else {
+            (self.bond.loan, self.bond.next) = (None, Some(home));
+        }
+        true
+    }
+
+    /// Leaves the master that it is with, and calls the one that it was told to go to.
+    fn go(&mut self, now: Time) {
+        let Some(Moving { target, loan, .. }) = self.bond.moving.take() else { return };
+        self.bond.loan = loan;
+        if let Place::Tied(tie) = std::mem::replace(&mut self.place, Place::Nowhere { due: now }) {
+            if tie.joined
+                && let super::phases::Line::Up { link, stage: super::session::Stage::Native { .. }, .. } = &tie.line
+            {
+                self.send(*link, Body::Leave { server_id: self.me.clone() });
+            }
+            self.untie(*tie, EventKind::WorkerLeft, format!("goes to {target}"));
+        }
+        self.stop_all();
+        self.choose(target, None, now);
+    }
+
+    /// A master was given up: where the way leads next. The borrower's end is the end of the loan, and a move that waited is not waited for.
+    pub(super) fn lost_master(&mut self, address: &Address) {
+        if let Some(moving) = self.bond.moving.take() {
+            (self.bond.loan, self.bond.next) = (moving.loan, Some(moving.target));
+            return;
+        }
+        let away = self.bond.home.as_ref().is_some_and(|home| home != address);
+        if away && self.bond.loan.take().is_some() {
+            self.bond.next = self.bond.home.clone();
+        }
+    }
+}
