@@ -1,5 +1,6 @@
 //! The laws of the ledger, over random entries.
 
+mod farms;
 mod granting;
 
 use std::collections::BTreeMap;
@@ -83,7 +84,7 @@ struct Draw {
 }
 
 fn draw() -> impl Strategy<Value = Draw> {
-    (0..25u8, 0..5u64, 0..5u64, prop::bool::weighted(0.2)).prop_map(|(kind, which, other, is_stale)| Draw {
+    (0..30u8, 0..5u64, 0..5u64, prop::bool::weighted(0.2)).prop_map(|(kind, which, other, is_stale)| Draw {
         kind,
         which,
         other,
@@ -115,6 +116,14 @@ fn drawn(draw: &Draw, ledger: &Ledger, index: u64) -> LedgerEntry {
         ),
         21 if other == 0 => Command::Recover { group_id: id(index), raft_id },
         21 => Command::Found { group_id: id(index), group: "g".into(), member: member(which, which) },
+        25..=26 => {
+            let lent = farms::loan(which, other + 1, which + 1, 0);
+            let generation = ledger.adoption(&lent.worker).map_or(0, |it| it.generation);
+            let next = generation + 1 - back;
+            Command::Adopt { workers: vec![farms::adoption(which, other + 1, (other + which) % 5 + 1, next)] }
+        }
+        27..=28 => Command::Lend(farms::loan(which, other + 1, which + 1, u64::from(is_stale))),
+        29 => farms::end(&farms::loan(which, other + 1, which + 1, 0)),
         22 => return LedgerEntry { index, term: 2, what: LedgerItem::Empty },
         _ => return LedgerEntry { index, term: 2, what: LedgerItem::Change(VoterChange::default()) },
     };
@@ -411,7 +420,7 @@ fn a_snapshot_reads_like_a_table_and_a_newer_form_is_refused() {
 {"RAFT_ID":1,"SERVER_ID":"server-1","STATE_ID":"00000001","NAME":"lab-1","ADDRESS":"10.0.0.1:9101"}],"LEAVING":[],"SETTINGS":[
 {"NAME":"capacity","VALUE":200,"INDEX":2},
 {"NAME":"cpu-threshold","VALUE":62.5,"INDEX":3}],"LEASES":[
-{"NAME":"backup","HOLDER":"lab-1/77","FENCE":4,"HEARD":4,"TTL_MS":10000,"TICK":0}]}"#;
+{"NAME":"backup","HOLDER":"lab-1/77","FENCE":4,"HEARD":4,"TTL_MS":10000,"TICK":0}],"ADOPTED":[],"LOANS":[]}"#;
     assert_eq!(text, expected);
     let error = |from: &str, to: &str| Ledger::restored(&text.replace(from, to)).unwrap_err();
     assert!(error("\"FORMAT\":1", "\"FORMAT\":2").contains("newer version"));

@@ -8,6 +8,8 @@ use crate::core::{Outcome, WorkerConfig};
 use crate::time::Time;
 use crate::wire::*;
 
+mod bond;
+
 const INTERVAL: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(6);
 

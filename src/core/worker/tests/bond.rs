@@ -1,0 +1,292 @@
+//! Whom a worker belongs to, and where it goes.
+
+use super::*;
+
+fn server(name: &str) -> ServerId {
+    ServerId::new(name).unwrap()
+}
+
+fn epoch(generation: u64, counter: u64) -> Epoch {
+    Epoch { generation, counter }
+}
+
+fn loan_id() -> Option<LoanId> {
+    LoanId::new("M1-1")
+}
+
+/// A welcome by `master` with these terms.
+fn terms(master: &str, owner: &str, epoch: Epoch, lease_s: Option<u64>) -> Body {
+    let Body::WorkerWelcome(welcome) = super::welcome(master, Vec::new()) else { unreachable!() };
+    let loan_id = lease_s.and_then(|_| loan_id());
+    let lease = lease_s.map(Duration::from_secs);
+    let terms = Terms { owner: server(owner), owner_address: None, epoch, loan_id, lease };
+    Body::WorkerWelcome(Box::new(WorkerWelcome { terms: Some(Box::new(terms)), ..*welcome }))
+}
+
+/// An order about this worker: to the master `to` at `host`.
+fn order(kind: MoveKind, host: u8, to: &str, owner: &str, epoch: Epoch, lease_s: Option<u64>) -> Body {
+    let native = NativeMove {
+        owner: server(owner),
+        epoch,
+        loan_id: lease_s.and_then(|_| loan_id()),
+        lease: lease_s.map(Duration::from_secs),
+        grace: None,
+    };
+    let (target, target_id) = (Some(at(host)), Some(server(to)));
+    Body::Move(Box::new(WorkerMove { kind, target, target_id, target_name: None, native: Some(native) }))
+}
+
+fn lend(counter: u64) -> Body {
+    order(MoveKind::Redirect, 7, "M7", "M1", epoch(0, counter), Some(30))
+}
+
+/// The latest ALIVE that it said.
+fn alive(said: &[Body]) -> &WorkerAlive {
+    let last = said.iter().rev().find_map(|body| if let Body::WorkerAlive(alive) = body { Some(alive) } else { None });
+    last.unwrap_or_else(|| panic!("{said:?}"))
+}
+
+/// At home at M1, 10.0.0.1, and then lent to M7, 10.0.0.7, for 30 s.
+fn lent() -> (Desk, LinkId) {
+    let mut desk = Desk::new(&[1, 2]);
+    let link = desk.open();
+    desk.say(link, terms("M1", "M1", epoch(0, 0), None));
+    desk.take();
+    desk.say(link, lend(5));
+    let (next, address) = desk.dialled();
+    assert_eq!(address, at(7));
+    assert!(matches!(desk.said().last(), Some(Body::Leave { .. })), "it says goodbye first");
+    desk.worker.opened(next, desk.now);
+    desk.collect();
+    let said = desk.said();
+    let said = alive(&said);
+    assert_eq!(said.owner.as_deref(), Some("M1"), "it says whose it is");
+    let native = said.native.as_ref().unwrap();
+    assert_eq!((native.epoch, &native.loan_id), (Some(epoch(0, 5)), &loan_id()));
+    desk.say(next, terms("M7", "M1", epoch(0, 5), Some(30)));
+    desk.take();
+    (desk, next)
+}
+
+#[test]
+fn it_finishes_what_it_runs_before_it_goes() {
+    let (mut desk, link) = Desk::native();
+    desk.say(link, terms("M1", "M1", epoch(0, 0), None));
+    desk.say(link, job(one(1, 1)));
+    let run = desk.started()[0];
+    desk.take();
+    desk.say(link, lend(5));
+    let said = desk.said();
+    assert_eq!(alive(&said).native.as_ref().unwrap().slots, 0, "it takes nothing new: {said:?}");
+    desk.say(link, job(one(2, 1)));
+    assert!(
+        matches!(&desk.said()[..], [Body::WorkerStatus(status)] if !status.ok && status.retry),
+        "not even what is under way"
+    );
+    desk.say(link, ack(Some(one(2, 1))));
+    desk.finish(run, true);
+    assert!(
+        desk.seen.iter().all(|effect| !matches!(effect, Effect::Open { .. })),
+        "its result is not acknowledged yet"
+    );
+    desk.say(link, ack(Some(one(1, 1))));
+    assert_eq!(desk.dialled().1, at(7));
+}
+
+#[test]
+fn an_order_that_is_not_higher_than_all_before_is_not_obeyed() {
+    let (mut desk, link) = lent();
+    for stale in [epoch(0, 4), epoch(0, 5)] {
+        desk.say(link, order(MoveKind::Redirect, 9, "M9", "M1", stale, Some(30)));
+        assert!(desk.seen.iter().all(|effect| !matches!(effect, Effect::Open { .. })), "{stale}");
+    }
+    desk.say(link, order(MoveKind::Redirect, 9, "M9", "M1", epoch(0, 6), Some(30)));
+    assert_eq!(desk.dialled().1, at(9), "its owner, through the borrower");
+}
+
+#[test]
+fn an_owner_that_was_replaced_is_outranked() {
+    let (mut desk, link) = Desk::native();
+    desk.say(link, terms("M1", "M1", epoch(0, 0), None));
+    desk.say(link, order(MoveKind::Redirect, 1, "M1", "M1", epoch(1, 0), None));
+    assert_eq!(desk.said().len(), 1, "it is there already, and says so");
+    desk.say(link, order(MoveKind::Redirect, 9, "M9", "M9", epoch(0, 900_000), None));
+    assert!(
+        desk.seen.iter().all(|effect| !matches!(effect, Effect::Open { .. })),
+        "any counter of an older generation is lower"
+    );
+    desk.say(link, order(MoveKind::Redirect, 3, "M3", "M3", epoch(2, 0), None));
+    assert_eq!(desk.dialled().1, at(3), "adopted by another");
+}
+
+#[test]
+fn the_borrower_sends_it_home_and_it_is_at_home_there() {
+    let (mut desk, link) = lent();
+    desk.say(link, order(MoveKind::Return, 1, "M1", "M1", epoch(0, 5), Some(0)));
+    let (home, address) = desk.dialled();
+    assert_eq!(address, at(1));
+    desk.worker.opened(home, desk.now);
+    desk.collect();
+    let said = desk.said();
+    assert_eq!(alive(&said).owner, None, "at home a plain ALIVE");
+    assert_eq!(alive(&said).native.as_ref().unwrap().loan_id, None);
+}
+
+#[test]
+fn a_lease_counts_from_when_it_was_asked_for_and_ends_by_itself() {
+    let (mut desk, link) = lent();
+    let begun = desk.now;
+    let gone = loop {
+        desk.pass(Duration::from_millis(100));
+        let home = |effect: &Effect| matches!(effect, Effect::Open { address, .. } if *address == at(1));
+        if desk.seen.iter().any(home) {
+            break desk.now.since(begun);
+        }
+        // The borrower answers half a second late, and has no other lease to give.
+        if desk.said().iter().any(|body| matches!(body, Body::WorkerAlive(_))) {
+            let rest = Duration::from_secs(30).saturating_sub(desk.now.since(begun)).as_secs();
+            desk.pass(Duration::from_millis(500));
+            desk.say(link, terms("M7", "M1", epoch(0, 5), Some(rest)));
+        }
+    };
+    assert!(gone <= Duration::from_millis(30_100) && gone >= Duration::from_secs(27), "{gone:?}");
+}
+
+#[test]
+fn what_runs_when_the_lease_ends_has_ten_seconds_to_end() {
+    let (mut desk, link) = lent();
+    desk.say(link, job(one(1, 1)));
+    desk.take();
+    // The borrower answers every ALIVE, and cannot renew.
+    let begun = desk.now;
+    while desk.now.since(begun) < Duration::from_secs(39) {
+        desk.pass(Duration::from_secs(1));
+        let rest = Duration::from_secs(30).saturating_sub(desk.now.since(begun)).as_secs();
+        if desk.said().iter().any(|body| matches!(body, Body::WorkerAlive(_))) && rest > 0 {
+            desk.say(link, terms("M7", "M1", epoch(0, 5), Some(rest)));
+        } else {
+            desk.say(link, ack(None));
+        }
+        assert_eq!(desk.stopped(), 0, "{:?} after the loan began", desk.now.since(begun));
+    }
+    desk.take();
+    desk.pass(Duration::from_secs(2));
+    assert_eq!(desk.stopped(), 1);
+    assert!(desk.seen.iter().any(|effect| matches!(effect, Effect::Open { address, .. } if *address == at(1))));
+}
+
+#[test]
+fn a_lease_that_is_renewed_goes_on() {
+    let (mut desk, link) = lent();
+    for _ in 0..60 {
+        desk.pass(Duration::from_secs(1));
+        let asked = desk.said().iter().any(|body| matches!(body, Body::WorkerAlive(_)));
+        if asked {
+            desk.say(link, terms("M7", "M1", epoch(0, 5), Some(30)));
+        }
+    }
+    assert_eq!(desk.worker.state().master, Some(at(7)));
+}
+
+#[test]
+fn when_the_borrower_dies_it_goes_home() {
+    let (mut desk, link) = lent();
+    desk.close(link);
+    let mut home = None;
+    for _ in 0..200 {
+        desk.pass(Duration::from_millis(100));
+        let opens: Vec<(LinkId, Address)> = desk
+            .take()
+            .into_iter()
+            .filter_map(|effect| match effect {
+                Effect::Open { link, address, .. } => Some((link, address)),
+                _ => None,
+            })
+            .collect();
+        for (link, address) in opens {
+            if address == at(1) {
+                home = Some(link);
+            } else {
+                desk.refuse(link);
+            }
+        }
+        if home.is_some() {
+            break;
+        }
+    }
+    assert!(home.is_some(), "it calls its owner");
+}
+
+#[test]
+fn a_borrower_that_cannot_be_reached_is_no_borrower() {
+    let (mut desk, link) = Desk::native();
+    desk.say(link, terms("M1", "M1", epoch(0, 0), None));
+    desk.say(link, lend(5));
+    let (next, address) = desk.dialled();
+    assert_eq!(address, at(7));
+    desk.refuse(next);
+    assert_eq!(desk.dialled().1, at(1), "home at once");
+}
+
+#[test]
+fn an_orphan_says_whose_it_is_and_goes_to_who_adopts_it() {
+    let mut desk = Desk::new(&[1, 2]);
+    let link = desk.open();
+    desk.say(link, terms("M1", "M1", epoch(0, 0), None));
+    desk.close(link);
+    let second = loop {
+        desk.pass(Duration::from_millis(100));
+        let mut second = None;
+        for effect in desk.take() {
+            match effect {
+                Effect::Open { link, address, .. } if address == at(2) => second = Some(link),
+                Effect::Open { link, .. } => desk.refuse(link),
+                _ => {}
+            }
+        }
+        if let Some(second) = second {
+            break second;
+        }
+    };
+    desk.worker.opened(second, desk.now);
+    desk.collect();
+    assert_eq!(alive(&desk.said()).owner.as_deref(), Some("M1"));
+    desk.say(second, terms("M2", "M1", epoch(0, 0), None));
+    desk.take();
+    desk.say(second, order(MoveKind::Redirect, 3, "M3", "M3", epoch(1, 0), None));
+    let (third, address) = desk.dialled();
+    assert_eq!(address, at(3));
+    desk.worker.opened(third, desk.now);
+    desk.collect();
+    let said = desk.said();
+    assert_eq!((alive(&said).owner.clone(), alive(&said).native.as_ref().unwrap().epoch), (None, Some(epoch(1, 0))));
+}
+
+#[test]
+fn a_stranger_sends_its_own_workers_anywhere_and_others_only_home() {
+    let foreign = |kind, host| {
+        let target = Some(at(host));
+        Body::Move(Box::new(WorkerMove { kind, target, target_id: None, target_name: None, native: None }))
+    };
+    let mut desk = Desk::new(&[1]);
+    let link = desk.open();
+    desk.say(link, Body::NoTask);
+    desk.take();
+    desk.say(link, foreign(MoveKind::Return, 3));
+    assert!(desk.logged("it is at home there"));
+    desk.take();
+    desk.say(link, foreign(MoveKind::Redirect, 7));
+    let (next, address) = desk.dialled();
+    assert_eq!(address, at(7));
+    desk.take();
+    desk.worker.opened(next, desk.now);
+    desk.collect();
+    assert_eq!(alive(&desk.said()).owner.as_deref(), Some("10.0.0.1:9101"), "2.1b of the course's protocol");
+    desk.say(next, Body::NoTask);
+    desk.take();
+    desk.say(next, foreign(MoveKind::Redirect, 9));
+    assert!(desk.logged("not its own"), "a borrower does not lend it on");
+    desk.take();
+    desk.say(next, foreign(MoveKind::Return, 9));
+    assert_eq!(desk.dialled().1, at(1), "home, whatever the borrower says where that is");
+}
