@@ -55,16 +55,16 @@ keys! {
     Task = "TASK", Name = "NAME", Role = "ROLE", Type = "type", UpperType = "TYPE", Wait = "WAIT", Hops = "HOPS",
        Term = "TERM", Sees = "SEES",
        List = "LIST", Jobs = "JOBS", User = "USER", Call = "CALL", Data = "DATA", LowerTask = "task", LowerUser = "user";
-    Group = "GROUP", After = "AFTER", Event = "EVENT", Error = "ERROR", Retry = "RETRY", Slots = "SLOTS";
+    Group = "GROUP", Epoch = "EPOCH", After = "AFTER", Event = "EVENT", Error = "ERROR", Retry = "RETRY", Slots = "SLOTS";
     Memory = "MEMORY", Detail = "DETAIL", Status = "STATUS", Worker = "WORKER", LowerWorker = "worker",
        Method = "METHOD", Params = "PARAMS", Output = "OUTPUT", Follow = "FOLLOW", JobId = "JOB_ID", Result = "RESULT",
        Reason = "REASON", Stream = "STREAM", Leader = "LEADER", LowerStatus = "status";
-    Address = "ADDRESS", Pending = "PENDING", Running = "RUNNING", Workers = "WORKERS", Service = "SERVICE",
+    Address = "ADDRESS", LoanId = "LOAN_ID", Pending = "PENDING", Running = "RUNNING", Workers = "WORKERS", Service = "SERVICE",
        Attempt = "ATTEMPT", WaitMs = "WAIT_MS", Founder = "FOUNDER";
     Response = "RESPONSE", Services = "SERVICES", Priority = "PRIORITY", DelayMs = "DELAY_MS",
        Attempts = "ATTEMPTS", GroupId = "GROUP_ID", LowerResponse = "response";
     ServerId = "SERVER_ID", Saturated = "SATURATED";
-    TimeoutMs = "TIMEOUT_MS";
+    TimeoutMs = "TIMEOUT_MS", Mark = "request_id", UpperMark = "REQUEST_ID";
     ServerUuid = "SERVER_UUID", WorkerUuid = "WORKER_UUID", MasterName = "MASTER_NAME",
         LowerServerUuid = "server_uuid", LowerWorkerUuid = "worker_uuid", LowerMasterName = "master_name";
     SelectedMaster = "SELECTED_MASTER", LowerSelectedMaster = "selected_master";
@@ -94,7 +94,7 @@ impl Key {
 
     /// Whether its value passes through, and is kept as text.
     pub(super) const fn is_raw(self) -> bool {
-        matches!(self, Key::Params | Key::Result | Key::User | Key::LowerUser | Key::Services | Key::Jobs)
+        matches!(self, Key::Params | Key::Result | Key::User | Key::LowerUser | Key::Services | Key::Jobs | Key::Epoch)
     }
 }
 

@@ -155,3 +155,6 @@ pub const MAX_LOANS: usize = 10_000;
 
 /// Loans on one page of `LOANS`: each is some 300 bytes.
 pub const LOANS_PAGE: usize = 128;
+
+/// Longest `LEASE_MS` of a loan, and longest `GRACE_MS`: a day, as the longest job.
+pub const MAX_LEASE: Duration = Duration::from_secs(24 * 3600);

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use super::{Address, ServerId, ServiceName};
+use super::{Address, Dialect, ServerId, ServiceName};
 
 /// How recent an order about a worker is: compared by generation, then by counter. `EPOCH`, as `[generation, counter]`.
 ///
@@ -109,6 +109,9 @@ pub struct LoanRequest {
     pub capacity: u64,
     /// `workers_needed`, `WORKERS_NEEDED`, `needed`. Default 1, at most [`super::MAX_WORKERS_NEEDED`].
     pub needed: u32,
+    /// `Some(Dialect::Gen2025_2)`: it came as `WORKER_REQUEST`, and who said so knows no envelopes: a foreign worker that is lent to it is
+    /// told in that form, too. `None`: it is, or came as, what its link speaks, else an envelope.
+    pub dialect: Option<Dialect>,
     /// What only native masters say.
     pub native: Option<NativeLoanRequest>,
 }
@@ -133,6 +136,9 @@ pub enum LoanAnswer {
         offered: u32,
         /// `worker_details`, `WORKERS_UUID`, at most [`super::MAX_WORKERS_NEEDED`].
         workers: Vec<OfferedWorker>,
+        /// `Some(Dialect::Gen2025_2)`: it came as `AVAILABLE`: such an owner wants a [`Release`] before its workers go home, and knows no
+        /// [`Returned`]. `None`: it is, or came as, what its link speaks, else an envelope.
+        dialect: Option<Dialect>,
     },
     /// `response_rejected`, `UNAVAILABLE`: none comes. Asking again helps later.
     Rejected {
@@ -175,10 +181,14 @@ pub struct WorkerMove {
     pub kind: MoveKind,
     /// `new_master_address`, `SERVER_REDIRECT`; `original_master_address`, `SERVER_RETURN`: where to. `None`, of a return: home.
     pub target: Option<Address>,
-    /// `SERVER_ID`, `new_master_id`: who is there, where it is known.
+    /// `new_master_id`, `original_master_id`, and `SERVER_ID` beside them: who is there, where it is known.
     pub target_id: Option<ServerId>,
     /// `new_master_name`.
     pub target_name: Option<String>,
+    /// In which form it is said to a foreign worker: `Some(Dialect::Gen2025_2)`, as `REDIRECT` or `RETURN`; any other, as an envelope. `None`:
+    /// as its link has spoken of loans before, else as an envelope. To choose is up to who orders, since ALIVE is alike in all of them; what
+    /// came as `REDIRECT` or `RETURN` says so.
+    pub dialect: Option<Dialect>,
     /// What only native masters say.
     pub native: Option<NativeMove>,
 }
@@ -277,7 +287,7 @@ pub enum LoanAction {
     Adopt {
         /// `SERVER_ID`: who asks.
         master: ServerId,
-        /// `WORKERS`, as objects with `WORKER_UUID`, `OWNER` and `EPOCH`, at most [`super::MAX_ADOPTED`].
+        /// `WORKERS`, as objects with `WORKER_UUID`, `OWNER` and `GENERATION`, at most [`super::MAX_ADOPTED`].
         workers: Vec<Orphan>,
     },
 }

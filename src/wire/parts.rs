@@ -13,10 +13,13 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::ErrorCode;
+use super::{Epoch, ErrorCode, MAX_TERM};
 
 /// Longest piece of a value that an error quotes, in characters.
 const QUOTE_CHARS: usize = 80;
+
+const EPOCH_FORM: &str = "a list of two whole numbers, [generation, counter], each at most 9007199254740991";
+const _: () = assert!(MAX_TERM == 9_007_199_254_740_991, "the words of the error answers say so");
 
 /// Why a line is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,10 @@ impl Fault {
         Fault { code: ErrorCode::BadField, detail: format!("`{key}`: {why}") }
     }
 }
+
+/// A field stands twice in its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Twice;
 
 /// The fields of one object, in their order.
 #[derive(Debug)]
@@ -93,6 +100,16 @@ impl<'a> Parts<'a> {
         Ok(self.raw(key)?.filter(|text| *text != "null"))
     }
 
+    /// The text of a value that is not `null` under a key in any letter case: the first such, or `Err` where that very key stands twice.
+    pub(super) fn any_case(&self, key: &str) -> Result<Option<&'a str>, Twice> {
+        let mut found = self.0.iter().filter(|(word, _)| word.eq_ignore_ascii_case(key));
+        let Some((word, text)) = found.next() else { return Ok(None) };
+        if found.any(|(other, _)| other == word) {
+            return Err(Twice);
+        }
+        Ok(Some(*text).filter(|text| *text != "null"))
+    }
+
     /// Whether any of these is there and not `null`.
     pub(super) fn has_any(&self, keys: &[&str]) -> bool {
         self.0.iter().any(|(word, text)| *text != "null" && keys.contains(&word.as_ref()))
@@ -146,6 +163,17 @@ impl<'a> Parts<'a> {
         }
     }
 
+    /// `EPOCH`, `[generation, counter]`, where it is there.
+    pub(super) fn maybe_epoch(&self) -> Result<Option<Epoch>, Fault> {
+        let Some(raw) = self.value("EPOCH")? else { return Ok(None) };
+        epoch(raw).map(Some).ok_or_else(|| unlike("EPOCH", raw, EPOCH_FORM))
+    }
+
+    /// `EPOCH`, `[generation, counter]`.
+    pub(super) fn epoch(&self) -> Result<Epoch, Fault> {
+        self.maybe_epoch()?.ok_or_else(|| Fault::missing("EPOCH", EPOCH_FORM))
+    }
+
     /// `true` or `false`.
     pub(super) fn flag(&self, key: &str) -> Result<bool, Fault> {
         self.maybe_flag(key)?.ok_or_else(|| Fault::missing(key, "true or false"))
@@ -187,6 +215,12 @@ impl<'a> Parts<'a> {
         let item = |text: &'a str| Parts::read(text).and_then(|parts| read(&parts));
         items.into_iter().map(|text| item(text).map_err(|fault| Fault::bad(key, fault.detail))).collect()
     }
+}
+
+/// An epoch, of its text.
+pub(super) fn epoch(raw: &str) -> Option<Epoch> {
+    let (generation, counter) = serde_json::from_str::<(u64, u64)>(raw).ok()?;
+    (generation <= MAX_TERM && counter <= MAX_TERM).then_some(Epoch { generation, counter })
 }
 
 fn numbers(what: &str, range: &RangeInclusive<u64>) -> String {

@@ -4,12 +4,14 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::wire::{
     Address, Attempt, JobId, MAX_FAILOVER, ServerId, ServiceName, WorkerState, WorkerView, WorkerWelcome, WorkersAnswer,
 };
 
+use super::loans::terms;
 use super::name;
 
 /// The attempts in a list of `"<JOB_ID>/<ATTEMPT>"`. What is none is left out.
@@ -35,6 +37,7 @@ pub(in crate::wire) fn welcome(text: &str) -> Option<WorkerWelcome> {
         failover: Option<Vec<String>>,
         #[serde(borrow)]
         drop: Option<&'a RawValue>,
+        owner: Option<IgnoredAny>,
     }
     let welcome: Welcome = serde_json::from_str(text).ok()?;
     let failover = welcome.failover.unwrap_or_default();
@@ -44,7 +47,7 @@ pub(in crate::wire) fn welcome(text: &str) -> Option<WorkerWelcome> {
         timeout: Duration::from_millis(welcome.timeout_ms),
         failover: failover.iter().filter_map(|text| text.parse::<Address>().ok()).take(MAX_FAILOVER).collect(),
         drop: welcome.drop.map(|drop| attempts(drop.get())).unwrap_or_default(),
-        terms: None,
+        terms: welcome.owner.and_then(|_| terms(text)).map(Box::new),
     })
 }
 

@@ -6,6 +6,7 @@ mod farm;
 mod group;
 mod jobs;
 mod leases;
+mod loans;
 mod services;
 
 use std::borrow::Cow;
@@ -23,6 +24,7 @@ pub(super) use farm::{attempts, welcome, workers};
 pub(super) use group::{agree, elect, members, proved};
 pub(super) use jobs::{job, job_output, jobs, redirect};
 pub(super) use leases::{leases, settings};
+pub(super) use loans::loans;
 pub(super) use services::{call, offers};
 
 /// Largest figure with three decimals that is read, in thousandths; larger ones count as this. Up to here a JSON

@@ -8,15 +8,16 @@ use serde_json::value::RawValue;
 
 use crate::wire::answers::{attempts, offers};
 use crate::wire::fields::{Fields, Key};
+use crate::wire::parts::epoch;
 use crate::wire::{
-    Attempt, Body, JobId, Json, MAX_JSON_BYTES, MAX_SLOTS, NativeWorker, ServerId, StatusAck, WorkerAlive,
+    Attempt, Body, JobId, Json, LoanId, MAX_JSON_BYTES, MAX_SLOTS, NativeWorker, ServerId, StatusAck, WorkerAlive,
     WorkerStatus, is_valid_name,
 };
 
 use super::Shape;
 
 /// Keys of a STATUS that are not part of the work's result.
-const STATUS_KEYS: [Key; 14] = [
+const STATUS_KEYS: [Key; 16] = [
     Key::Status,
     Key::Task,
     Key::Id,
@@ -31,10 +32,9 @@ const STATUS_KEYS: [Key; 14] = [
     Key::LowerWorker,
     Key::LowerWorkerUuid,
     Key::LowerServerUuid,
+    Key::Mark,
+    Key::UpperMark,
 ];
-
-/// And one that this node does not know otherwise: the mark of 2026/1 envelopes.
-const MARK: &str = "request_id";
 
 /// A text under either of two keys, and the letter case of the one that it was found under.
 fn either<'f>(fields: &'f Fields, upper: Key, lower: Key) -> Option<(&'f str, Shape)> {
@@ -59,7 +59,15 @@ fn status<'f>(fields: &'f Fields) -> Option<(&'f str, Shape)> {
 
 /// Whether the line answers something: STATUS ACK and PONG, NO_TASK.
 pub(super) fn is_answer(fields: &Fields) -> bool {
-    is_word(status(fields), &["ACK", "PONG"]) || is_word(task(fields), &["NO_TASK"])
+    is_word(status(fields), &["ACK", "PONG"]) || is_word(task(fields), &["NO_TASK", WORKER_RESPONSE])
+}
+
+/// How older drafts answer a request for workers.
+const WORKER_RESPONSE: &str = "WORKER_RESPONSE";
+
+/// Whether it is the task of such an answer.
+pub(super) fn is_worker_response(task: &str) -> bool {
+    task.eq_ignore_ascii_case(WORKER_RESPONSE)
 }
 
 /// The body of such a line, or of an ELECTION_ACK, which is spelt alike in both directions.
@@ -109,7 +117,7 @@ pub(super) fn worker(fields: &Fields) -> Option<ServerId> {
     id_text(fields, Key::WorkerUuid, Key::LowerWorkerUuid).and_then(|text| ServerId::new(&*text))
 }
 
-fn id_text<'f>(fields: &'f Fields, upper: Key, lower: Key) -> Option<Cow<'f, str>> {
+pub(super) fn id_text<'f>(fields: &'f Fields, upper: Key, lower: Key) -> Option<Cow<'f, str>> {
     let number = |key: Key| fields.whole(key).map(|number| Cow::Owned(number.to_string()));
     let text = either(fields, upper, lower).map(|(text, _)| Cow::Borrowed(text));
     text.or_else(|| number(upper)).or_else(|| number(lower))
@@ -143,8 +151,14 @@ fn native(fields: &Fields, worker: &ServerId) -> Option<NativeWorker> {
         slots: fields.whole(Key::Slots).and_then(|slots| u32::try_from(slots).ok()).filter(|n| *n <= MAX_SLOTS)?,
         services: fields.raw(Key::Services).map(offers).unwrap_or_default(),
         jobs: fields.raw(Key::Jobs).map(attempts).unwrap_or_default(),
-        epoch: None,
-        loan_id: None,
+        epoch: match fields.raw(Key::Epoch) {
+            None | Some("null") => None,
+            Some(raw) => Some(epoch(raw)?),
+        },
+        loan_id: match fields.is_absent(Key::LoanId) {
+            true => None,
+            false => Some(LoanId::new(fields.text(Key::LoanId)?)?),
+        },
     })
 }
 
@@ -209,7 +223,7 @@ impl<'de> Visitor<'de> for Beside {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<String, A::Error> {
         let mut members = String::from("{");
         while let Some((key, value)) = map.next_entry::<Cow<'de, str>, &RawValue>()? {
-            if key == MARK || STATUS_KEYS.iter().any(|known| known.as_str() == key) {
+            if STATUS_KEYS.iter().any(|known| known.as_str() == key) {
                 continue;
             }
             if members.len() > 1 {

@@ -7,11 +7,10 @@ use crate::wire::{
     MembersAction, Proof, RaftId, ServerId, VoterSets, is_valid_name, quote,
 };
 
-use super::{ID_FORM, NAME_FORM};
+use super::{ADDRESS_FORM, ID_FORM, NAME_FORM};
 
 const GROUP_FORM: &str = "the id of a group, 8 to 64 characters of 0-9, a-f and `-`";
 const STATE_FORM: &str = "a uuid, 8 to 64 characters of 0-9, a-f and `-`";
-const ADDRESS_FORM: &str = "a string host:port, such as \"127.0.0.1:9102\" or \"[::1]:9102\"";
 const CHALLENGE_FORM: &str = "32 of the digits 0-9 and a-f";
 const PROOF_FORM: &str = "64 of the digits 0-9 and a-f";
 const ELECT_KINDS: &str = "VOTE, PRE_VOTE or NOW";

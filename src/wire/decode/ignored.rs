@@ -3,16 +3,27 @@
 use crate::wire::fields::{Fields, Key};
 use crate::wire::{MAX_JSON_BYTES, MAX_SLOTS};
 
-use super::{cycle, is_answer};
+use super::{cycle, envelope, is_answer, older};
 
 const _: () = assert!(MAX_JSON_BYTES == 60 * 1024 && MAX_SLOTS == 1024, "the words of this file say so");
 
 /// What is wrong with a line that [`super::read`] ignores, and what was expected.
 pub(in crate::wire) fn why_ignored(line: &[u8]) -> &'static str {
     let mut fields = Fields::new();
-    let Some(()) = str::from_utf8(line).ok().and_then(|text| fields.read(text).ok()) else {
+    let Ok(text) = str::from_utf8(line) else { return "it is no JSON object" };
+    if fields.read(text).is_err() {
         return "it is no JSON object";
-    };
+    }
+    // A duplicate is told by each of them, too.
+    if let Some(kind) = envelope::kind(&fields) {
+        let read = envelope::read(kind, text, &fields);
+        return read.err().unwrap_or("it answers nothing that this node has asked");
+    }
+    if let Some(kind) = older::kind(&fields)
+        && let Err(why) = older::read(kind, text)
+    {
+        return why;
+    }
     let absent = |keys: [Key; 2]| keys.iter().all(|key| fields.is_absent(*key));
     let nameless = cycle::worker(&fields).is_none();
     if is_answer(&fields) {
@@ -30,8 +41,6 @@ pub(in crate::wire) fn why_ignored(line: &[u8]) -> &'static str {
             (true, false) => "WORKER ALIVE whose WORKER_UUID is no string of 1 to 128 bytes without control characters",
             (false, _) => "WORKER ALIVE whose SLOTS is no whole number from 0 to 1024",
         }
-    } else if fields.text(Key::Task) == Some("REDIRECT") {
-        "a REDIRECT as a master orders it to its worker, which nobody here is"
     } else if !absent([Key::Type, Key::UpperType]) {
         "a `type` that is not known here"
     } else {
@@ -58,7 +67,7 @@ mod tests {
             (r#"{"STATUS":"OK","TASK":"JOB","WORKER_UUID":"W","JOB_ID":"a-1-1"}"#, "ATTEMPT"),
             (r#"{"type":"request_kitchen","payload":{}}"#, "a `type` that is not known"),
             (r#"{"type":"a","type":"b"}"#, "stands twice"),
-            (r#"{"TASK":"REDIRECT","SERVER_REDIRECT":{"ip":"127.0.0.1","port":1}}"#, "REDIRECT"),
+            (r#"{"TASK":"REDIRECT","SERVER_REDIRECT":{"ip":"127.0.0.1","port":0}}"#, "SERVER_REDIRECT"),
             (r#"{"TASK":"LOAD","RESPONSE":"PERHAPS"}"#, "answers nothing"),
             (r#"{"WORKER":"SLEEPS"}"#, "conversation"),
         ] {

@@ -5,14 +5,20 @@
 //!
 //! - `request`: tasks, with exact errors.
 //! - `ignored`: why a line that deserves no answer is ignored, for the log.
-//! - `group`, `leases`: what masters of a group say, with as exact errors.
+//! - `group`, `leases`, `loans`: what masters of a group say, and those who lend, with as exact errors.
+//! - `envelope`, `older`: what foreign masters say of loans, in 2026/1 and 2025/2, and native ones in the form of the first; `loose`: how
+//!   their fields are found. No error answers it.
 //! - `cycle`: what workers and masters say to each other, in either letter case. Most of it is no task, and then no
 //!   error answers it.
 
 mod cycle;
+mod envelope;
 pub(super) mod group;
 mod ignored;
 mod leases;
+pub(super) mod loans;
+mod loose;
+mod older;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -29,8 +35,9 @@ pub(super) use ignored::why_ignored;
 use request::Request;
 
 /// What ids and names must be, as an error answer says it.
-const ID_FORM: &str = "a string of 1 to 128 bytes without control characters";
+pub(super) const ID_FORM: &str = "a string of 1 to 128 bytes without control characters";
 const NAME_FORM: &str = "a string of 1 to 64 bytes without control characters";
+pub(super) const ADDRESS_FORM: &str = "a string host:port, such as \"127.0.0.1:9102\" or \"[::1]:9102\"";
 const _: () = assert!(MAX_ID_BYTES == 128 && MAX_NAME_BYTES == 64, "the words of the error answers say so");
 
 /// Longest piece of a line that an error answer quotes, in characters.
@@ -61,6 +68,14 @@ pub(super) enum Shape {
     Upper,
     /// The family that writes everything in lower case.
     Lower,
+    /// An envelope of 2026/1: `type`, `request_id`, `payload`.
+    Envelope,
+    /// The same in upper case.
+    UpperEnvelope,
+    /// A line about loans of 2025/2.
+    Older,
+    /// The same of an older draft.
+    Draft,
 }
 
 /// Reads one line, given without its `\n`.
@@ -89,9 +104,12 @@ pub(super) fn read_from(line: &[u8], worker: Option<&ServerId>) -> Result<(Messa
     }
     let id = fields.text(Key::Id).and_then(RequestId::new);
     if is_answer(&fields) {
+        if let Some(kind) = envelope::kind(&fields) {
+            return envelope::read(kind, text, &fields).map_err(|_| Undecoded::Ignored);
+        }
         let (body, shape) =
             if fields.duplicate.is_some() { None } else { answer(text, &fields) }.ok_or(Undecoded::Ignored)?;
-        return Ok((Message { id, body }, shape));
+        return Ok((Message { id: id.or_else(|| mark(&fields, &body)), body }, shape));
     }
     Request { fields: &fields, text, id, worker }.read()
 }
@@ -107,10 +125,17 @@ fn is_answer(fields: &Fields) -> bool {
         || (!fields.is_absent(Key::Event) && matches!(fields.text(Key::Task), Some("EVENTS" | "RESULT")))
 }
 
+/// The mark of the envelope that an `ACK` answers.
+fn mark(fields: &Fields, body: &Body) -> Option<RequestId> {
+    let mark = matches!(body, Body::StatusAck(_)).then(|| cycle::id_text(fields, Key::Mark, Key::UpperMark));
+    mark.flatten().and_then(RequestId::new)
+}
+
 /// The body of an answer, if it is one that somebody here could have asked for.
 fn answer(text: &str, fields: &Fields) -> Option<(Body, Shape)> {
     let Some(response) = fields.text(Key::Response) else {
         return match fields.text(Key::Task) {
+            Some(task) if cycle::is_worker_response(task) => older::read(older::Kind::WorkerResponse, text).ok(),
             _ if fields.stands(Key::Response) || fields.stands(Key::LowerResponse) => None,
             Some("EVENTS") if !fields.is_absent(Key::Event) => {
                 Some((Body::Event(Box::new(answers::event(text)?)), Shape::Plain))
@@ -132,6 +157,7 @@ fn answer(text: &str, fields: &Fields) -> Option<(Body, Shape)> {
         (Some("AGREE"), "OK") => answers::agree(text)?,
         (Some("MEMBERS"), "OK") => answers::members(text)?,
         (Some("SETTINGS"), "OK") => Body::SettingsAnswer(Box::new(answers::settings(text)?)),
+        (Some("LOANS"), "OK") => answers::loans(text)?,
         (Some("LEASE"), "OK") => answers::leases(text)?,
         (Some("NODES"), "OK") => Body::NodesAnswer(Box::new(answers::nodes(text)?)),
         (Some("LOAD"), "OK") => Body::LoadAnswer(Box::new(answers::load(text)?)),
@@ -144,7 +170,7 @@ fn answer(text: &str, fields: &Fields) -> Option<(Body, Shape)> {
         }
         (Some(task), "OK") => answers::job(JobTask::parse(task)?, text)?,
         (Some(task), "REDIRECT") => Body::Redirect(Box::new(answers::redirect(task, text)?)),
-        _ => return None,
+        (_, response) => return older::read(older::of_response(response)?, text).ok(),
     };
     Some((body, Shape::Plain))
 }

@@ -12,11 +12,14 @@ use crate::wire::{
     MAX_WAIT, Message, NodesQuery, RequestId, ResultQuery, ServerId, ServiceName, Submit, is_valid_name,
 };
 
-use super::{ID_FORM, NAME_FORM, Shape, Undecoded, cycle, group, leases, presence, quote, refuse, server_id};
+use super::{
+    ADDRESS_FORM, ID_FORM, NAME_FORM, Shape, Undecoded, cycle, envelope, group, leases, loans, older, presence, quote,
+    refuse, server_id,
+};
 
 /// The tasks that exist, as an unknown one is told.
 pub(super) const TASKS: &str = "HEARTBEAT, HELLO, NODES, LOAD, EVENTS, LEAVE, SUBMIT, RESULT, CANCEL, BURY, KICK, \
-                                JOBS, CALL, REDIRECT, WORKERS, QUERY, ELECT, AGREE, MEMBERS, SETTINGS, LEASE";
+                                JOBS, CALL, REDIRECT, WORKERS, QUERY, ELECT, AGREE, MEMBERS, SETTINGS, LEASE, LOANS";
 
 const TASK_FORM: &str = "the name of a task, such as \"HEARTBEAT\"";
 const SERVICE_FORM: &str =
@@ -46,6 +49,11 @@ impl Request<'_, '_> {
             return Err(self.refuse(ErrorCode::BadJson, format!("`{}` stands twice in the line", key.as_str())));
         }
         let task = self.fields.text(Key::Task);
+        if task.is_none()
+            && let Some(kind) = envelope::kind(self.fields)
+        {
+            return envelope::read(kind, self.text, self.fields).map_err(|_| Undecoded::Ignored);
+        }
         // Whatever else it carries, a heartbeat is answered.
         if task == Some("HEARTBEAT") {
             let (heartbeat, shape) = self.heartbeat();
@@ -73,13 +81,15 @@ impl Request<'_, '_> {
             "JOBS" => Body::Jobs(Box::new(self.jobs()?)),
             "CALL" if self.is_bare() => Body::Calls,
             "CALL" => Body::Call(Box::new(self.call()?)),
-            "REDIRECT" => self.where_to()?,
+            "REDIRECT" if self.fields.has_unknown => return self.older(older::Kind::Redirect),
+            "REDIRECT" => Body::WhereTo { hops: self.hops()? },
             "WORKERS" => Body::Workers { after: self.optional(Key::After, ServerId::new, ID_FORM)? },
             "ELECT" => self.group(group::elect)?,
             "AGREE" => self.group(group::agree)?,
             "MEMBERS" => self.group(group::members)?,
             "SETTINGS" => self.group(leases::settings)?,
             "LEASE" => self.group(leases::lease)?,
+            "LOANS" => self.group(loans::loans)?,
             _ => return self.cycle(task, Shape::Upper),
         };
         Ok((body, Shape::Plain))
@@ -106,6 +116,9 @@ impl Request<'_, '_> {
             _ if is("REQUEST") => (Body::TaskRequest { worker: cycle::worker(self.fields) }, shape),
             _ if is("KEEPALIVE") => (Body::KeepAlive, shape),
             unknown => {
+                if let Some(kind) = older::of_task(unknown) {
+                    return self.older(kind);
+                }
                 let detail = format!("there is no task `{}` here; the tasks are {TASKS}", quote(unknown));
                 return Err(self.refuse(ErrorCode::UnknownTask, detail));
             }
@@ -167,11 +180,7 @@ impl Request<'_, '_> {
         let name = |text: &str| is_valid_name(text).then(|| text.to_owned());
         Ok(NodesQuery {
             server_id: self.optional(Key::ServerId, ServerId::new, ID_FORM)?,
-            address: self.optional(
-                Key::Address,
-                |text| text.parse::<Address>().ok(),
-                "a string host:port, such as \"127.0.0.1:9102\" or \"[::1]:9102\"",
-            )?,
+            address: self.optional(Key::Address, |text| text.parse::<Address>().ok(), ADDRESS_FORM)?,
             name: self.optional(Key::Name, name, NAME_FORM)?,
             after: self.optional(Key::After, |text| Some(text.to_owned()), "a string, the `KEY` of an entry")?,
         })
@@ -248,12 +257,9 @@ impl Request<'_, '_> {
         })
     }
 
-    /// With other fields, a REDIRECT is an order of a foreign master to its worker, and no question.
-    fn where_to(&self) -> Result<Body, Undecoded> {
-        if self.fields.has_unknown {
-            return Err(Undecoded::Ignored);
-        }
-        Ok(Body::WhereTo { hops: self.hops()? })
+    /// What a foreign master says. With other fields, a REDIRECT is its order to a worker, and no question.
+    fn older(&self, kind: older::Kind) -> Result<(Body, Shape), Undecoded> {
+        older::read(kind, self.text).map_err(|_| Undecoded::Ignored)
     }
 
     fn order(&self) -> Result<JobOrder, Undecoded> {

@@ -236,7 +236,8 @@ fn an_answer_is_never_answered_by_an_error() {
         r#"{"TASK":"EVENTS","EVENT":"NEVER_HEARD","SEQ":1}"#,
         r#"{"TASK":"EVENTS","EVENT":5}"#,
         r#"{"STATUS":"ACK","STATUS":"ACK"}"#,
-        r#"{"TASK":"WORKER_RESPONSE","STATUS":"ACK","MASTER_UUID":"M","WORKERS":[]}"#,
+        r#"{"TASK":"WORKER_RESPONSE","STATUS":"PERHAPS","MASTER_UUID":"M","WORKERS":[]}"#,
+        r#"{"TASK":"WORKER_RESPONSE","STATUS":"ACK","MASTER_UUID":"M","WORKERS":5}"#,
         r#"{"response":"alive","task":"heartbeat","server_uuid":"S"}"#,
         r#"{"TYPE":"ELECTION_ACK","STATUS":"REFUSED","MASTER_NAME":"M"}"#,
         r#"{"TYPE":"ELECTION_ACK","SELECTED_MASTER":"M"}"#,
@@ -251,7 +252,8 @@ fn an_answer_is_never_answered_by_an_error() {
         r#"{"TASK":"JOBS","RESPONSE":"OK","JOBS":[{}]}"#,
         r#"{"TASK":"WORKERS","RESPONSE":"OK","SERVER_ID":"S","WORKERS":3}"#,
         r#"{"TASK":"WORKER","RESPONSE":"OK","SERVER_ID":"S"}"#,
-        r#"{"SERVER_UUID":"SERVER_B","RESPONSE":"UNAVAILABLE"}"#,
+        r#"{"SERVER_UUID":"SERVER_B","RESPONSE":"AVAILABLE"}"#,
+        r#"{"SERVER_UUID":"SERVER_B","RESPONSE":"RELEASE_ACK","WORKERS_UUID":"W"}"#,
         r#"{"type":"response_rejected","request_id":"1","payload":{},"TASK":"NOPE"}"#,
         r#"{"TYPE":"ACK"}"#,
     ] {
@@ -277,7 +279,8 @@ fn envelopes_and_workers_lines_are_ignored_and_their_tasks_are_not() {
         r#"{"STATUS":"OK","WORKER_UUID":{}}"#,
         r#"{"STATUS":"OK","TASK":"JOB","WORKER_UUID":"W","JOB_ID":"a b","ATTEMPT":1}"#,
         r#"{"STATUS":"OK","TASK":"JOB","WORKER_UUID":"W","JOB_ID":"j"}"#,
-        r#"{"TASK":"REDIRECT","SERVER_REDIRECT":{"ip":"127.0.0.1","port":20902}}"#,
+        r#"{"TASK":"REDIRECT","SERVER_REDIRECT":{"ip":"127.0.0.1"}}"#,
+        r#"{"TASK":"REDIRECT","TARGET":"127.0.0.1:20902"}"#,
         r#"{"type":"x","TASK":5}"#,
     ] {
         assert!(is_ignored(line), "{line}");

@@ -55,6 +55,11 @@ pub(super) fn meaning(body: &Body, outbound: bool, works: bool) -> Meaning {
         // What a worker says to its master, and a client to any node.
         (Body::WorkerAlive(_) | Body::WorkerStatus(_) | Body::TaskRequest { .. }, true, _) => Meaning::Stray,
         (Body::Pong { .. } | Body::ElectionAck { .. } | Body::Query { .. }, true, _) => Meaning::Stray,
+        // Of loans: questions come on links that were accepted, answers on those that this node opened.
+        (Body::LoanRequest(_) | Body::Register(_) | Body::Release(_) | Body::Returned(_), true, _) => Meaning::Stray,
+        (Body::LoanAnswer(_), false, _) => Meaning::Stray,
+        // On a link that was accepted, it is for a worker that listens; who is none says nothing.
+        (Body::Move(_), true, false) => Meaning::Stray,
         // A foreign master means its worker, and would not understand an answer.
         (Body::WhereTo { .. }, true, true) => Meaning::Stray,
         _ => Meaning::Message,
@@ -70,6 +75,7 @@ pub(super) fn is_of_worker(body: &Body) -> bool {
             | Body::TaskRequest { .. }
             | Body::Pong { .. }
             | Body::ElectionAck { .. }
+            | Body::Register(_)
     )
 }
 
@@ -93,6 +99,7 @@ pub(super) fn shown(form: Option<Form>, body: &Body, shape: Shape) -> Option<For
         Shape::Upper => Form::Upper,
         Shape::Lower => Form::Lower,
         Shape::Plain | Shape::Id | Shape::Uuid => return form,
+        Shape::Envelope | Shape::UpperEnvelope | Shape::Older | Shape::Draft => return form,
     };
     // Native nodes say the election in the official form, too: it tells nothing of what they understand.
     if matches!((body, found), (Body::ElectionAck { .. } | Body::ElectionAccepted { .. }, Form::Upper)) {

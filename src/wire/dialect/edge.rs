@@ -308,7 +308,7 @@ impl Edge {
             Shape::Uuid if older => Some(Dialect::Gen2025_2),
             Shape::Uuid => Some(Dialect::Gen2026_1),
             Shape::Id => Some(Dialect::Seed),
-            Shape::Plain | Shape::Upper | Shape::Lower => self.spoken,
+            _ => self.spoken,
         };
     }
 
@@ -361,6 +361,8 @@ impl Edge {
             Shape::Uuid => gen2025_2::alive(&answer.server_id, id, out),
             Shape::Lower => gen2026_1::lower_alive(&answer.server_id, id, out),
             Shape::Native => encode(message, out),
+            // No heartbeat has these.
+            Shape::Envelope | Shape::UpperEnvelope | Shape::Older | Shape::Draft => encode(message, out),
         }
     }
 

@@ -51,7 +51,7 @@ impl<'o> Object<'o> {
     /// What only native workers say. `WAIT`: the answer may come when there is work.
     fn native_worker(self, native: &NativeWorker) -> Object<'o> {
         let line = self.text("NAME", &native.name).number("SLOTS", u64::from(native.slots)).flag("WAIT", true);
-        let line = line.offers(&native.services);
+        let line = line.obeys(native).offers(&native.services);
         if native.jobs.is_empty() { line } else { line.attempts("JOBS", &native.jobs) }
     }
 
@@ -60,6 +60,10 @@ impl<'o> Object<'o> {
             .text("SERVER_ID", welcome.server_id.as_str())
             .text("NAME", &welcome.name)
             .millis("TIMEOUT_MS", welcome.timeout);
+        let line = match &welcome.terms {
+            Some(terms) => line.terms(terms),
+            None => line,
+        };
         let failover: Vec<String> = welcome.failover.iter().map(|address| address.to_string()).collect();
         let line = line.texts("FAILOVER", failover.iter().map(String::as_str));
         line.attempts("DROP", &welcome.drop)

@@ -1,12 +1,13 @@
 //! From a message to a line, in native form: compact JSON, `TASK`, `RESPONSE` and `ID` first, then a fixed order.
 //!
 //! - `object`: how JSON is written.
-//! - `nodes`, `jobs`, `farm`, `group`, `leases`: what is written, by subject.
+//! - `nodes`, `jobs`, `farm`, `group`, `leases`, `loans`: what is written, by subject.
 
 mod farm;
 mod group;
 mod jobs;
 mod leases;
+pub(super) mod loans;
 mod nodes;
 mod object;
 #[cfg(test)]
@@ -126,7 +127,7 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
         | Body::Loans { .. }
         | Body::LoansAnswer(_)
         | Body::LoanAction(_)
-        | Body::LoanDone(_) => {}
+        | Body::LoanDone(_) => loans::encode(&message.body, id, out),
     }
 }
 

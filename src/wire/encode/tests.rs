@@ -10,9 +10,11 @@ use crate::wire::*;
 use super::*;
 
 mod group;
+pub(in crate::wire) mod loans;
 mod manual;
 
 use group::{group_body, group_id, group_presence, longest_group_presence};
+use loans::loan_body;
 
 fn server_id() -> impl Strategy<Value = ServerId> {
     "[^\\p{Cc}\\x{200b}-\\x{200f}\\x{2028}-\\x{202e}\\x{2060}-\\x{2069}\\x{feff}]{1,32}"
@@ -324,9 +326,10 @@ fn job_body() -> impl Strategy<Value = Body> {
 
 pub(in crate::wire) fn worker_alive() -> impl Strategy<Value = WorkerAlive> {
     let native =
-        (name(), 0..=MAX_SLOTS, vec(offer(), 0..3), vec(attempt(), 0..3)).prop_map(|(name, slots, services, jobs)| {
-            Box::new(NativeWorker { name, slots, services, jobs, epoch: None, loan_id: None })
-        });
+        (name(), 0..=MAX_SLOTS, vec(offer(), 0..3), vec(attempt(), 0..3), of(loans::epoch()), of(loans::loan_id()))
+            .prop_map(|(name, slots, services, jobs, epoch, loan_id)| {
+                Box::new(NativeWorker { name, slots, services, jobs, epoch, loan_id })
+            });
     (server_id(), of(key()), of(native)).prop_map(|(worker, owner, native)| WorkerAlive { worker, owner, native })
 }
 
@@ -361,16 +364,15 @@ fn worker_view() -> impl Strategy<Value = WorkerView> {
 
 /// What workers and masters say to each other.
 fn farm_body() -> impl Strategy<Value = Body> {
-    let welcome = (server_id(), name(), millis(), vec(address(), 0..3), vec(attempt(), 0..3)).prop_map(
-        |(server_id, name, timeout, failover, drop)| WorkerWelcome {
+    let welcome = (server_id(), name(), millis(), vec(address(), 0..3), vec(attempt(), 0..3), of(loans::terms()))
+        .prop_map(|(server_id, name, timeout, failover, drop, terms)| WorkerWelcome {
             server_id,
             name,
             timeout,
             failover,
             drop,
-            terms: None,
-        },
-    );
+            terms: terms.map(Box::new),
+        });
     let order = (attempt(), (any::<bool>(), any::<bool>()), service_name(), service_name(), json(), millis()).prop_map(
         |(attempt, (call, output), service, method, params, timeout)| JobOrder {
             attempt,
@@ -406,7 +408,7 @@ fn farm_body() -> impl Strategy<Value = Body> {
 
 /// Every body that a line can hold.
 pub(in crate::wire) fn body() -> impl Strategy<Value = Body> {
-    prop_oneof![node_body(), job_body(), farm_body(), group_body()]
+    prop_oneof![node_body(), job_body(), farm_body(), group_body(), loan_body()]
 }
 
 /// What nodes say of themselves and of their peers.
