@@ -108,7 +108,10 @@ mod tests {
         let fine = LoanConfig::default();
         let long = Duration::from_secs(3601);
         assert_eq!(fine.check(), Ok(()));
-        assert_eq!(LoanConfig { keep: 0, cooldown: Duration::ZERO, grace: Duration::ZERO, ..fine.clone() }.check(), Ok(()));
+        assert_eq!(
+            LoanConfig { keep: 0, cooldown: Duration::ZERO, grace: Duration::ZERO, ..fine.clone() }.check(),
+            Ok(())
+        );
         assert_eq!(name(LoanConfig { keep: 20_001, ..fine.clone() }), "keep");
         assert_eq!(name(LoanConfig { cap: Some(0), ..fine.clone() }), "cap");
         assert_eq!(name(LoanConfig { cooldown: long, ..fine.clone() }), "cooldown");

@@ -89,7 +89,13 @@ impl Desk {
         RequestId::new(id.to_string()).expect("36 characters")
     }
 
-    pub(super) fn event(&mut self, kind: LoanEvent, worker: Option<&ServerId>, peer: Option<&ServerId>, detail: String) {
+    pub(super) fn event(
+        &mut self,
+        kind: LoanEvent,
+        worker: Option<&ServerId>,
+        peer: Option<&ServerId>,
+        detail: String,
+    ) {
         self.push(Effect::Event { kind, worker: worker.cloned(), peer: peer.cloned(), detail });
     }
 

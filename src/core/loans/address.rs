@@ -1,0 +1,1 @@
+//! Where a borrower is: which of the addresses that a request suggests is believed.
