@@ -1,11 +1,12 @@
 //! The machine: what comes in, to which of its two sides it goes, and what both are asked together.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::borrower::Borrower;
 use super::desk::Desk;
 use super::owner::Owner;
-use super::{Asked, Candidate, Effect, Guest, LoanConfig, Neighbour, Own, Proposal, Saturation, Token};
+use super::{Asked, Candidate, Effect, Guest, LoanConfig, Neighbour, Own, Proposal, Saturation, Token, Unagreed};
 use crate::core::LinkId;
 use crate::core::links::Reply;
 use crate::time::Time;
@@ -76,7 +77,7 @@ impl Loans {
     /// This process did not run for `lost`, until now. Leases under which guests are used lapse as if it had run: those that are over by now
     /// end at once. What others were waited for is waited for that much longer, and no lease of a worker lent out is shortened by it.
     pub(in crate::core) fn excuse(&mut self, lost: Duration, now: Time) {
-        self.owner.excuse(lost);
+        self.owner.excuse(&self.desk, lost);
         self.borrower.excuse(&mut self.desk, lost, now);
     }
 
@@ -142,7 +143,7 @@ impl Loans {
     }
 
     /// The group has agreed on a proposal, at this index; or it has not, as far as is known.
-    pub(in crate::core) fn agreed(&mut self, proposal: Proposal, outcome: Result<u64, String>, now: Time) {
+    pub(in crate::core) fn agreed(&mut self, proposal: Proposal, outcome: Result<u64, Unagreed>, now: Time) {
         self.owner.agreed(&mut self.desk, proposal, outcome, now);
     }
 
@@ -183,16 +184,23 @@ impl Loans {
         &mut self,
         reply: Reply,
         speaker: Option<&ServerId>,
-        from: std::net::IpAddr,
+        from: IpAddr,
         release: Release,
         now: Time,
     ) {
         self.owner.released(&mut self.desk, reply, speaker, from, release, now);
     }
 
-    /// `notify_worker_returned`. The node acknowledges it where the asker is native. The worker's own return is the proof.
-    pub(in crate::core) fn returned(&mut self, from: &str, returned: Returned, now: Time) {
-        self.owner.returned(&mut self.desk, from, returned, now);
+    /// `notify_worker_returned`; who says so as for [`Loans::released`]. The node acknowledges it where the asker is native. The worker's own
+    /// return is the proof.
+    pub(in crate::core) fn returned(
+        &mut self,
+        speaker: Option<&ServerId>,
+        from: IpAddr,
+        returned: Returned,
+        now: Time,
+    ) {
+        self.owner.returned(&mut self.desk, speaker, from, returned, now);
     }
 
     /// A heartbeat of this master was heard, or it has answered one.

@@ -38,6 +38,7 @@ mod agenda;
 mod borrower;
 mod config;
 mod desk;
+mod history;
 mod machine;
 mod owner;
 mod show;
@@ -87,6 +88,9 @@ const MAX_SHOWN_ENDED: usize = 64;
 /// Neighbours that are asked in one round. What they all refuse, the next round asks again.
 const MAX_ROUND: usize = 16;
 
+/// Workers that are promised to this master at a time, by all.
+const MAX_PROMISED: usize = 256;
+
 /// A loan to a stranger whose heartbeats are not heard ends after this: nothing else would end it, if its worker never comes home.
 pub(super) const UNHEARD_FOR: Duration = Duration::from_secs(3600);
 
@@ -110,6 +114,15 @@ pub(super) struct Token(pub(super) u64);
 /// A proposal to the group that is under way. Never reused. The node answers each once by [`Loans::agreed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Proposal(pub(super) u64);
+
+/// Why the group has not agreed on a proposal, one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Unagreed {
+    /// It never will: there is no group, or nobody was asked.
+    Never(String),
+    /// It may yet: the leader is gone, or has not answered.
+    Unknown(String),
+}
 
 /// How the queue of this master stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
