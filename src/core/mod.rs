@@ -26,6 +26,7 @@ mod heartbeat;
 mod ledger;
 mod links;
 mod load;
+mod loans;
 mod node;
 mod order;
 mod pages;

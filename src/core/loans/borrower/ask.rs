@@ -1,0 +1,352 @@
+//! Rounds: one neighbour is asked after the other, the best first, until enough are promised or all have been asked.
+//!
+//! There is one request at a time, and no round while workers that were promised may still come. A round that comes to nothing is followed by
+//! a pause that doubles. What a neighbour said is forgotten with the round: nothing is kept of any stranger.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::Borrower;
+use super::guests::Stage;
+use crate::core::LogLevel;
+use crate::core::loans::desk::{Desk, span, workers};
+use crate::core::loans::{Effect, LoanEvent, MAX_PROMISED, MAX_ROUND, Neighbour, Party, Token};
+use crate::time::Time;
+use crate::wire::{
+    Epoch, LoanAnswer, LoanId, LoanRequest, LoanState, LoanView, MAX_QUOTE, MAX_WORKERS_NEEDED, NativeLoanRequest,
+    OfferedWorker, ServerId, ServiceName, quote,
+};
+
+/// Pause after a round: the load of the node takes that long to show what the guests are worth.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// The longest pause after rounds that came to nothing.
+const PAUSE_MOST: Duration = Duration::from_secs(30);
+
+/// Services that a request names at most.
+const MAX_SERVICES: usize = 256;
+
+/// Neighbours are being asked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Round {
+    /// Those that are still to be asked, best first.
+    queue: VecDeque<Neighbour>,
+    /// What the pending jobs need.
+    services: Vec<ServiceName>,
+    /// The request that is under way.
+    ask: Option<Ask>,
+    /// Workers that were promised in this round.
+    got: u32,
+    /// How many were asked.
+    asked: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Ask {
+    token: Token,
+    whom: Neighbour,
+    needed: u32,
+    sent: Time,
+    until: Time,
+}
+
+/// A worker that was promised and has not come.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Promise {
+    pub(super) owner: Party,
+    pub(super) name: String,
+    /// The owner wants COMMAND_RELEASE first.
+    pub(super) asks_back: bool,
+    pub(super) terms: Option<Promised>,
+    since: Time,
+    /// After this it is not waited for any more.
+    pub(super) until: Time,
+}
+
+/// The terms of a native owner.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Promised {
+    pub(super) loan_id: LoanId,
+    pub(super) epoch: Epoch,
+    /// Until when it may be used: counted from when it was asked for.
+    pub(super) lease: Time,
+    pub(super) term: Duration,
+    pub(super) agreed: bool,
+}
+
+/// Workers that were promised without a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Unnamed {
+    pub(super) count: u32,
+    pub(super) until: Time,
+}
+
+impl Round {
+    /// When the request that is under way is given up.
+    pub(super) fn until(&self) -> Option<Time> {
+        self.ask.as_ref().map(|ask| ask.until)
+    }
+
+    pub(super) fn excuse(&mut self, lost: Duration) {
+        if let Some(ask) = &mut self.ask {
+            ask.until = ask.until + lost;
+        }
+    }
+}
+
+impl Borrower {
+    /// Whether more workers are needed than are here or on their way.
+    pub(super) fn lacks(&self) -> bool {
+        self.lack() > 0
+    }
+
+    fn lack(&self) -> u32 {
+        self.missing(&self.load).saturating_sub(self.recalled)
+    }
+
+    /// Whether a round may begin.
+    pub(in crate::core::loans) fn wants_neighbours(&self, _desk: &Desk, now: Time) -> bool {
+        let waits = !self.promises.is_empty() || self.unnamed.count > 0;
+        self.lacks() && self.round.is_none() && !waits && self.again <= now
+    }
+
+    /// Begins a round with those that are worth asking.
+    pub(in crate::core::loans) fn neighbours(
+        &mut self,
+        desk: &mut Desk,
+        known: Vec<Neighbour>,
+        mut services: Vec<ServiceName>,
+        now: Time,
+    ) {
+        if !self.wants_neighbours(desk, now) {
+            return;
+        }
+        services.truncate(MAX_SERVICES);
+        let all = known.len();
+        let runs = |one: &Neighbour| one.services.is_empty() || one.services.iter().any(|name| services.contains(name));
+        let fits = |one: &Neighbour| one.alive && !one.saturated && (services.is_empty() || runs(one));
+        let itself = |one: &Neighbour| one.peer == desk.own.server_id || one.address == desk.own.address;
+        let mut queue: Vec<Neighbour> = known.into_iter().filter(|one| fits(one) && !itself(one)).collect();
+        queue.sort_by(|a, b| (a.score, &a.peer).cmp(&(b.score, &b.peer)));
+        queue.truncate(MAX_ROUND);
+        if queue.is_empty() {
+            self.outcome = format!("of {all} masters that are known none is ALIVE, unsaturated and able to help");
+        }
+        self.round = Some(Round { queue: queue.into(), services, ask: None, got: 0, asked: 0 });
+        self.ask_next(desk, now);
+    }
+
+    /// Asks the next, or ends the round.
+    fn ask_next(&mut self, desk: &mut Desk, now: Time) {
+        let needed = self.lack().min(MAX_WORKERS_NEEDED);
+        let Some(round) = &mut self.round else { return };
+        let next = if needed > 0 { round.queue.pop_front() } else { None };
+        let Some(whom) = next else { return self.end_round(desk, now) };
+        round.asked += 1;
+        let (token, request_id) = (desk.token(), desk.request_id());
+        let native = NativeLoanRequest { services: round.services.clone(), group: desk.own.group.clone() };
+        let request = LoanRequest {
+            master: Some(desk.own.server_id.clone()),
+            name: Some(desk.own.name.clone()),
+            address: Some(desk.own.address.clone()),
+            port: Some(desk.own.address.port),
+            load: self.load.pending,
+            capacity: self.load.capacity,
+            needed,
+            native: Some(native),
+        };
+        let (pending, capacity) = (self.load.pending, self.load.capacity);
+        let detail = format!(
+            "{} is asked for {}: {pending} jobs pending, capacity={capacity}",
+            whom.name,
+            workers(needed as usize)
+        );
+        desk.said("request_help", Some(&request_id), whom.peer.as_str());
+        desk.decided(whom.peer.as_str(), detail.clone());
+        desk.event(LoanEvent::LoanAsked, None, Some(&whom.peer), detail);
+        let to = whom.party();
+        desk.push(Effect::Ask { token, to, link: whom.link, request_id, request });
+        round.ask = Some(Ask { token, whom, needed, sent: now, until: now + desk.config.answer });
+    }
+
+    fn end_round(&mut self, desk: &mut Desk, now: Time) {
+        let Some(round) = self.round.take() else { return };
+        let pause = if round.got > 0 || !self.lacks() {
+            self.fruitless = 0;
+            PAUSE
+        } else {
+            let doubled = PAUSE.saturating_mul(1 << self.fruitless.min(8));
+            self.fruitless = self.fruitless.saturating_add(1);
+            desk.rng.shortened(doubled.min(PAUSE_MOST))
+        };
+        self.again = self.again.max(now + pause);
+    }
+
+    /// What a neighbour says.
+    pub(in crate::core::loans) fn answered(&mut self, desk: &mut Desk, token: Token, answer: LoanAnswer, now: Time) {
+        let Some(ask) = self.take_ask(token) else {
+            let text = "an answer to a request for workers came too late, and counts for nothing".to_owned();
+            return desk.log(LogLevel::Info, text);
+        };
+        let (name, peer) = (ask.whom.name.clone(), ask.whom.peer.clone());
+        match answer {
+            LoanAnswer::Rejected { reason, .. } => {
+                desk.heard("response_rejected", None, peer.as_str());
+                let reason = quote(&reason, MAX_QUOTE);
+                self.refused(desk, &ask.whom, &format!("{name} refuses: {reason}"));
+            }
+            LoanAnswer::Accepted { offered, workers: named, .. } => {
+                desk.heard("response_accepted", None, peer.as_str());
+                let got = self.promised(desk, &ask, offered, named, now);
+                if got == 0 {
+                    self.refused(desk, &ask.whom, &format!("{name} accepts, and offers nobody"));
+                } else {
+                    self.outcome = format!("{name} has promised {}", workers(got as usize));
+                    let detail = format!("{}, of {} asked for", self.outcome, ask.needed);
+                    desk.decided(peer.as_str(), detail.clone());
+                    desk.event(LoanEvent::LoanAccepted, None, Some(&peer), detail);
+                    if let Some(round) = &mut self.round {
+                        round.got += got;
+                    }
+                }
+            }
+        }
+        self.ask_next(desk, now);
+    }
+
+    /// Notes who was promised. Tells how many count.
+    fn promised(&mut self, desk: &Desk, ask: &Ask, offered: u32, named: Vec<OfferedWorker>, now: Time) -> u32 {
+        let until = now + desk.config.match_timeout;
+        let listed = named.len();
+        let mut got = 0;
+        for OfferedWorker { worker, terms, .. } in named {
+            let leaving = self.guests.get(&worker).is_some_and(|visit| visit.stage != Stage::Active);
+            let room = got < ask.needed && self.promises.len() < MAX_PROMISED;
+            if !room || leaving || self.promises.contains_key(&worker) {
+                continue;
+            }
+            // Who is quicker than the answer is here already.
+            got += 1;
+            let terms = terms.map(|terms| Promised {
+                loan_id: terms.loan_id,
+                epoch: terms.epoch,
+                lease: ask.sent + terms.lease,
+                term: terms.lease,
+                agreed: terms.agreed,
+            });
+            let (owner, name) = (ask.whom.party(), ask.whom.name.clone());
+            let promise = Promise { owner, name, asks_back: ask.whom.asks_back, terms, since: now, until };
+            if self.guests.contains_key(&worker) {
+                self.invite(&worker, promise);
+            } else {
+                self.promises.insert(worker, promise);
+            }
+        }
+        if listed == 0 && offered > 0 {
+            got = offered.min(ask.needed);
+            self.unnamed = Unnamed { count: self.unnamed.count.saturating_add(got).min(MAX_WORKERS_NEEDED), until };
+        }
+        got
+    }
+
+    fn refused(&mut self, desk: &mut Desk, whom: &Neighbour, why: &str) {
+        why.clone_into(&mut self.outcome);
+        desk.decided(whom.peer.as_str(), why.to_owned());
+        desk.event(LoanEvent::LoanRefused, None, Some(&whom.peer), why.to_owned());
+    }
+
+    /// A request came to nothing. `false`: the token is of something else.
+    pub(super) fn ask_failed(&mut self, desk: &mut Desk, token: Token, reason: &str, now: Time) -> bool {
+        let Some(ask) = self.take_ask(token) else { return false };
+        let why = format!("{} could not be asked: {}", ask.whom.name, quote(reason, MAX_QUOTE));
+        self.refused(desk, &ask.whom, &why);
+        self.ask_next(desk, now);
+        true
+    }
+
+    pub(super) fn tick_round(&mut self, desk: &mut Desk, now: Time) {
+        let late = self.round.as_ref().and_then(|round| round.ask.as_ref()).filter(|ask| ask.until <= now);
+        if let Some(token) = late.map(|ask| ask.token)
+            && let Some(ask) = self.take_ask(token)
+        {
+            desk.push(Effect::Drop { token });
+            let why = format!("{} did not answer within {}", ask.whom.name, span(now.since(ask.sent)));
+            desk.log(LogLevel::Warn, format!("request_help: {why}"));
+            self.refused(desk, &ask.whom, &why);
+            self.ask_next(desk, now);
+        }
+        let late = |promise: &Promise| promise.until <= now;
+        for (worker, promise) in self.promises.extract_if(.., |_, promise| late(promise)) {
+            let within = span(desk.config.match_timeout);
+            let text = format!("it was promised by {}, and did not come within {within}", promise.name);
+            desk.decided(worker.as_str(), text.clone());
+            desk.event(LoanEvent::LoanEnded, Some(&worker), Some(&promise.owner.peer), format!("{worker}: {text}"));
+        }
+        if self.unnamed.until <= now {
+            self.unnamed.count = 0;
+        }
+    }
+
+    fn take_ask(&mut self, token: Token) -> Option<Ask> {
+        self.round.as_mut()?.ask.take_if(|ask| ask.token == token)
+    }
+
+    /// Why nobody is asked, or who is: one sentence.
+    pub(in crate::core::loans) fn why_asks(&self, now: Time) -> String {
+        let load = &self.load;
+        if let Some(ask) = self.round.as_ref().and_then(|round| round.ask.as_ref()) {
+            let (name, needed) = (&ask.whom.name, workers(ask.needed as usize));
+            return format!("waits for {name}, which was asked for {needed} {} ago", span(now.since(ask.sent)));
+        }
+        if !load.saturated {
+            let (pending, capacity) = (load.pending, load.capacity);
+            return format!("asks nobody: {pending} jobs pending, saturated above capacity={capacity}");
+        }
+        if let Some(promise) = self.promises.values().next() {
+            let count = workers(self.promises.len() + self.unnamed.count as usize);
+            let since = span(now.since(promise.since));
+            return format!("asks nobody: {count} on the way, promised {since} ago by {}", promise.name);
+        }
+        if self.unnamed.count > 0 {
+            return format!("asks nobody: {} on the way", workers(self.unnamed.count as usize));
+        }
+        if !self.lacks() {
+            let here = workers(self.guests.len());
+            let recalled = workers(self.recalled as usize);
+            return format!(
+                "asks nobody: {here} of others here and {recalled} recalled are enough for {} jobs",
+                load.pending
+            );
+        }
+        if self.again > now {
+            return format!("asks again in {}: {}", span(self.again.since(now)), self.outcome);
+        }
+        format!("is about to ask: {}", self.outcome)
+    }
+}
+
+impl Promise {
+    /// What people are shown of it, where it has an id.
+    pub(super) fn view(&self, worker: &ServerId, now: Time) -> Option<LoanView> {
+        let terms = self.terms.as_ref()?;
+        Some(LoanView {
+            loan_id: terms.loan_id.clone(),
+            worker: worker.clone(),
+            out: false,
+            peer: self.owner.peer.to_string(),
+            status: LoanState::Moving,
+            epoch: Some(terms.epoch),
+            lease: Some(terms.lease.since(now)),
+            agreed: terms.agreed,
+            age: now.since(self.since),
+            done: 0,
+            reason: format!("{} has promised it, and it has not come yet", self.name),
+        })
+    }
+}
+
+impl Neighbour {
+    fn party(&self) -> Party {
+        Party { peer: self.peer.clone(), address: Some(self.address.clone()) }
+    }
+}

@@ -1,0 +1,332 @@
+//! Guests: they come, their leases are renewed, they are gone.
+
+use std::time::Duration;
+
+use super::Borrower;
+use super::ask::Promise;
+use crate::core::loans::desk::{Desk, named_by, span, workers};
+use crate::core::loans::{Effect, Guest, LoanEvent, MAX_LOANS, Party, Token};
+use crate::time::Time;
+use crate::wire::{
+    Address, Epoch, LoanAction, LoanDone, LoanId, LoanState, LoanView, MAX_NAME_BYTES, MAX_WORKERS_NEEDED, Returned,
+    ServerId, quote,
+};
+
+/// A worker of another master that is here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Visit {
+    pub(super) owner: Party,
+    /// The owner's name, for people.
+    pub(super) name: String,
+    /// Where it is at home.
+    pub(super) home: Option<Address>,
+    /// On which loan, where its owner is native.
+    pub(super) loan_id: Option<LoanId>,
+    /// The same, or a number of our own, for people.
+    pub(super) shown: LoanId,
+    /// The highest order that is known about it.
+    pub(super) epoch: Option<Epoch>,
+    pub(super) native: bool,
+    /// The owner wants COMMAND_RELEASE first.
+    pub(super) asks_back: bool,
+    /// It was promised, or has a loan of a native owner.
+    pub(super) invited: bool,
+    pub(super) since: Time,
+    /// Until when it is not sent home because of the load: who was not asked for is given work first.
+    pub(super) stays: Option<Time>,
+    /// Until when it may be used. `None`: open-ended.
+    pub(super) lease: Option<Time>,
+    /// How long a lease of its owner is.
+    term: Duration,
+    /// When its owner is asked for more.
+    renew: Option<Time>,
+    /// The request by which it is.
+    renewing: Option<Token>,
+    agreed: bool,
+    pub(super) stage: Stage,
+    done: u64,
+    pub(super) reason: String,
+}
+
+/// How a guest stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Stage {
+    /// It works here.
+    Active,
+    /// Its owner is told by COMMAND_RELEASE that it comes.
+    Giving { token: Token },
+    /// It is told to go home. `renews`: until it has gone, its lease goes on. `stop`: until when it may go on with what it runs.
+    Leaving { renews: bool, stop: Option<Time> },
+    /// It may not be used any more, wherever it is.
+    Over,
+}
+
+/// A renewal that waits for its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Renewing {
+    owner: ServerId,
+    loans: Vec<(LoanId, ServerId)>,
+    /// The leases that it brings are counted from here.
+    sent: Time,
+}
+
+impl Visit {
+    pub(super) fn due(&self) -> Option<Time> {
+        let times = match self.stage {
+            Stage::Active => [self.lease, self.renew, self.stays],
+            Stage::Giving { .. } => [self.lease, None, None],
+            Stage::Leaving { renews: true, stop } => [self.lease, self.renew, stop],
+            Stage::Leaving { renews: false, stop } => [self.lease, stop, None],
+            Stage::Over => [None; 3],
+        };
+        times.into_iter().flatten().min()
+    }
+
+    fn renews(&self) -> bool {
+        self.loan_id.is_some() && matches!(self.stage, Stage::Active | Stage::Leaving { renews: true, .. })
+    }
+
+    pub(super) fn view(&self, worker: &ServerId, now: Time) -> LoanView {
+        let status = match self.stage {
+            Stage::Active => LoanState::Active,
+            Stage::Leaving { renews: false, .. } => LoanState::Recalled,
+            Stage::Giving { .. } | Stage::Leaving { .. } | Stage::Over => LoanState::Returning,
+        };
+        LoanView {
+            loan_id: self.shown.clone(),
+            worker: worker.clone(),
+            out: false,
+            peer: self.owner.peer.to_string(),
+            status,
+            epoch: self.epoch,
+            lease: self.lease.map(|lease| lease.since(now)),
+            agreed: self.agreed,
+            age: now.since(self.since),
+            done: self.done,
+            reason: self.reason.clone(),
+        }
+    }
+}
+
+impl Borrower {
+    /// A worker that is not ours has registered.
+    pub(in crate::core::loans) fn came(&mut self, desk: &mut Desk, guest: Guest, now: Time) {
+        let worker = guest.worker.clone();
+        if let Some(visit) = self.guests.get_mut(&worker)
+            && visit.loan_id == guest.loan_id
+        {
+            // Its link was cut, and what was under way on it is lost.
+            visit.epoch = visit.epoch.max(guest.epoch);
+            let rest = visit.lease.map(|lease| lease.since(now));
+            desk.push(Effect::Lease { worker: worker.clone(), rest });
+            match visit.stage {
+                Stage::Active | Stage::Giving { .. } => {}
+                Stage::Leaving { .. } | Stage::Over => self.say_go(desk, &worker, now),
+            }
+            return;
+        }
+        if self.guests.contains_key(&worker) {
+            self.forget(desk, &worker, LoanEvent::WorkerReturned, "it is here on another loan now", now);
+        }
+        if self.guests.len() >= MAX_LOANS {
+            return;
+        }
+        let promise = self.promises.remove(&worker);
+        if promise.is_none() && self.unnamed.count > 0 && guest.loan_id.is_none() {
+            self.unnamed.count -= 1;
+        }
+        let home = guest.home.clone().or_else(|| promise.as_ref().and_then(|promise| promise.owner.address.clone()));
+        let said = guest.owner.clone().or_else(|| guest.home.as_ref().map(named_by));
+        let owner = Party { peer: said.unwrap_or_else(|| worker.clone()), address: None };
+        let name = quote(owner.peer.as_str(), MAX_NAME_BYTES);
+        let shown = guest.loan_id.clone().unwrap_or_else(|| {
+            self.next_guest += 1;
+            LoanId::new(format!("guest-{}", self.next_guest)).expect("short and without blanks")
+        });
+        // Its owner has granted it something; how much, the first renewal will tell. Until that is answered, it may be used: its owner cannot
+        // grant it to another before it is home.
+        let provisional = guest.loan_id.as_ref().map(|_| now + desk.config.answer);
+        let visit = Visit {
+            owner,
+            name,
+            home,
+            loan_id: guest.loan_id,
+            shown,
+            epoch: guest.epoch,
+            native: guest.native,
+            asks_back: false,
+            invited: false,
+            since: now,
+            stays: Some(now + desk.config.match_timeout),
+            lease: provisional,
+            term: desk.config.lease,
+            renew: provisional.map(|_| now),
+            renewing: None,
+            agreed: false,
+            stage: Stage::Active,
+            done: 0,
+            reason: "it works here".to_owned(),
+        };
+        self.guests.insert(worker.clone(), visit);
+        if let Some(promise) = promise {
+            self.invite(&worker, promise);
+        }
+        let visit = &self.guests[&worker];
+        let rest = visit.lease.map(|lease| lease.since(now));
+        let lease = rest.map_or("without a lease".to_owned(), |rest| format!("lease {}", span(rest)));
+        let epoch = visit.epoch.map_or(String::new(), |epoch| format!(", epoch {epoch}"));
+        let (name, id, peer) = (visit.name.clone(), visit.shown.clone(), visit.owner.peer.clone());
+        let here = workers(self.guests.len());
+        let detail = format!("{worker} of {name} works here on loan {id}{epoch}, {lease}; {here} of others here");
+        desk.decided(worker.as_str(), detail.clone());
+        desk.event(LoanEvent::WorkerBorrowed, Some(&worker), Some(&peer), detail);
+        desk.push(Effect::Lease { worker: worker.clone(), rest });
+        self.settle(&worker);
+        // The first renewal tells the owner that it has arrived.
+        self.due(desk, &worker, now);
+        self.let_go_surplus(desk, now);
+    }
+
+    /// A guest that is here was promised on these terms.
+    pub(super) fn invite(&mut self, worker: &ServerId, promise: Promise) {
+        let Some(visit) = self.guests.get_mut(worker) else { return };
+        visit.invited = true;
+        visit.stays = None;
+        (visit.owner, visit.name, visit.asks_back) = (promise.owner, promise.name, promise.asks_back);
+        if let Some(terms) = promise.terms.filter(|terms| visit.loan_id.as_ref() == Some(&terms.loan_id)) {
+            visit.lease = visit.lease.filter(|_| visit.renew.is_none()).max(Some(terms.lease));
+            visit.epoch = visit.epoch.max(Some(terms.epoch));
+            (visit.term, visit.agreed) = (terms.term, terms.agreed);
+        }
+        self.settle(worker);
+    }
+
+    /// Something of a guest is due.
+    pub(super) fn due(&mut self, desk: &mut Desk, worker: &ServerId, now: Time) {
+        let Some(visit) = self.guests.get_mut(worker) else { return };
+        visit.stays = visit.stays.filter(|stays| *stays > now);
+        let stop = match visit.stage {
+            Stage::Leaving { stop, .. } => stop,
+            _ => None,
+        };
+        let passed = |time: Option<Time>| time.is_some_and(|time| time <= now);
+        if visit.stage != Stage::Over && (passed(visit.lease) || passed(stop)) {
+            let why = if passed(visit.lease) { "its lease is over" } else { "its grace is over" };
+            self.stop(desk, worker, why, now);
+        } else if visit.renews() && passed(visit.renew) {
+            let owner = visit.owner.clone();
+            self.renew(desk, &owner, now);
+        }
+        self.settle(worker);
+    }
+
+    /// Asks an owner to renew the loans of all its workers that are here.
+    fn renew(&mut self, desk: &mut Desk, owner: &Party, now: Time) {
+        let of_owner = |visit: &Visit| visit.owner.peer == owner.peer && visit.renews();
+        let mut all: Vec<(Option<Time>, ServerId)> = self
+            .guests
+            .iter()
+            .filter(|(_, visit)| of_owner(visit))
+            .map(|(worker, visit)| (visit.renew, worker.clone()))
+            .collect();
+        all.sort();
+        all.truncate(MAX_WORKERS_NEEDED as usize);
+        let token = desk.token();
+        let mut loans = Vec::new();
+        for (_, worker) in all {
+            let visit = self.guests.get_mut(&worker).expect("it was there a moment ago");
+            if let Some(before) = visit.renewing.replace(token)
+                && self.renewing.remove(&before).is_some()
+            {
+                desk.push(Effect::Drop { token: before });
+            }
+            visit.renew = Some(now + desk.config.answer.min(visit.term / 3));
+            loans.extend(visit.loan_id.clone().map(|id| (id, worker.clone())));
+            self.settle(&worker);
+        }
+        let request_id = desk.request_id();
+        let action = LoanAction::Renew { loans: loans.iter().map(|(id, _)| id.clone()).collect() };
+        desk.said("loans_renew", Some(&request_id), owner.peer.as_str());
+        desk.push(Effect::Act { token, to: owner.clone(), request_id, action });
+        self.renewing.insert(token, Renewing { owner: owner.peer.clone(), loans, sent: now });
+    }
+
+    /// An owner has answered a renewal.
+    pub(in crate::core::loans) fn renewed(&mut self, desk: &mut Desk, token: Token, done: LoanDone, now: Time) {
+        let Some(Renewing { owner, loans, sent }) = self.renewing.remove(&token) else { return };
+        desk.heard("loans_renewed", None, owner.as_str());
+        for (id, worker) in loans {
+            let Some(visit) = self.guests.get_mut(&worker).filter(|visit| visit.loan_id.as_ref() == Some(&id)) else {
+                continue;
+            };
+            if visit.renewing == Some(token) {
+                visit.renewing = None;
+            }
+            if !visit.renews() {
+                continue;
+            }
+            let Some((_, lease)) = done.renewed.iter().find(|(one, _)| *one == id) else {
+                let why = format!("{} does not renew its loan", visit.name);
+                let grace = desk.config.grace;
+                self.send_home(desk, &worker, false, Some(grace), &why, now);
+                continue;
+            };
+            visit.term = *lease;
+            visit.lease = Some(sent + *lease);
+            visit.renew = Some((sent + *lease / 3).max(now + *lease / 12));
+            let rest = (sent + *lease).since(now);
+            desk.push(Effect::Lease { worker: worker.clone(), rest: Some(rest) });
+            self.settle(&worker);
+        }
+    }
+
+    /// A request came to nothing.
+    pub(in crate::core::loans) fn failed(&mut self, desk: &mut Desk, token: Token, reason: &str, now: Time) {
+        if self.ask_failed(desk, token, reason, now) || self.give_failed(desk, token, now) {
+            return;
+        }
+        let Some(Renewing { loans, .. }) = self.renewing.remove(&token) else { return };
+        for (_, worker) in loans {
+            if let Some(visit) = self.guests.get_mut(&worker).filter(|visit| visit.renewing == Some(token)) {
+                visit.renewing = None;
+                visit.renew = Some(now + visit.term / 10);
+                self.settle(&worker);
+            }
+        }
+    }
+
+    /// A guest is gone.
+    pub(in crate::core::loans) fn gone(&mut self, desk: &mut Desk, worker: &ServerId, now: Time) {
+        let Some(visit) = self.guests.get(worker) else { return };
+        let (owner, loan_id) = (visit.owner.clone(), visit.loan_id.clone());
+        if visit.stage == Stage::Active {
+            return self.forget(desk, worker, LoanEvent::LoanEnded, "its link is gone", now);
+        }
+        self.forget(desk, worker, LoanEvent::WorkerReturned, "it has gone home", now);
+        desk.said("notify_worker_returned", None, owner.peer.as_str());
+        let returned = Returned { worker: worker.clone(), loan_id };
+        desk.push(Effect::Notify { to: owner, returned });
+    }
+
+    /// A stay is over.
+    fn forget(&mut self, desk: &mut Desk, worker: &ServerId, kind: LoanEvent, reason: &str, now: Time) {
+        let Some(visit) = self.guests.remove(worker) else { return };
+        self.agenda.set(worker, None);
+        if let Stage::Giving { token } = visit.stage {
+            self.not_given(desk, token, worker);
+        }
+        let stay = span(now.since(visit.since));
+        let (name, id, done) = (&visit.name, &visit.shown, visit.done);
+        let detail = format!("{worker} of {name}, loan {id}: {reason}, after {stay} and {done} jobs here");
+        desk.decided(worker.as_str(), detail.clone());
+        desk.event(kind, Some(worker), Some(&visit.owner.peer), detail);
+        self.over.add(visit.view(worker, now), reason, now);
+    }
+
+    /// A guest has ended a job.
+    pub(in crate::core::loans) fn done(&mut self, worker: &ServerId) {
+        if let Some(visit) = self.guests.get_mut(worker) {
+            visit.done += 1;
+        }
+    }
+}

@@ -1,0 +1,424 @@
+//! Loans: a master whose queue overflows borrows workers of its neighbours, and gives them back (design.md, section 8).
+//!
+//! ```text
+//!        as borrower A                                            as owner B
+//!   load ──> wants neighbours ── Ask ─────────────────────────> asked ── decide ── Reserve, Propose
+//!                    │   5 s, then the next                               │ agreed, or 1 s
+//!            promised <───────────────────────── Answer accepted ─────────┤
+//!                    │ 10 s, or nobody comes                              └ Order: the worker goes
+//!   came ────────> active ── Renew at a third of the lease ───> renew: the lease counts anew
+//!                    │                                                    │
+//!   load, recalled ──┤ Release: finish, then grace, then Stop             ├ saturated ── Recall
+//!   lease over ──────┘ Notify                                             ├ no show, lease over, borrower TIMEOUT
+//!   gone                                                                  └ home: the loan is over at once
+//! ```
+//!
+//! One machine, [`Loans`], of which a master is both sides. It knows neither links nor the registry nor the farm: facts are passed in, what is
+//! to be done comes out as [`Effect`]s, which the node carries out in their order. What it rests on:
+//!
+//! - **The owner is the only writer.** Each order that an owner gives about a worker, and each return home, has an [`Epoch`] of its own: the
+//!   counter is `boot << 24 | n`, where the boot number is advanced durably at each start before anything is said. So no epoch is ever given
+//!   twice, without a write of its own. A return that the *borrower* orders bears the epoch of the loan that it ends, and the
+//!   [`NativeMove::loan_id`](crate::wire::NativeMove): a worker obeys it from the master that it is at. The welcome at home then bears a new
+//!   epoch ([`Effect::AtHome`]), so that an order of before, which is late, is outranked.
+//! - **A lease is counted from the earlier end by who uses the worker, from the later end by its owner.** The borrower counts from when it
+//!   *sent* the request or the renewal, the worker from when it *asked* the borrower, the owner from its *answer*, and allows for clocks that
+//!   differ by a twentieth. So whoever uses the worker stops first. A worker that obeys an order counts nothing from the order: what it may do
+//!   at the borrower, the borrower's welcome says.
+//! - **Every loan ends**, at the owner at once, without agreement: by the return of its worker, its no-show, its lease, the death of its
+//!   borrower. What the ledger holds is put right when that can be ([`Loans::in_ledger`]).
+//! - **Strangers** say nothing of leases. Loans to them are renewed by their heartbeats ([`Loans::peer_alive`]) where these are heard; one of a
+//!   foreign worker to a master that is never heard is open-ended, bounded by [`UNHEARD_FOR`].
+//!
+//! The node calls [`Loans::tick`] at [`Loans::deadline`] at the latest, [`Loans::wants_neighbours`] after each input, and
+//! [`Loans::excuse`] as the first thing after a pause of the process.
+
+mod address;
+mod agenda;
+mod borrower;
+mod config;
+mod desk;
+mod history;
+mod machine;
+mod owner;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::links::Reply;
+use super::{LinkId, LogLevel};
+use crate::wire::{
+    Address, Body, Epoch, LoanAction, LoanId, LoanRecord, LoanRequest, Release, ReleaseAnswer, RequestId, Returned,
+    ServerId, ServiceName, WorkerMove,
+};
+
+pub use config::{Lend, LoanConfig};
+pub(super) use machine::{Counts, Loans};
+
+/// How long an owner waits for its group to agree on a loan. Then it lends by its own authority.
+const AGREE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Pause before what the group did not agree on is proposed again.
+const PROPOSE_AGAIN: Duration = Duration::from_secs(5);
+
+/// Records that are proposed at a time.
+const MAX_PROPOSED: usize = 64;
+
+/// Ends of loans that wait to be recorded. Those beyond are found again by [`Loans::in_ledger`].
+const MAX_UNRECORDED: usize = 4096;
+
+/// Requests for workers that wait for the agreement of the group. Each holds a reserved worker, too.
+const MAX_DEALS: usize = 256;
+
+/// Borrowers that are cooling down. One that is pushed out may borrow again a little early.
+const MAX_COOLING: usize = 1024;
+
+/// `COMMAND_RELEASE`s whose completion is to be told. Those beyond are not told: the borrower's own view serves.
+const MAX_RELEASES: usize = 256;
+
+/// Workers lent out and borrowed at a time: as many as a farm has.
+const MAX_LOANS: usize = super::farm::MAX_WORKERS;
+
+/// Loans that are over and are still shown.
+const MAX_SHOWN_ENDED: usize = 64;
+
+/// Neighbours that are asked in one round. What they all refuse, the next round asks again.
+const MAX_ROUND: usize = 16;
+
+/// Workers that are promised to this master at a time, by all.
+const MAX_PROMISED: usize = 256;
+
+/// A loan to a stranger whose heartbeats are not heard ends after this: nothing else would end it, if its worker never comes home.
+pub(super) const UNHEARD_FOR: Duration = Duration::from_secs(3600);
+
+/// What this master is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Own {
+    /// Its id.
+    pub(super) server_id: ServerId,
+    /// Its name.
+    pub(super) name: String,
+    /// The name of its group.
+    pub(super) group: String,
+    /// Where it tells others to call it.
+    pub(super) address: Address,
+}
+
+/// A request to another master that is under way. Never reused. The node answers each exactly once, unless it was told [`Effect::Drop`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Token(pub(super) u64);
+
+/// A proposal to the group that is under way. Never reused. The node answers each once by [`Loans::agreed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Proposal(pub(super) u64);
+
+/// Why the group has not agreed on a proposal, one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Unagreed {
+    /// It never will: there is no group, or nobody was asked.
+    Never(String),
+    /// It may yet: the leader is gone, or has not answered.
+    Unknown(String),
+}
+
+/// How the queue of this master stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub(super) struct Saturation {
+    /// The switch of the load: above the capacity for the hold time, and not below release since.
+    pub(super) saturated: bool,
+    /// The switch is off, and the pending jobs are below release: nobody is borrowed any longer than needed.
+    pub(super) released: bool,
+    /// Pending jobs.
+    pub(super) pending: u64,
+    /// Above how many it saturates.
+    pub(super) capacity: u64,
+    /// Below how many that ends.
+    pub(super) release: u64,
+    /// Own workers that are here and well.
+    pub(super) workers: u64,
+    /// Pending jobs that none of these can run, because it does not offer the service: guests that can are kept for them.
+    pub(super) stranded: u64,
+}
+
+/// Another master, as it is known here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Neighbour {
+    /// Who.
+    pub(super) peer: ServerId,
+    /// Its name.
+    pub(super) name: String,
+    /// Where this node calls it.
+    pub(super) address: Address,
+    /// The native link to it, where one stands.
+    pub(super) link: Option<LinkId>,
+    /// It says and understands `LOANS` with `ACTION`: leases, renewals, recalls.
+    pub(super) native: bool,
+    /// Its status is ALIVE.
+    pub(super) alive: bool,
+    /// It said that it is saturated itself.
+    pub(super) saturated: bool,
+    /// Its score, lower is better, in thousandths.
+    pub(super) score: u64,
+    /// It is a member of the same group: the ids are equal, not only the names.
+    pub(super) member: bool,
+    /// What its workers can run, where that is known. Empty: not known.
+    pub(super) services: Vec<ServiceName>,
+    /// It wants to be asked by `COMMAND_RELEASE` before its workers go home (2025/2).
+    pub(super) asks_back: bool,
+}
+
+/// An own worker that is here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Candidate {
+    /// Who.
+    pub(super) worker: ServerId,
+    /// Whether it knows epochs and leases.
+    pub(super) native: bool,
+    /// It runs nothing.
+    pub(super) idle: bool,
+    /// It is in quarantine.
+    pub(super) quarantined: bool,
+    /// It takes no new jobs.
+    pub(super) draining: bool,
+    /// What it runs.
+    pub(super) services: Vec<ServiceName>,
+    /// Jobs that it runs at a time.
+    pub(super) slots: u32,
+    /// How often it was adopted, as the ledger says.
+    pub(super) generation: u64,
+    /// Where it is connected from, for the details of an offer.
+    pub(super) address: Option<Address>,
+}
+
+/// A worker of another master that has registered here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Guest {
+    /// Who.
+    pub(super) worker: ServerId,
+    /// Whose, as it says.
+    pub(super) owner: Option<ServerId>,
+    /// Where it is at home, as it says.
+    pub(super) home: Option<Address>,
+    /// On which loan; only native workers of native owners say so.
+    pub(super) loan_id: Option<LoanId>,
+    /// The highest epoch that it has seen.
+    pub(super) epoch: Option<Epoch>,
+    /// Whether it is a native worker.
+    pub(super) native: bool,
+}
+
+/// A request for workers that has come, with what is known about it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Asked {
+    /// The right to answer it; its `id` is the `request_id`.
+    pub(super) reply: Reply,
+    /// From which address it came.
+    pub(super) from: IpAddr,
+    /// What it says.
+    pub(super) request: LoanRequest,
+    /// The peer that asks: who speaks on the link, or whom `master_id` names and who is called at the address of the link.
+    pub(super) known: Option<Neighbour>,
+    /// Addresses of configured peers and of members: what a payload says of its own host counts only if it is the connection's, or one of these.
+    pub(super) trusted: Vec<Address>,
+    /// All own workers that are here.
+    pub(super) candidates: Vec<Candidate>,
+}
+
+/// A master that something is said to. The node uses the native link to this id, and else dials the address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Party {
+    /// Who.
+    pub(super) peer: ServerId,
+    /// Where it is called, as far as known. Only of members, configured peers, and where a request came from.
+    pub(super) address: Option<Address>,
+}
+
+/// Something that people want to know. The node maps it to a kind of event of the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum LoanEvent {
+    /// A neighbour is asked for workers.
+    LoanAsked,
+    /// It offers some; or this master does.
+    LoanAccepted,
+    /// It refuses, or is silent; or this master refuses.
+    LoanRefused,
+    /// An own worker is on its way to a borrower.
+    WorkerLent,
+    /// A worker of another master works here.
+    WorkerBorrowed,
+    /// An own worker is at home again; or one of another master was let go.
+    WorkerReturned,
+    /// A loan is over, though its worker has not been seen to come home.
+    LoanEnded,
+    /// An owner wants a worker back.
+    WorkerRecalled,
+}
+
+/// What is to be done. The node carries it out in this order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Effect {
+    /// Ask this master for workers; [`Loans::answered`] or [`Loans::failed`] follows, or [`Effect::Drop`].
+    Ask {
+        /// Its number.
+        token: Token,
+        /// Whom.
+        to: Party,
+        /// The native link to it, where one stands.
+        link: Option<LinkId>,
+        /// The mark of the request, a uuid.
+        request_id: RequestId,
+        /// What.
+        request: LoanRequest,
+    },
+    /// Say this to an owner or a borrower: RENEW, RECALL; [`Loans::done_by`] or [`Loans::failed`] follows, or [`Effect::Drop`].
+    Act {
+        /// Its number.
+        token: Token,
+        /// Whom.
+        to: Party,
+        /// The mark of the request, a uuid.
+        request_id: RequestId,
+        /// What.
+        action: LoanAction,
+    },
+    /// Say `COMMAND_RELEASE` to an owner; [`Loans::release_answered`] or [`Loans::failed`] follows, or [`Effect::Drop`].
+    GiveBack {
+        /// Its number.
+        token: Token,
+        /// Whom.
+        to: Party,
+        /// What.
+        release: Release,
+    },
+    /// Nobody waits for the answer to this any more. A connection that was made for it is closed.
+    Drop {
+        /// Its number.
+        token: Token,
+    },
+    /// Say `notify_worker_returned`. No answer is waited for.
+    Notify {
+        /// Whom.
+        to: Party,
+        /// What.
+        returned: Returned,
+    },
+    /// Answer a request.
+    Answer {
+        /// Which.
+        reply: Reply,
+        /// With what.
+        body: Body,
+    },
+    /// A request gets no answer: its link is gone.
+    Unanswered {
+        /// Which.
+        reply: Reply,
+    },
+    /// Say `RELEASE_COMPLETED` on this link. Said once a `COMMAND_RELEASE`.
+    Completed {
+        /// On which connection.
+        link: LinkId,
+        /// What.
+        answer: ReleaseAnswer,
+    },
+    /// The group shall agree on this; [`Loans::agreed`] follows. Without a group, at once with an error.
+    Propose {
+        /// Its number.
+        proposal: Proposal,
+        /// What.
+        record: LoanRecord,
+    },
+    /// This own worker is spoken for: give it nothing more.
+    Reserve {
+        /// Which.
+        worker: ServerId,
+    },
+    /// It is not, after all.
+    Free {
+        /// Which.
+        worker: ServerId,
+    },
+    /// Tell this own worker to go and work elsewhere. The farm does so now, or at its next ALIVE.
+    Order {
+        /// Which.
+        worker: ServerId,
+        /// What it is told.
+        order: WorkerMove,
+    },
+    /// The order is void: if the worker is here still, or again, it stays, and is told this epoch.
+    TakeBack {
+        /// Which.
+        worker: ServerId,
+        /// Higher than that of the order.
+        epoch: Epoch,
+        /// One sentence.
+        reason: String,
+    },
+    /// An own worker is at home: its welcome bears this epoch.
+    AtHome {
+        /// Which.
+        worker: ServerId,
+        /// Higher than all before.
+        epoch: Epoch,
+    },
+    /// Give this guest nothing more, and send it home with this order when it has done what it runs, or when the order's grace is over.
+    Release {
+        /// Which.
+        worker: ServerId,
+        /// What it is told.
+        order: WorkerMove,
+    },
+    /// This guest may not be used any more: what it runs goes back to the queue, now. Whether it is still here does not matter.
+    Stop {
+        /// Which.
+        worker: ServerId,
+        /// One sentence.
+        reason: String,
+    },
+    /// The lease of this guest is this now; see [`Loans::terms`].
+    Lease {
+        /// Which.
+        worker: ServerId,
+        /// How much longer it may be used; `None`: open-ended.
+        rest: Option<Duration>,
+    },
+    /// Tell everybody.
+    Event {
+        /// What happened.
+        kind: LoanEvent,
+        /// To which worker, where it is one.
+        worker: Option<ServerId>,
+        /// With which master.
+        peer: Option<ServerId>,
+        /// One sentence.
+        detail: String,
+    },
+    /// A message between masters, for the log that the course asks for.
+    Trace {
+        /// Said by this master, or to it.
+        out: bool,
+        /// Its type, as in 2026/1.
+        kind: &'static str,
+        /// Its mark, where it has one.
+        request_id: Option<RequestId>,
+        /// With whom.
+        peer: String,
+    },
+    /// A decision, with what it was based on: for the list that WHY shows.
+    Decision {
+        /// About a worker, a peer, or a loan.
+        about: String,
+        /// One sentence.
+        text: String,
+    },
+    /// A line for the log.
+    Log {
+        /// How important.
+        level: LogLevel,
+        /// The line.
+        text: String,
+    },
+}

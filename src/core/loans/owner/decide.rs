@@ -1,0 +1,149 @@
+//! Whether a master gets workers, and which: a pure function of what is known at that moment.
+
+use std::time::Duration;
+
+use crate::core::loans::desk::{span, workers};
+use crate::core::loans::{Candidate, Lend, LoanConfig};
+use crate::wire::{LoanRequest, MAX_WORKERS_NEEDED, ServiceName};
+
+/// What is known beside the request and the workers.
+#[derive(Clone, Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) config: &'a LoanConfig,
+    /// The borrower, for sentences.
+    pub(super) borrower: &'a str,
+    /// It is this master itself.
+    pub(super) itself: bool,
+    /// It is a member of the same group.
+    pub(super) member: bool,
+    /// Where its workers are to go is known.
+    pub(super) reachable: bool,
+    /// This master is saturated.
+    pub(super) saturated: bool,
+    /// Workers that this master itself has borrowed, or waits for.
+    pub(super) borrows: usize,
+    /// Workers that the borrower has of this master already.
+    pub(super) has: usize,
+    /// How much longer it gets none.
+    pub(super) cooling: Option<Duration>,
+    /// Loans that this master can still begin before its tables, or its epochs, are full.
+    pub(super) room: usize,
+}
+
+/// What a request comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// These go.
+    Lend {
+        chosen: Vec<Candidate>,
+        /// One sentence with the figures.
+        why: String,
+    },
+    /// None goes.
+    Refuse {
+        /// The word of the course.
+        reason: &'static str,
+        /// It is refused because of a policy, which begins a cool-down.
+        policy: bool,
+        /// One sentence with the figures.
+        why: String,
+    },
+}
+
+/// Decides on a request. `candidates` are the own workers that are here and not spoken for.
+pub(super) fn decide(facts: &Facts<'_>, request: &LoanRequest, candidates: Vec<Candidate>) -> Verdict {
+    let Facts { config, borrower, .. } = facts;
+    let no = |reason, policy, why| Verdict::Refuse { reason, policy, why };
+    if facts.itself {
+        return no("refused", false, "it is this master itself that asks".to_owned());
+    }
+    match config.lend {
+        Lend::Nobody => return no("refused", true, "workers are lent to nobody here".to_owned()),
+        Lend::Group if !facts.member => {
+            return no(
+                "refused",
+                true,
+                format!("workers are lent to members of the own group, and {borrower} is none"),
+            );
+        }
+        _ => {}
+    }
+    if let Some(rest) = facts.cooling {
+        return no("refused", false, format!("{borrower} is cooling down for {} more", span(rest)));
+    }
+    if !facts.reachable {
+        return no("refused", false, format!("{borrower} does not say where it listens, and is not known here"));
+    }
+    if facts.saturated {
+        return no("high_load", false, "this master is saturated itself".to_owned());
+    }
+    if facts.borrows > 0 {
+        return no("high_load", false, format!("this master works with {} of others itself", workers(facts.borrows)));
+    }
+    let cap = config.cap.map_or(usize::MAX, |cap| cap as usize).saturating_sub(facts.has);
+    if cap == 0 {
+        return no("refused", true, format!("{borrower} has {} of this master, cap={}", workers(facts.has), facts.has));
+    }
+    let here = candidates.len();
+    let well = candidates.iter().filter(|one| is_well(one)).count();
+    let services = needed_services(request);
+    let idle = candidates.iter().filter(|one| is_well(one) && one.idle).count();
+    let mut fit: Vec<Candidate> = candidates.into_iter().filter(|one| obstacle(one, &services).is_none()).collect();
+    let figures = format!("{idle} of {} here idle, keep={}", workers(here), config.keep);
+    if fit.is_empty() && idle > 0 {
+        let wanted: Vec<&str> = services.iter().map(ServiceName::as_str).take(8).collect();
+        return no("no_workers_available", false, format!("no idle worker offers {} ({figures})", wanted.join(", ")));
+    }
+    if fit.is_empty() {
+        return no("no_workers_available", false, format!("no worker is idle ({figures})"));
+    }
+    let spare = well.saturating_sub(config.keep as usize);
+    if spare == 0 {
+        return no("no_workers_available", false, format!("the idle ones are kept ({figures})"));
+    }
+    if facts.room == 0 {
+        return no("refused", false, "no further loan can be begun here before the next start".to_owned());
+    }
+    // Native workers keep leases and come home by themselves: they go first.
+    fit.sort_by(|a, b| b.native.cmp(&a.native).then_with(|| a.worker.cmp(&b.worker)));
+    let needed = request.needed.clamp(1, MAX_WORKERS_NEEDED) as usize;
+    fit.truncate(needed.min(spare).min(cap).min(facts.room));
+    let most = config.cap.map_or("none".to_owned(), |cap| cap.to_string());
+    let had = facts.has;
+    let why = format!("{needed} wanted, {} given ({figures}, cap={most}, {had} lent to it before)", fit.len());
+    Verdict::Lend { chosen: fit, why }
+}
+
+/// What the worker must be able to run for this borrower. Empty: anything will do. Foreign workers and masters know `query` alone.
+pub(super) fn needed_services(request: &LoanRequest) -> Vec<ServiceName> {
+    match &request.native {
+        Some(native) => native.services.clone(),
+        None => ServiceName::new("query").into_iter().collect(),
+    }
+}
+
+fn is_well(candidate: &Candidate) -> bool {
+    !candidate.quarantined && !candidate.draining
+}
+
+/// Why a worker that is here is not to be lent, whoever asks: one clause. `None`: nothing is in the way.
+pub(in crate::core::loans) fn obstacle(candidate: &Candidate, services: &[ServiceName]) -> Option<String> {
+    if candidate.quarantined {
+        return Some("in quarantine".to_owned());
+    }
+    if candidate.draining {
+        return Some("draining".to_owned());
+    }
+    if !candidate.idle {
+        return Some("busy".to_owned());
+    }
+    if !services.is_empty() && !services.iter().any(|name| candidate.services.contains(name)) {
+        return Some("it offers nothing of what is needed".to_owned());
+    }
+    None
+}
+
+/// Own workers that are here and well, of which `keep` stay.
+pub(in crate::core::loans) fn well(candidates: &[Candidate]) -> usize {
+    candidates.iter().filter(|one| is_well(one)).count()
+}

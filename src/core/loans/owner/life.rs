@@ -1,0 +1,268 @@
+//! The life of a loan at its owner: seen at the borrower, renewed, let go, home.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::{Lent, Owner, Renewal, Stage};
+use crate::core::LinkId;
+use crate::core::links::Reply;
+use crate::core::loans::desk::Desk;
+use crate::core::loans::{Effect, LoanEvent, MAX_RELEASES};
+use crate::time::Time;
+use crate::wire::{
+    Body, Epoch, Host, LoanDone, LoanId, MAX_WORKERS_NEEDED, Release, ReleaseAnswer, Returned, ServerId,
+};
+
+/// A `COMMAND_RELEASE` whose workers are not all home.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Giving {
+    /// Those that are still to come: at least one.
+    pub(super) waits: BTreeSet<ServerId>,
+    /// Those that are home.
+    home: Vec<ServerId>,
+}
+
+impl Owner {
+    /// `LOANS` `RENEW`: every loan of this borrower that goes on is renewed. Those that are not named in the answer are over.
+    pub(in crate::core::loans) fn renew(
+        &mut self,
+        desk: &mut Desk,
+        reply: Reply,
+        from: &ServerId,
+        loans: Vec<LoanId>,
+        now: Time,
+    ) {
+        desk.heard("loans_renew", reply.id.as_ref(), from.as_str());
+        let lease = desk.config.lease;
+        let mut renewed = Vec::new();
+        for id in loans.into_iter().take(MAX_WORKERS_NEEDED as usize) {
+            let Some(worker) = self.by_id.get(&id).cloned() else { continue };
+            let loan = self.lent.get_mut(&worker).expect("what has an id is lent");
+            let lives = matches!(loan.stage, Stage::Moving { .. } | Stage::Active);
+            if !lives || loan.borrower.peer != *from || renewed.iter().any(|(one, _)| *one == id) {
+                continue;
+            }
+            loan.lease = now + loan.renewal.term(desk);
+            renewed.push((id, lease));
+            self.arrived(desk, &worker, now);
+            self.settle(desk, &worker);
+        }
+        desk.said("loans_renewed", reply.id.as_ref(), from.as_str());
+        let done = LoanDone { action: "RENEW".to_owned(), index: None, renewed };
+        desk.push(Effect::Answer { reply, body: Body::LoanDone(Box::new(done)) });
+    }
+
+    /// A worker was seen at its borrower.
+    pub(in crate::core::loans) fn arrived(&mut self, desk: &mut Desk, worker: &ServerId, _now: Time) {
+        let Some(loan) = self.lent.get_mut(worker) else { return };
+        if !matches!(loan.stage, Stage::Moving { .. }) {
+            return;
+        }
+        (loan.stage, loan.here) = (Stage::Active, false);
+        loan.reason = format!("it works for {}", loan.name);
+        let text = format!("it is at {} on loan {}", loan.name, loan.loan_id);
+        desk.decided(worker.as_str(), text);
+        self.settle(desk, worker);
+    }
+
+    /// An own worker is not here any more.
+    pub(in crate::core::loans) fn left(&mut self, desk: &mut Desk, worker: &ServerId, now: Time) {
+        let Some(loan) = self.lent.get_mut(worker) else { return };
+        match loan.stage {
+            Stage::Proposed { deal } => self.withdraw(desk, deal, worker, now),
+            Stage::Moving { .. } => {
+                loan.here = false;
+                // A stranger says nothing when the worker has come: that it went is all that is seen of it.
+                if loan.renewal != Renewal::Lease {
+                    self.arrived(desk, worker, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// An own worker has registered here.
+    pub(in crate::core::loans) fn home(
+        &mut self,
+        desk: &mut Desk,
+        worker: &ServerId,
+        seen: Option<Epoch>,
+        generation: u64,
+        now: Time,
+    ) {
+        if let Some(loan) = self.lent.get_mut(worker) {
+            let unread = loan.native && seen.is_none_or(|seen| seen < loan.ordered);
+            match loan.stage {
+                Stage::Proposed { .. } => return,
+                // The order was lost with its link: it is given again.
+                Stage::Moving { .. } if unread => {
+                    loan.here = true;
+                    let order = loan.order(desk, loan.lease.since(now));
+                    desk.push(Effect::Order { worker: worker.clone(), order });
+                    return;
+                }
+                // Somebody says that it is there, and it has never gone.
+                _ if unread => {
+                    loan.here = true;
+                    let reason = format!("it never went to {}", loan.name);
+                    self.take_back(desk, worker, &reason, now);
+                }
+                _ => {
+                    let reason = match loan.stage {
+                        Stage::Moving { .. } => format!("it has come back and was never seen at {}", loan.name),
+                        Stage::Recalled { .. } => "it was recalled, and is home".to_owned(),
+                        _ => "it is home".to_owned(),
+                    };
+                    self.end(desk, worker, LoanEvent::WorkerReturned, &reason, now);
+                }
+            }
+        }
+        self.at_home(desk, worker, seen, generation);
+    }
+
+    /// Tells the farm the epoch of the welcome: one that outranks every order that is under way.
+    fn at_home(&mut self, desk: &mut Desk, worker: &ServerId, seen: Option<Epoch>, generation: u64) {
+        let standing = self.standing.get(worker);
+        if standing.is_none() && seen.is_none() {
+            return;
+        }
+        let told = standing.filter(|standing| {
+            let recent = seen.is_none_or(|seen| seen <= standing.epoch);
+            standing.home && recent && standing.epoch.generation >= generation
+        });
+        let Some(epoch) = told.map(|standing| standing.epoch).or_else(|| desk.epoch(generation)) else { return };
+        self.note(worker, epoch, true);
+        desk.push(Effect::AtHome { worker: worker.clone(), epoch });
+    }
+
+    /// This worker belongs to somebody else now.
+    pub(in crate::core::loans) fn disowned(&mut self, desk: &mut Desk, worker: &ServerId, now: Time) {
+        if let Some(Stage::Proposed { deal }) = self.lent.get(worker).map(|loan| &loan.stage) {
+            let deal = *deal;
+            self.withdraw(desk, deal, worker, now);
+        }
+        self.end(desk, worker, LoanEvent::LoanEnded, "it was adopted by another master", now);
+        self.standing.remove(worker);
+    }
+
+    /// `COMMAND_RELEASE`: the borrower gives workers back.
+    pub(in crate::core::loans) fn released(
+        &mut self,
+        desk: &mut Desk,
+        reply: Reply,
+        speaker: Option<&ServerId>,
+        from: IpAddr,
+        release: Release,
+        now: Time,
+    ) {
+        let speaker = speaker.or(release.master.as_ref());
+        let from_whom = speaker.map_or_else(|| from.to_string(), |speaker| speaker.to_string());
+        desk.heard("command_release", reply.id.as_ref(), &from_whom);
+        let (mut may_come, mut waits) = (Vec::new(), BTreeSet::new());
+        for worker in release.workers {
+            match self.lent.get(&worker) {
+                // Whoever is not lent, as far as is known here, may come home as well.
+                None => may_come.push(worker),
+                Some(loan) if loan.is_with(speaker, from) => {
+                    self.let_go(desk, &worker, now);
+                    waits.insert(worker.clone());
+                    may_come.push(worker);
+                }
+                Some(_) => {}
+            }
+        }
+        desk.said("release_ack", reply.id.as_ref(), &from_whom);
+        let link = reply.link;
+        let master = Some(desk.own.server_id.clone());
+        let answer = ReleaseAnswer { master, workers: may_come, completed: false };
+        desk.push(Effect::Answer { reply, body: Body::ReleaseAnswer(Box::new(answer)) });
+        if waits.is_empty() || (self.givings.len() >= MAX_RELEASES && !self.givings.contains_key(&link)) {
+            return;
+        }
+        let giving = self.givings.entry(link).or_insert_with(|| Giving { waits: BTreeSet::new(), home: Vec::new() });
+        giving.waits.append(&mut waits);
+    }
+
+    /// A loan is over; `home`: its worker is here. Who gave it back is told when the last of its workers is.
+    pub(super) fn given_back(&mut self, desk: &mut Desk, worker: &ServerId, home: bool) {
+        let done = |_: &LinkId, giving: &mut Giving| {
+            if giving.waits.remove(worker) && home {
+                giving.home.push(worker.clone());
+            }
+            giving.waits.is_empty()
+        };
+        for (link, giving) in self.givings.extract_if(.., done) {
+            if giving.home.is_empty() {
+                continue;
+            }
+            let master = Some(desk.own.server_id.clone());
+            let answer = ReleaseAnswer { master, workers: giving.home, completed: true };
+            desk.push(Effect::Completed { link, answer });
+        }
+    }
+
+    /// `notify_worker_returned`: the borrower has sent a worker home.
+    pub(in crate::core::loans) fn returned(
+        &mut self,
+        desk: &mut Desk,
+        speaker: Option<&ServerId>,
+        from: IpAddr,
+        returned: Returned,
+        now: Time,
+    ) {
+        let from_whom = speaker.map_or_else(|| from.to_string(), |speaker| speaker.to_string());
+        desk.heard("notify_worker_returned", None, &from_whom);
+        let Some(loan) = self.lent.get(&returned.worker) else { return };
+        let same = returned.loan_id.is_none_or(|id| id == loan.loan_id);
+        if same && loan.is_with(speaker, from) {
+            self.let_go(desk, &returned.worker, now);
+        }
+    }
+
+    /// The borrower has let a worker go: it is waited for, and its loan is not renewed any more.
+    fn let_go(&mut self, desk: &Desk, worker: &ServerId, now: Time) {
+        let Some(loan) = self.lent.get_mut(worker) else { return };
+        if matches!(loan.stage, Stage::Moving { .. } | Stage::Active | Stage::Recalled { .. }) {
+            loan.stage = Stage::Returning { until: now + desk.config.lease + desk.margin() };
+            loan.reason = format!("{} has let it go", loan.name);
+            self.settle(desk, worker);
+        }
+    }
+
+    /// A heartbeat of this master was heard: it renews the loans of strangers.
+    pub(in crate::core::loans) fn peer_alive(&mut self, desk: &Desk, peer: &ServerId, now: Time) {
+        let Some(workers) = self.by_borrower.get(peer) else { return };
+        for worker in workers.clone() {
+            let Some(loan) = self.lent.get_mut(&worker) else { continue };
+            if loan.renewal == Renewal::Lease || !matches!(loan.stage, Stage::Moving { .. } | Stage::Active) {
+                continue;
+            }
+            loan.renewal = Renewal::Heartbeats;
+            loan.lease = now + loan.renewal.term(desk);
+            self.settle(desk, &worker);
+        }
+    }
+
+    /// This master is TIMEOUT: its guests go home by themselves, and no loan to it goes on.
+    pub(in crate::core::loans) fn peer_timeout(&mut self, desk: &mut Desk, peer: &ServerId, now: Time) {
+        for worker in self.by_borrower.get(peer).cloned().unwrap_or_default() {
+            let Some(loan) = self.lent.get(&worker) else { continue };
+            let reason = format!("{} does not answer any more", loan.name);
+            match loan.stage {
+                Stage::Proposed { deal } => self.cancel(desk, deal, None, &reason, now),
+                Stage::Moving { .. } => self.take_back(desk, &worker, &reason, now),
+                _ => self.end(desk, &worker, LoanEvent::LoanEnded, &reason, now),
+            }
+        }
+    }
+}
+
+impl Lent {
+    /// Whether it is this master that has the worker: by its id, or by the host at which it is called.
+    fn is_with(&self, speaker: Option<&ServerId>, from: IpAddr) -> bool {
+        let host = self.borrower.address.as_ref().map(|address| &address.host);
+        let same_host = matches!(host, Some(Host::Ip(ip)) if ip.to_canonical() == from.to_canonical());
+        // A native borrower has proved who it is; what others say under its name does not count.
+        speaker == Some(&self.borrower.peer) || (same_host && self.renewal != Renewal::Lease)
+    }
+}
