@@ -2,12 +2,14 @@
 //!
 //! An order is kept until the worker has shown, by the epoch that it says, that it has seen it: a link that drops takes nothing with it.
 
-use super::Effect;
+use std::net::IpAddr;
+
 use super::machine::Farm;
-use super::worker::Worker;
+use super::worker::{Stage, Worker};
+use super::{Effect, WorkerKey};
 use crate::core::LinkId;
 use crate::time::Time;
-use crate::wire::{Body, Epoch, Message, ServerId, Terms, WorkerMove};
+use crate::wire::{Attempt, Body, Epoch, EventKind, Message, ServerId, ServiceOffer, Terms, WorkerMove};
 
 /// A native worker that belongs to another master.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,29 @@ pub(in crate::core) struct Guest {
     pub(in crate::core) goes: bool,
 }
 
+/// A worker of this master that is here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::core) struct Own<'a> {
+    /// Who it is.
+    pub(in crate::core) worker: &'a ServerId,
+    /// Whether it knows epochs.
+    pub(in crate::core) native: bool,
+    /// It runs nothing, and is not spoken for.
+    pub(in crate::core) idle: bool,
+    /// It is in quarantine.
+    pub(in crate::core) quarantined: bool,
+    /// It takes nothing new.
+    pub(in crate::core) draining: bool,
+    /// What it offers.
+    pub(in crate::core) services: &'a [ServiceOffer],
+    /// Jobs that it runs at a time.
+    pub(in crate::core) slots: u32,
+    /// From where it spoke last.
+    pub(in crate::core) host: IpAddr,
+    /// How often it was adopted, as it said.
+    pub(in crate::core) generation: u64,
+}
+
 /// An order that its worker may not have seen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Ordered {
@@ -29,7 +54,7 @@ pub(super) struct Ordered {
 }
 
 impl Farm {
-    /// Sends a native worker elsewhere, by an order that has an epoch. It gets nothing new from now on. `false`: there is no such worker.
+    /// Sends a worker elsewhere, a native one by an order that has an epoch. It gets nothing new from now on. `false`: there is no such worker.
     pub(in crate::core) fn send_off(&mut self, worker: &ServerId, order: WorkerMove, now: Time) -> bool {
         self.ordered(worker, Ordered { order, goes: true }, None, now)
     }
@@ -41,28 +66,148 @@ impl Farm {
 
     fn ordered(&mut self, worker: &ServerId, ordered: Ordered, terms: Option<Terms>, now: Time) -> bool {
         self.advance(now);
-        let own_id = self.server_id.clone();
         let Some(key) = self.by_id.get(worker).copied() else { return false };
-        let Some(worker) = self.workers.get_mut(&key) else { return false };
-        let link = worker.link;
         if let Some(terms) = terms {
-            if terms.owner == own_id {
-                self.guests.remove(&key);
-            } else {
-                self.guests.insert(key);
-            }
-            worker.bind(&own_id, Some(terms));
+            self.set_terms(key, Some(terms));
         }
-        let Some(native) = worker.native_mut() else { return false };
-        // Where a welcome is on its way it comes behind that.
-        let now_due = native.welcome.is_none();
-        let order = ordered.order.clone();
-        native.ordered = Some(Box::new(ordered));
-        if let Some(link) = link.filter(|_| now_due) {
+        let Some(worker) = self.workers.get_mut(&key) else { return false };
+        // Where a welcome is on its way it comes behind that. A foreign one is told when it asks, or waits to be pushed.
+        let due = worker.native().is_some_and(|native| native.welcome.is_none());
+        let (link, order) = (worker.link.filter(|_| due), ordered.order.clone());
+        worker.ordered = Some(Box::new(ordered));
+        if let Some(link) = link {
             self.send_order(link, order);
         }
         self.settle(key);
         true
+    }
+
+    /// How a native worker stands here from now on: what its welcome says.
+    pub(super) fn set_terms(&mut self, key: WorkerKey, terms: Option<Terms>) {
+        let own_id = self.server_id.clone();
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.bind(&own_id, terms);
+        }
+        self.note_guest(key);
+    }
+
+    /// Whose a worker is may have changed.
+    pub(super) fn note_guest(&mut self, key: WorkerKey) {
+        if self.workers.get(&key).is_some_and(|worker| worker.owner.is_some()) {
+            self.guests.insert(key);
+        } else {
+            self.guests.remove(&key);
+        }
+    }
+
+    /// What the welcome of a native worker says from now on.
+    pub(in crate::core) fn set_terms_of(&mut self, worker: &ServerId, terms: Terms) {
+        if let Some(key) = self.by_id.get(worker).copied() {
+            self.set_terms(key, Some(terms));
+        }
+    }
+
+    /// A worker is spoken for, or is not any more. It gets nothing new meanwhile.
+    pub(in crate::core) fn reserve(&mut self, worker: &ServerId, reserved: bool, now: Time) {
+        self.advance(now);
+        let Some(key) = self.by_id.get(worker).copied() else { return };
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.reserved = reserved;
+            self.settle(key);
+        }
+    }
+
+    /// An order is void: whoever is here stays.
+    pub(in crate::core) fn keep(&mut self, worker: &ServerId, now: Time) {
+        self.advance(now);
+        let Some(key) = self.by_id.get(worker).copied() else { return };
+        if let Some(worker) = self.workers.get_mut(&key) {
+            (worker.ordered, worker.reserved) = (None, false);
+            self.settle(key);
+        }
+    }
+
+    /// A guest is not used any more: what it has goes back to the queue, and it gets nothing.
+    pub(in crate::core) fn cut_off(&mut self, worker: &ServerId, reason: &str, now: Time) {
+        self.advance(now);
+        let Some(key) = self.by_id.get(worker).copied() else { return };
+        let Some(worker) = self.workers.get_mut(&key) else { return };
+        worker.reserved = true;
+        let id = worker.id.clone();
+        let native = worker.native().is_some();
+        let waited = worker.running.iter_mut().filter(|(_, running)| !running.unwanted);
+        let attempts: Vec<Attempt> = waited.map(|(attempt, _)| attempt.clone()).collect();
+        for attempt in attempts {
+            if let Some(worker) = self.workers.get_mut(&key) {
+                match native {
+                    true => drop(worker.running.remove(&attempt)),
+                    false => worker.running.iter_mut().for_each(|(_, running)| running.unwanted = true),
+                }
+            }
+            if native {
+                self.native_stop(key, attempt.clone(), reason.to_owned());
+            }
+            self.effect(Effect::Lost { attempt, worker: id.clone(), reason: format!("worker {id}: {reason}") });
+        }
+        self.settle(key);
+    }
+
+    /// Tells a foreign worker that waits to be pushed where to go. `true`: it is gone.
+    pub(super) fn push_order(&mut self, key: WorkerKey) -> bool {
+        let now = self.now;
+        let Some(worker) = self.workers.get_mut(&key) else { return false };
+        let waits = worker.foreign().and_then(|foreign| foreign.pushable()).is_some_and(|from| from <= now);
+        let Some(link) = worker.link.filter(|_| waits) else { return false };
+        let Some(ordered) = worker.ordered.take() else { return false };
+        self.send_order(link, ordered.order);
+        self.remove(key, Some(EventKind::WorkerLeft), "it was sent to another master");
+        true
+    }
+
+    /// The workers here that belong to this master.
+    pub(in crate::core) fn own(&self) -> impl Iterator<Item = Own<'_>> {
+        let own = self.workers.values().filter(|worker| worker.owner.is_none());
+        own.map(|worker| {
+            let quiet =
+                worker.running.is_empty() && worker.foreign().is_none_or(|it| !matches!(it.stage, Stage::Reported));
+            Own {
+                worker: &worker.id,
+                native: worker.native().is_some(),
+                idle: quiet
+                    && !worker.reserved
+                    && !worker.goes()
+                    && (worker.link.is_some() || worker.foreign().is_some()),
+                quarantined: worker.conduct.quarantine().is_some(),
+                draining: worker.goes() || worker.native().is_some_and(|native| native.slots == 0),
+                services: &worker.services,
+                slots: worker.native().map_or(1, |native| native.slots),
+                host: worker.host,
+                generation: worker.native().and_then(|it| it.terms.as_ref()).map_or(0, |it| it.epoch.generation),
+            }
+        })
+    }
+
+    /// Workers here that are this master's own, and those of others.
+    pub(in crate::core) fn whose(&self) -> (u64, u64) {
+        let borrowed = self.guests.len() as u64;
+        (self.workers.len() as u64 - borrowed, borrowed)
+    }
+
+    /// Whether a worker here belongs to another; `None`: it is not here.
+    pub(in crate::core) fn is_borrowed(&self, worker: &ServerId) -> Option<bool> {
+        let worker = self.by_id.get(worker).and_then(|key| self.workers.get(key))?;
+        Some(worker.owner.is_some())
+    }
+
+    /// On which link a worker is reached.
+    pub(in crate::core) fn link_of(&self, worker: &ServerId) -> Option<LinkId> {
+        self.by_id.get(worker).and_then(|key| self.workers.get(key))?.link
+    }
+
+    /// The native worker that is reached on this link.
+    pub(in crate::core) fn native_on(&self, link: LinkId) -> Option<&ServerId> {
+        let worker = self.by_link.get(&link).and_then(|key| self.workers.get(key))?;
+        worker.native().map(|_| &worker.id)
     }
 
     pub(super) fn send_order(&mut self, link: LinkId, order: WorkerMove) {
@@ -80,7 +225,7 @@ impl Farm {
             let worker = self.workers.get(key)?;
             let native = worker.native()?;
             let terms = native.terms.as_deref().filter(|terms| terms.owner != self.server_id)?;
-            let goes = worker.link.is_none() || native.ordered.as_ref().is_some_and(|ordered| ordered.goes);
+            let goes = worker.link.is_none() || worker.goes();
             Some(Guest { worker: worker.id.clone(), terms: terms.clone(), goes })
         })
     }
@@ -106,12 +251,10 @@ impl Worker {
     /// It says that it has seen this epoch: an order of that epoch is done with.
     pub(super) fn has_seen(&mut self, epoch: Option<Epoch>) {
         let seen = epoch.unwrap_or_default();
-        if let Some(native) = self.native_mut() {
-            native.ordered.take_if(|ordered| {
-                let epoch = ordered.order.native.as_ref().map(|native| native.epoch);
-                // One that goes is gone when it says goodbye; until then it is known to be on its way.
-                !ordered.goes && epoch.is_none_or(|epoch| epoch <= seen)
-            });
-        }
+        self.ordered.take_if(|ordered| {
+            let epoch = ordered.order.native.as_ref().map(|native| native.epoch);
+            // One that goes is gone when it says goodbye; until then it is known to be on its way.
+            !ordered.goes && epoch.is_none_or(|epoch| epoch <= seen)
+        });
     }
 }

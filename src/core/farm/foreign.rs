@@ -39,6 +39,7 @@ impl Farm {
             };
             self.log(LogLevel::Info, text);
         }
+        self.note_guest(key);
         self.asks(key, reply, false);
     }
 
@@ -175,7 +176,12 @@ impl Farm {
     /// Answers a worker that asked and gets nothing.
     pub(super) fn decline(&mut self, key: WorkerKey) {
         let Some(Stage::Asking { reply, requested }) = self.stop_asking(key) else { return };
-        let Some(worker) = self.workers.get(&key) else { return };
+        let Some(worker) = self.workers.get_mut(&key) else { return };
+        if let Some(ordered) = worker.ordered.take() {
+            let body = Body::Move(Box::new(ordered.order));
+            self.effect(Effect::Answer { reply, body });
+            return self.remove(key, Some(EventKind::WorkerLeft), "it was sent to another master");
+        }
         let requests = worker.foreign().is_some_and(|foreign| foreign.requests);
         let body = if requests && !requested {
             Body::StatusAck(Box::new(StatusAck { worker: Some(worker.id.clone()), attempt: None }))

@@ -40,7 +40,7 @@ pub(in crate::core) struct Farm {
     /// On which links they wait.
     pub(super) ack_links: BTreeMap<LinkId, BTreeSet<Attempt>>,
     pub(super) successes: Successes,
-    /// Native workers that belong to others.
+    /// Workers that belong to others.
     pub(super) guests: BTreeSet<WorkerKey>,
     pub(super) timers: BTreeSet<(Time, WorkerKey)>,
     /// Foreign workers without link and job by host, the longest silent first.
@@ -240,6 +240,10 @@ impl Farm {
             let Some(worker) = self.workers.get_mut(&key) else { continue };
             worker.filed.due = None;
             worker.conduct.lift(self.now);
+            if self.push_order(key) {
+                continue;
+            }
+            let Some(worker) = self.workers.get_mut(&key) else { continue };
             let silent = self.now.since(worker.seen);
             let reason = format!("no word for {} s", Seconds(silent));
             if worker.native().is_some() && silent >= lost_after(self.timeout) {
@@ -515,5 +519,5 @@ pub(super) fn stranger(now: Time) -> Kind {
 
 /// A native worker that has nothing yet.
 pub(super) fn native(slots: u32) -> Kind {
-    Kind::Native(Native { slots, calls: BTreeSet::new(), called: 0, welcome: None, terms: None, ordered: None })
+    Kind::Native(Native { slots, calls: BTreeSet::new(), called: 0, welcome: None, terms: None })
 }

@@ -62,14 +62,9 @@ impl Farm {
         self.offer(key, services);
         let Some(worker) = self.workers.get_mut(&key) else { return };
         (worker.name, worker.owner, worker.host, worker.seen) = (name, owner, host, self.now);
-        let guest = terms.as_ref().is_some_and(|terms| terms.owner != self.server_id);
-        worker.bind(&self.server_id, terms);
         worker.has_seen(epoch);
-        if guest {
-            self.guests.insert(key);
-        } else {
-            self.guests.remove(&key);
-        }
+        self.set_terms(key, terms);
+        let Some(worker) = self.workers.get_mut(&key) else { return };
         let jobs: BTreeSet<Attempt> = jobs.into_iter().collect();
         let unknown = |attempt: &&Attempt| {
             // What has ended is acknowledged once it is recorded; dropped before, it could be nowhere after a crash.
@@ -131,7 +126,8 @@ impl Farm {
         let mut lost = Vec::new();
         let mut again = Vec::new();
         let resumes = welcome.resumed.is_some();
-        let (terms, ordered) = (native.terms.clone(), native.unseen_order());
+        let terms = native.terms.clone();
+        let ordered = worker.unseen_order();
         if let Some(jobs) = welcome.resumed {
             for (attempt, running) in worker.running.iter_mut().filter(|(attempt, _)| !jobs.contains(attempt)) {
                 match &running.order {

@@ -64,6 +64,8 @@ impl Farm {
             running: Attempts::default(),
             conduct: Conduct::default(),
             kind,
+            reserved: false,
+            ordered: None,
             filed: Filed::default(),
             loose: false,
         };

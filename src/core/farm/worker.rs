@@ -41,6 +41,10 @@ pub(super) struct Worker {
     pub(super) conduct: Conduct,
     pub(super) kind: Kind,
     /// Where the farm's tables have it.
+    /// It is spoken for: it gets nothing new.
+    pub(super) reserved: bool,
+    /// An order that it may not have seen, or by which it is about to go.
+    pub(super) ordered: Option<Box<Ordered>>,
     pub(super) filed: Filed,
     /// That may be another place by now.
     pub(super) loose: bool,
@@ -74,21 +78,6 @@ pub(super) struct Native {
     pub(super) welcome: Option<Welcome>,
     /// Whom it belongs to, where that was said.
     pub(super) terms: Option<Box<Terms>>,
-    /// An order that it may not have seen, or by which it is about to go.
-    pub(super) ordered: Option<Box<Ordered>>,
-}
-
-impl Native {
-    /// The order that it may not have seen. Who takes nothing more has seen that it goes.
-    pub(super) fn unseen_order(&self) -> Option<WorkerMove> {
-        let unseen = self.ordered.as_ref().filter(|ordered| !(ordered.goes && self.slots == 0));
-        unseen.map(|ordered| ordered.order.clone())
-    }
-
-    /// Whether it is about to go elsewhere.
-    pub(super) fn goes(&self) -> bool {
-        self.ordered.as_ref().is_some_and(|ordered| ordered.goes)
-    }
 }
 
 /// The answer to a native ALIVE, while it is made.
@@ -144,6 +133,18 @@ pub(super) struct Filed {
 }
 
 impl Worker {
+    /// The order that it may not have seen. Who takes nothing more has seen that it goes.
+    pub(super) fn unseen_order(&self) -> Option<WorkerMove> {
+        let drains = self.native().is_some_and(|native| native.slots == 0);
+        let unseen = self.ordered.as_ref().filter(|ordered| !(ordered.goes && drains));
+        unseen.map(|ordered| ordered.order.clone())
+    }
+
+    /// Whether it is about to go elsewhere.
+    pub(super) fn goes(&self) -> bool {
+        self.ordered.as_ref().is_some_and(|ordered| ordered.goes)
+    }
+
     /// How people call it, such as `W-B1, borrowed from SERVER_2`.
     pub(super) fn called(&self) -> String {
         match &self.owner {
@@ -187,15 +188,12 @@ impl Worker {
 
     /// Whether it would be given an attempt now.
     pub(super) fn has_room(&self, now: Time) -> bool {
-        if self.conduct.quarantine().is_some() {
+        if self.reserved || self.goes() || self.conduct.quarantine().is_some() {
             return false;
         }
         match &self.kind {
             Kind::Native(native) => {
-                self.link.is_some()
-                    && native.welcome.is_none()
-                    && !native.goes()
-                    && self.running.len() < native.slots as usize
+                self.link.is_some() && native.welcome.is_none() && self.running.len() < native.slots as usize
             }
             Kind::Foreign(foreign) => match foreign.stage {
                 Stage::Asking { .. } => true,
@@ -212,10 +210,9 @@ impl Worker {
             Kind::Native(native) => {
                 let linked = self.link.is_some();
                 let calls = u32::try_from(native.calls.len()).unwrap_or(u32::MAX);
-                let room =
-                    linked && !quarantined && native.slots > 0 && !native.goes() && native.calls.len() < MAX_CALLS;
+                let room = linked && !quarantined && native.slots > 0 && !self.goes() && native.calls.len() < MAX_CALLS;
                 let callable: Option<Rank> = room.then_some((calls, native.called, self.key));
-                let draining = linked && !quarantined && (native.slots == 0 || native.goes());
+                let draining = linked && !quarantined && (native.slots == 0 || self.goes());
                 Standing { alive: linked, linked, quarantined, draining, idle, callable }
             }
             Kind::Foreign(_) => {
@@ -272,10 +269,14 @@ impl Worker {
             let rest = Seconds(quarantine.until.since(now));
             return (WorkerState::Quarantined, format!("{}; {rest} s to go", quarantine.reason));
         }
+        if self.goes() {
+            let reason = "it is told to go to another master, and finishes what it runs".to_owned();
+            return (WorkerState::Draining, reason);
+        }
+        if self.reserved {
+            return (WorkerState::Draining, "it is promised to another master, and gets nothing new".to_owned());
+        }
         match &self.kind {
-            Kind::Native(native) if native.goes() => {
-                (WorkerState::Draining, "it is told to go to another master, and finishes what it runs".to_owned())
-            }
             Kind::Native(native) if native.slots == 0 => {
                 (WorkerState::Draining, "it takes no new work, and finishes what it runs".to_owned())
             }

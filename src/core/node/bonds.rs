@@ -174,6 +174,13 @@ impl Node {
     fn order(&self, kind: MoveKind, target: Option<Address>, terms: &Terms) -> WorkerMove {
         let native =
             NativeMove { owner: terms.owner.clone(), epoch: terms.epoch, loan_id: None, lease: None, grace: None };
-        WorkerMove { kind, target, target_id: Some(terms.owner.clone()), target_name: None, native: Some(native) }
+        WorkerMove {
+            kind,
+            target,
+            target_id: Some(terms.owner.clone()),
+            target_name: None,
+            native: Some(native),
+            dialect: None,
+        }
     }
 }

@@ -154,6 +154,7 @@ impl Borrower {
             capacity: self.load.capacity,
             needed,
             native: Some(native),
+            dialect: None,
         };
         let (pending, capacity) = (self.load.pending, self.load.capacity);
         let detail = format!(

@@ -165,6 +165,7 @@ impl Borrower {
             target_id: Some(visit.owner.peer.clone()),
             target_name: None,
             native,
+            dialect: None,
         };
         desk.said("command_release", None, worker.as_str());
         desk.push(Effect::Release { worker: worker.clone(), order });

@@ -172,7 +172,7 @@ impl Owner {
         let master = Some(desk.own.server_id.clone());
         let offered = u32::try_from(offers.len()).unwrap_or(u32::MAX);
         desk.said("response_accepted", reply.id.as_ref(), borrower.as_str());
-        let answer = LoanAnswer::Accepted { master, offered, workers: offers };
+        let answer = LoanAnswer::Accepted { master, offered, workers: offers, dialect: None };
         desk.push(Effect::Answer { reply, body: Body::LoanAnswer(Box::new(answer)) });
         let detail = format!("{} lent to {name}", workers(promised.len()));
         desk.event(LoanEvent::LoanAccepted, None, Some(&borrower), detail);
@@ -271,6 +271,7 @@ impl Lent {
             target_id: self.named.then(|| self.borrower.peer.clone()),
             target_name: Some(self.name.clone()),
             native,
+            dialect: None,
         }
     }
 }

@@ -33,7 +33,7 @@ fn order(kind: MoveKind, host: u8, to: &str, owner: &str, epoch: Epoch, lease_s:
         grace: None,
     };
     let (target, target_id) = (Some(at(host)), Some(server(to)));
-    Body::Move(Box::new(WorkerMove { kind, target, target_id, target_name: None, native: Some(native) }))
+    Body::Move(Box::new(WorkerMove { kind, target, target_id, target_name: None, native: Some(native), dialect: None }))
 }
 
 fn lend(counter: u64) -> Body {
@@ -266,7 +266,14 @@ fn an_orphan_says_whose_it_is_and_goes_to_who_adopts_it() {
 fn a_stranger_sends_its_own_workers_anywhere_and_others_only_home() {
     let foreign = |kind, host| {
         let target = Some(at(host));
-        Body::Move(Box::new(WorkerMove { kind, target, target_id: None, target_name: None, native: None }))
+        Body::Move(Box::new(WorkerMove {
+            kind,
+            target,
+            target_id: None,
+            target_name: None,
+            native: None,
+            dialect: None,
+        }))
     };
     let mut desk = Desk::new(&[1]);
     let link = desk.open();
