@@ -55,7 +55,7 @@ mod tests {
     fn every_option_has_its_key() {
         let args = parse(
             "port = 9102\nhost = '::1'\npeer = ['b:2,dialect=native', 'a:1,dialect=seed']\nadvertise = 'lab:1'\n\
-             insecure = true\ninterval = 0.5\ntimeout = '3s'\nforget = 60\nforget-owner = 30\nname = 'b'\ngroup = 'g'\ndata-dir = 'd'\n\
+             insecure = true\ninterval = 0.5\ntimeout = '3s'\nforget = 60\nforget-owner = 30\nlend = 'group'\nkeep = 0\ncap = 3\ncooldown = 1\nlease = 20\ngrace = 5\nname = 'b'\ngroup = 'g'\ndata-dir = 'd'\n\
              fresh = false\nephemeral = true\ncapacity = 10\nrelease = 5\nhold = '500ms'\ncpu-threshold = 62.5\n\
              log-level = 'debug'\noutput = 'json'\ndurability = 'os'\nmax-jobs = 5\nmax-bytes = '2G'\n\
              attempts = 2\njob-timeout = 60\nretry-pause = 0.5\nkeep-results = 7\nkeep-for = '1h'\nservices = 's'\n\

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::values::{self, Advertise, BindHost, Bytes, Discovery, Durable, Label, Peer, Peers, Percent, Span};
 use super::worker::WorkerOptions;
-use crate::core::{AgreementConfig, Config, LoadConfig, QueueConfig, WorkerConfig};
+use crate::core::{AgreementConfig, Config, Lend, LoadConfig, LoanConfig, QueueConfig, WorkerConfig};
 use crate::wire::{Address, Durability, Permille, Role};
 
 /// Shortest and longest `--interval`.
@@ -93,6 +93,30 @@ pub(super) struct RunArgs {
         help_heading = "Loans"
     )]
     pub(super) forget_owner: Option<Span>,
+
+    /// Who may borrow workers of this master [default: everyone]
+    #[arg(long, env = "NODE_LEND", value_enum, value_name = "WHO", help_heading = "Loans")]
+    pub(super) lend: Option<LendTo>,
+
+    /// Own workers that are never lent [default: 1]
+    #[arg(long, env = "NODE_KEEP", value_name = "WORKERS", allow_negative_numbers = true, help_heading = "Loans", value_parser = values::parse_count)]
+    pub(super) keep: Option<u32>,
+
+    /// Workers lent to one borrower at a time at most [default: no limit]
+    #[arg(long, env = "NODE_CAP", value_name = "WORKERS", allow_negative_numbers = true, help_heading = "Loans", value_parser = values::parse_count)]
+    pub(super) cap: Option<u32>,
+
+    /// Pause between two loans to one borrower, and after workers were given back [default: 5]
+    #[arg(long, env = "NODE_COOLDOWN", value_name = "SECONDS", allow_negative_numbers = true, help_heading = "Loans")]
+    pub(super) cooldown: Option<Span>,
+
+    /// How long a loan goes on without a renewal [default: 30]
+    #[arg(long, env = "NODE_LEASE", value_name = "SECONDS", allow_negative_numbers = true, help_heading = "Loans")]
+    pub(super) lease: Option<Span>,
+
+    /// How long a worker that is recalled goes on with what it runs [default: 10]
+    #[arg(long, env = "NODE_GRACE", value_name = "SECONDS", allow_negative_numbers = true, help_heading = "Loans")]
+    pub(super) grace: Option<Span>,
 
     /// Name for people to read [default: the first eight characters of the id]
     #[arg(long, env = "NODE_NAME", value_name = "NAME", help_heading = "Identity and state")]
@@ -248,6 +272,18 @@ pub(super) enum LogLevel {
     Trace,
 }
 
+/// `--lend`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LendTo {
+    /// Any master that asks.
+    Everyone,
+    /// Members of the own group.
+    Group,
+    /// Nobody.
+    Nobody,
+}
+
 /// `--output`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -278,6 +314,12 @@ impl RunArgs {
             timeout,
             forget,
             forget_owner,
+            lend,
+            keep,
+            cap,
+            cooldown,
+            lease,
+            grace,
             name,
             group,
             expect,
@@ -353,6 +395,8 @@ pub(super) struct Options {
     pub(super) group: String,
     /// How the masters of the group agree.
     pub(super) agreement: AgreementConfig,
+    /// How workers are lent and borrowed.
+    pub(super) loans: LoanConfig,
     /// Where state is kept.
     pub(super) state: StatePlace,
     /// Whether stored state is discarded.
@@ -433,6 +477,7 @@ impl Options {
         let agreement = AgreementConfig { expect: args.expect, heartbeat: election / 5, election };
         agreement.check().map_err(|error| OptionError(format!("--{error}")))?;
 
+        let loans = loans(&args)?;
         let capacity = args.capacity.unwrap_or(100);
         check((1..=MAX_CAPACITY).contains(&capacity), || {
             format!("--capacity {capacity}: expected 1 to {MAX_CAPACITY} jobs")
@@ -481,6 +526,7 @@ impl Options {
             name: args.name.map(|label| label.0),
             group: args.group.map_or_else(|| "default".to_owned(), |label| label.0),
             agreement,
+            loans,
             state,
             fresh,
             load: LoadConfig { capacity, release, hold, cpu_threshold },
@@ -519,6 +565,27 @@ impl Options {
             }),
         }
     }
+}
+
+/// Lending and borrowing. The ranges are the core's.
+fn loans(args: &RunArgs) -> Result<LoanConfig, OptionError> {
+    let default = LoanConfig::default();
+    let span = |given: Option<Span>, default: Duration| given.map_or(default, |span| span.0);
+    let loans = LoanConfig {
+        lend: match args.lend.unwrap_or(LendTo::Everyone) {
+            LendTo::Everyone => Lend::Everyone,
+            LendTo::Group => Lend::Group,
+            LendTo::Nobody => Lend::Nobody,
+        },
+        keep: args.keep.unwrap_or(default.keep),
+        cap: args.cap,
+        cooldown: span(args.cooldown, default.cooldown),
+        lease: span(args.lease, default.lease),
+        grace: span(args.grace, default.grace),
+        ..default
+    };
+    loans.check().map_err(|error| OptionError(format!("--{error}")))?;
+    Ok(loans)
 }
 
 /// The queue of a master. The ranges are the core's.
@@ -588,6 +655,11 @@ mod tests {
             "timeout",
             "forget",
             "forget-owner",
+            "keep",
+            "cap",
+            "cooldown",
+            "lease",
+            "grace",
             "expect",
             "election",
             "capacity",

@@ -129,6 +129,7 @@ pub(super) fn run_node(options: &Options) -> Result<Stop, Failure> {
             stored_group,
             group: group.map(|store| Box::new(store) as Box<dyn GroupAtRest>),
             agreement: options.agreement.clone(),
+            loans: options.worker.is_none().then(|| options.loans.clone()),
             entropy: entropy()?,
             services: Some(Box::new(executor(options))),
             discovery: options.discovery.map(|port| discovery(options, port)).transpose()?,

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use super::group::{Sight, View};
 use super::heartbeat::{Heartbeat, Step};
+use super::loans;
 use super::peer::Peer;
 use super::rng::Rng;
 use super::{Config, LinkId, LogLevel};
 use crate::time::{Seconds, Time, micros};
 use crate::wire::{
-    Address, EventKind, HeartbeatAnswer, Host, Learnt, NodeEntry, Presence, Role, Score, ServerId, Status,
+    Address, EventKind, HeartbeatAnswer, Host, Learnt, NodeEntry, Permille, Presence, Role, Score, ServerId, Status,
 };
 
 /// Peers that are learnt at most. Anyone who can connect can be learnt; the configured ones always have a place.
@@ -27,6 +28,9 @@ pub(super) const MAX_LEARNT_PER_HOST: usize = 256;
 
 /// A peer that answered with this node's own id is asked again after this: another program may have taken its place.
 const SELF_AGAIN: Duration = Duration::from_secs(60);
+
+/// The CPU of a stranger, which does not say it: neither better nor worse than a native one that is half busy.
+const UNKNOWN_CPU: u64 = 500;
 
 /// What the registry wants done. The node carries it out or hands it on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -431,6 +435,50 @@ impl Registry {
         let best = here.min_by_key(|peer| (peer.status != Status::Alive, now.since(peer.silent)))?;
         let silent = if best.status == Status::Alive { Duration::ZERO } else { now.since(best.gone) };
         Some((best.status, silent, best.address.clone()))
+    }
+
+    /// The native link to this peer, where one stands.
+    pub(super) fn native_link_to(&self, server_id: &ServerId) -> Option<LinkId> {
+        let its =
+            self.peers.values().filter(|peer| peer.presence.is_some() && peer.server_id.as_ref() == Some(server_id));
+        its.filter(|peer| peer.status == Status::Alive).find_map(|peer| peer.beat.open_link())
+    }
+
+    /// The other masters that are known, native ones and strangers, each id once. `member` says whether it has told a group of its own.
+    pub(super) fn neighbours(&self) -> Vec<loans::Neighbour> {
+        let mut found: BTreeMap<&ServerId, loans::Neighbour> = BTreeMap::new();
+        for peer in self.peers.values().filter(|peer| !peer.is_self) {
+            let Some(server_id) = &peer.server_id else { continue };
+            let presence = peer.presence.as_deref();
+            // Strangers are called because somebody has configured them: nobody configures a worker as a peer.
+            if presence.is_some_and(|presence| presence.role != Role::Master) {
+                continue;
+            }
+            let rtt = Duration::from_micros(peer.rtt_us.unwrap_or_default());
+            let cpu = presence.map_or(Permille::new(UNKNOWN_CPU), |presence| presence.load.cpu);
+            let neighbour = loans::Neighbour {
+                peer: server_id.clone(),
+                name: presence.map_or_else(|| server_id.as_str().to_owned(), |presence| presence.name.clone()),
+                address: peer.address.clone(),
+                link: presence.and_then(|_| peer.beat.open_link()),
+                native: presence.is_some(),
+                alive: peer.status == Status::Alive,
+                saturated: presence.is_some_and(|presence| presence.load.saturated),
+                score: Score::of(cpu, rtt).0,
+                member: presence.is_some_and(|presence| presence.group_presence.group_id.is_some()),
+                services: presence
+                    .map(|presence| presence.services.iter().map(|offer| offer.name.clone()).collect())
+                    .unwrap_or_default(),
+                asks_back: false,
+            };
+            match found.get(server_id) {
+                Some(known) if (known.alive, known.link.is_some()) >= (neighbour.alive, neighbour.link.is_some()) => {}
+                _ => {
+                    found.insert(server_id, neighbour);
+                }
+            }
+        }
+        found.into_values().collect()
     }
 
     /// What this node says of itself has changed: every peer to which a connection stands is told soon.

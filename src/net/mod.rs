@@ -19,7 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 
-use crate::core::{AgreementConfig, Config, ConfigError, GroupStanding, Identity, StoredGroup, StoredJob};
+use crate::core::{AgreementConfig, Config, ConfigError, GroupStanding, Identity, LoanConfig, StoredGroup, StoredJob};
 use crate::store::Writer;
 use crate::wire::{DialectMemory, Event, LoadAnswer, NodeEntry};
 
@@ -98,6 +98,8 @@ pub struct Settings {
     pub group: Option<Box<dyn GroupAtRest>>,
     /// How the masters of the group agree.
     pub agreement: AgreementConfig,
+    /// How it lends and borrows workers; `None`: a worker, or a master that does neither.
+    pub loans: Option<LoanConfig>,
     /// What nobody can guess, from the operating system: keys and challenges of the group are drawn from it.
     pub entropy: [u8; 32],
     /// Who runs services here. `None`: none are run.
@@ -121,6 +123,7 @@ impl Settings {
             stored_group: None,
             group: None,
             agreement: AgreementConfig::default(),
+            loans: None,
             entropy: [0; 32],
             services: None,
             discovery: None,

@@ -129,6 +129,7 @@ impl Reactor {
             stored_group,
             group,
             agreement,
+            loans,
             entropy,
             services,
             discovery,
@@ -152,6 +153,9 @@ impl Reactor {
         let mut node = Node::restored(config, identity, boot, stored, seed, now)?;
         if let Some(stored) = stored_group {
             node.agree(agreement, stored, entropy, seed.rotate_left(32), now).map_err(RunError::Group)?;
+        }
+        if let Some(loans) = loans {
+            node.lend(loans, boot, seed.rotate_left(16), now).map_err(RunError::Group)?;
         }
         let mut busy = Vec::new();
         let detail = format!("this node serves {room} connections already; try again later");

@@ -58,6 +58,7 @@ fn settings(id: &str, peers: &[SocketAddr], timeout: Duration) -> Settings {
         stored_group: None,
         group: None,
         agreement: AgreementConfig::default(),
+        loans: None,
         entropy: [0; 32],
         services: None,
         discovery: None,

@@ -654,6 +654,22 @@ pub enum EventKind {
     WorkerLost,
     /// A worker said goodbye.
     WorkerLeft,
+    /// A neighbour is asked for workers.
+    LoanAsked,
+    /// A neighbour offers some, or this master does.
+    LoanAccepted,
+    /// A neighbour refuses, or is silent; or this master refuses.
+    LoanRefused,
+    /// An own worker is on its way to a borrower.
+    WorkerLent,
+    /// A worker of another master works here.
+    WorkerBorrowed,
+    /// An own worker is at home again; or one of another master was let go.
+    WorkerReturned,
+    /// A loan is over, though its worker has not been seen to come home.
+    LoanEnded,
+    /// An owner wants a worker back.
+    WorkerRecalled,
     /// The owner of a worker is gone, and another master of the group has adopted it.
     WorkerAdopted,
     /// A worker failed fast while others succeeded: it gets no work for a while.
@@ -692,7 +708,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, in the order of this enum.
-    pub const ALL: [EventKind; 30] = [
+    pub const ALL: [EventKind; 38] = [
         EventKind::PeerLearnt,
         EventKind::PeerAlive,
         EventKind::PeerTimeout,
@@ -706,6 +722,14 @@ impl EventKind {
         EventKind::WorkerJoined,
         EventKind::WorkerLost,
         EventKind::WorkerLeft,
+        EventKind::LoanAsked,
+        EventKind::LoanAccepted,
+        EventKind::LoanRefused,
+        EventKind::WorkerLent,
+        EventKind::WorkerBorrowed,
+        EventKind::WorkerReturned,
+        EventKind::LoanEnded,
+        EventKind::WorkerRecalled,
         EventKind::WorkerAdopted,
         EventKind::WorkerQuarantined,
         EventKind::JobEnded,
@@ -741,6 +765,14 @@ impl EventKind {
             EventKind::WorkerJoined => "WORKER_JOINED",
             EventKind::WorkerLost => "WORKER_LOST",
             EventKind::WorkerLeft => "WORKER_LEFT",
+            EventKind::LoanAsked => "LOAN_ASKED",
+            EventKind::LoanAccepted => "LOAN_ACCEPTED",
+            EventKind::LoanRefused => "LOAN_REFUSED",
+            EventKind::WorkerLent => "WORKER_LENT",
+            EventKind::WorkerBorrowed => "WORKER_BORROWED",
+            EventKind::WorkerReturned => "WORKER_RETURNED",
+            EventKind::LoanEnded => "LOAN_ENDED",
+            EventKind::WorkerRecalled => "WORKER_RECALLED",
             EventKind::WorkerAdopted => "WORKER_ADOPTED",
             EventKind::WorkerQuarantined => "WORKER_QUARANTINED",
             EventKind::JobEnded => "JOB_ENDED",

@@ -70,7 +70,17 @@ mod tests {
 
     fn request(said: Option<&str>, port: Option<u16>) -> LoanRequest {
         let address = said.map(address);
-        LoanRequest { master: None, name: None, address, port, load: 150, capacity: 100, needed: 1, native: None }
+        LoanRequest {
+            master: None,
+            name: None,
+            address,
+            port,
+            load: 150,
+            capacity: 100,
+            needed: 1,
+            native: None,
+            dialect: None,
+        }
     }
 
     fn neighbour(at: &str) -> Neighbour {

@@ -32,6 +32,14 @@ pub(super) struct Bonds {
     marks: u64,
 }
 
+impl Bonds {
+    /// The mark of something that the group is asked.
+    pub(super) fn mark(&mut self) -> u64 {
+        self.marks += 1;
+        self.marks
+    }
+}
+
 /// How a master stands that somebody belongs to.
 enum Owner {
     /// ALIVE, and where it is called.
@@ -114,9 +122,9 @@ impl Node {
             first.owner
         );
         self.log(LogLevel::Info, text);
-        self.bonds.marks += 1;
-        self.bonds.asked = Some(self.bonds.marks);
-        let (mark, master) = (self.bonds.marks, self.identity.server_id.clone());
+        let mark = self.bonds.mark();
+        self.bonds.asked = Some(mark);
+        let master = self.identity.server_id.clone();
         if let Some(group) = &mut self.group {
             group.ask(mark, LoanAction::Adopt { master, workers: orphans }, now);
         }
@@ -124,7 +132,7 @@ impl Node {
 
     /// The group has answered what this node itself asked.
     pub(super) fn group_answered_itself(&mut self, mark: u64, body: &Body, now: Time) {
-        if self.bonds.asked != Some(mark) {
+        if self.proposal_answered(mark, body, now) || self.bonds.asked != Some(mark) {
             return;
         }
         self.bonds.asked = None;
@@ -146,6 +154,9 @@ impl Node {
             }
             let detail = format!("worker {worker} of {from} belongs to {owner} now, generation {generation}");
             self.event(EventKind::WorkerAdopted, Some(worker.clone()), None, detail);
+            if let Some(desk) = self.desk.as_mut().filter(|_| from == own_id) {
+                desk.loans.disowned(&worker, now);
+            }
             if !here {
                 continue;
             }
@@ -171,7 +182,7 @@ impl Node {
         self.farm.send_off(worker, order, now);
     }
 
-    fn order(&self, kind: MoveKind, target: Option<Address>, terms: &Terms) -> WorkerMove {
+    pub(super) fn order(&self, kind: MoveKind, target: Option<Address>, terms: &Terms) -> WorkerMove {
         let native =
             NativeMove { owner: terms.owner.clone(), epoch: terms.epoch, loan_id: None, lease: None, grace: None };
         WorkerMove {

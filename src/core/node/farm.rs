@@ -21,9 +21,10 @@ impl Node {
         };
         match body {
             Body::WorkerAlive(alive) => {
-                let terms = self.terms_for(&alive);
+                let terms = self.worker_shows(reply.link, &alive, now);
                 self.farm.alive_with(reply, host, *alive, terms, now);
             }
+            Body::Register(registration) => self.registers(reply, host, *registration, now),
             Body::TaskRequest { worker } => self.farm.request(reply, host, worker, now),
             Body::WorkerStatus(status) => self.farm.status(reply, *status, now),
             Body::ElectionAck { worker, selected } => {
@@ -90,6 +91,9 @@ impl Node {
                 }
                 Effect::Printed(output) => self.printed(&output),
                 Effect::Event { kind, worker, detail } => {
+                    if matches!(kind, EventKind::WorkerLeft | EventKind::WorkerLost) {
+                        self.worker_gone(&worker, now);
+                    }
                     // One that comes without JOBS claims nothing. A native one is welcomed in a moment.
                     if kind == EventKind::WorkerJoined && !self.farm.is_native(&worker) {
                         self.give_out |= self.queue.returned(&worker, now);

@@ -72,7 +72,7 @@ impl Node {
 
     /// Where others can call this node, as far as it knows without a link: as advertised, else as bound; bound to a wildcard, this
     /// end of a link to another master.
-    fn own_address(&self) -> Address {
+    pub(super) fn own_address(&self) -> Address {
         let bound = Address::of(self.config.bind);
         if let Some(advertise) = &self.config.advertise {
             return advertise.clone();

@@ -360,6 +360,9 @@ impl Node {
 
     /// A worker has finished an attempt.
     pub(super) fn attempt_ended(&mut self, attempt: Attempt, worker: &ServerId, outcome: Outcome, now: Time) {
+        if let Some(desk) = &mut self.desk {
+            desk.loans.done(worker);
+        }
         match self.queue.finish(&attempt, worker, outcome, now) {
             Finish::Late => self.farm.recorded(&attempt),
             Finish::Recorded(number) if self.queue.is_settled(number) => self.farm.recorded(&attempt),

@@ -2,11 +2,13 @@
 
 mod bonds;
 mod calls;
+mod errands;
 mod farm;
 mod group;
 mod ignored;
 mod info;
 mod jobs;
+mod loans;
 mod speak;
 mod waiters;
 mod work;
@@ -85,6 +87,8 @@ pub struct Node {
     saturated_since: Option<Time>,
     /// What it is about with the workers of others.
     bonds: bonds::Bonds,
+    /// What it lends and borrows; `None` at a worker.
+    desk: Option<Box<loans::Desk>>,
 }
 
 impl Node {
@@ -146,6 +150,7 @@ impl Node {
             unsettled: false,
             saturated_since: None,
             bonds: bonds::Bonds::default(),
+            desk: None,
         };
         node.restore_done();
         Ok(node)
@@ -209,12 +214,15 @@ impl Node {
         match input {
             Input::LinkOpened { link, local, remote } => {
                 self.links.opened(link, local, remote);
+                let errand = self.is_errand(link);
                 match &mut self.worker {
                     Some(worker) if worker.is_session(link) => worker.opened(link, now),
+                    _ if errand => self.errand_opened(link),
                     _ if link.is_outbound() => self.registry.opened(link, now),
                     _ => {}
                 }
             }
+            Input::LinkRefused { link, reason } if self.is_errand(link) => self.errands_closed(link, &reason, now),
             Input::LinkRefused { link, reason } => match &mut self.worker {
                 Some(worker) if worker.is_session(link) => worker.refused(link, &reason, now),
                 _ => self.registry.refused(link, reason, now),
@@ -273,7 +281,7 @@ impl Node {
         // nobody and loses nobody any more: what is due there stays undone, and would be due for ever.
         let calls = self.registry.deadline().map(|due| due.min(self.pulse));
         let farm = earlier(self.farm.deadline(), self.bonds_deadline());
-        let others = earlier(calls, farm).filter(|_| !self.stopped);
+        let others = earlier(earlier(calls, farm), self.loans_deadline()).filter(|_| !self.stopped);
         let jobs = earlier(self.queue.deadline(), earlier(self.waiters.deadline(), self.calls.deadline()));
         let worker = self.worker.as_ref().and_then(|worker| worker.deadline());
         let group = self.group.as_ref().and_then(|group| group.deadline()).filter(|_| !self.stopped);
@@ -321,6 +329,9 @@ impl Node {
         if let Some(worker) = &self.worker {
             worker.check_invariants();
         }
+        if let Some(desk) = &self.desk {
+            desk.loans.check_invariants();
+        }
         if let Some(group) = &self.group {
             group.check_invariants();
         }
@@ -340,6 +351,9 @@ impl Node {
             self.excused = now;
             self.registry.excuse(lost, now);
             self.farm.excuse(lost, now);
+            if let Some(desk) = &mut self.desk {
+                desk.loans.excuse(lost, now);
+            }
             self.queue.excuse(lost);
             if let Some(group) = &mut self.group {
                 group.excuse(lost);
@@ -362,6 +376,7 @@ impl Node {
             self.registry.tick(now);
             self.farm.tick(now);
             self.look_at_guests(now);
+            self.tick_loans(now);
             if let Some(group) = &mut self.group {
                 group.tick(now);
             }
@@ -375,6 +390,9 @@ impl Node {
         if self.is_session(link) && !matches!(body, Body::Heartbeat(_)) {
             return self.master_says(link, id, body, now);
         }
+        if link.is_outbound() && self.errand_answered(link, id.as_ref(), &body, now) {
+            return;
+        }
         if link.is_outbound() && self.group_answered(link, id.as_ref(), &body, now) {
             return;
         }
@@ -382,6 +400,9 @@ impl Node {
             Body::Heartbeat(heartbeat) => self.heartbeat(link, id, heartbeat, now),
             Body::HeartbeatAnswer(answer) => {
                 let sequence = id.as_ref().map(RequestId::as_str);
+                if let Some(desk) = &mut self.desk {
+                    desk.loans.peer_alive(&answer.server_id, now);
+                }
                 self.registry.answered(link, sequence, answer, now);
                 self.group_may_see(now);
             }
@@ -452,7 +473,13 @@ impl Node {
             | Body::WorkerAlive(_)
             | Body::TaskRequest { .. }
             | Body::WorkerStatus(_)
-            | Body::ElectionAck { .. } => self.links.take(link, id),
+            | Body::ElectionAck { .. }
+            | Body::LoanRequest(_)
+            | Body::Register(_)
+            | Body::Release(_)
+            | Body::Returned(_)
+            | Body::Loans { .. }
+            | Body::LoanAction(_) => self.links.take(link, id),
             // Answers to nothing that this node asked, and orders from who has nothing to order.
             _ => return,
         };
@@ -468,6 +495,9 @@ impl Node {
             Body::WhereTo { hops } => self.where_to(&reply, hops),
             Body::Workers { after } => self.workers(&reply, after.as_ref(), now),
             Body::Query { user } => self.query(reply, &user, now),
+            Body::LoanRequest(_) | Body::Release(_) | Body::Returned(_) | Body::Loans { .. } | Body::LoanAction(_) => {
+                self.loan_request(reply, body, now)
+            }
             cycle => self.worker_says(reply, cycle, now),
         }
     }
@@ -542,6 +572,11 @@ impl Node {
         let (pending, running, workers) = (self.queue.pending(), self.queue.running(), self.farm.workers());
         let change = self.load.queue(pending, running, workers, now);
         self.load_changed(change);
+        self.tell_loans_load(now);
+        self.offer_neighbours(now);
+        if self.carry_out_loans(now) {
+            self.work_off(now);
+        }
         self.end();
         self.tell_waits();
     }
@@ -554,7 +589,8 @@ impl Node {
             let any = self.carry_out_farm(now)
                 | self.carry_out_calls(now)
                 | self.carry_out_worker(now)
-                | self.carry_out_group(now);
+                | self.carry_out_group(now)
+                | self.carry_out_loans(now);
             if !any {
                 break;
             }
@@ -581,6 +617,11 @@ impl Node {
                 }
                 Effect::Event { kind, server_id, address, detail } => {
                     self.master_news(kind, &address, now);
+                    if let (EventKind::PeerTimeout | EventKind::PeerLeft, Some(peer), Some(desk)) =
+                        (kind, &server_id, &mut self.desk)
+                    {
+                        desk.loans.peer_timeout(peer, now);
+                    }
                     self.event(kind, server_id, Some(address), detail);
                 }
                 Effect::Log { level, text } => self.log(level, text),
@@ -590,6 +631,14 @@ impl Node {
 
     fn forget_link(&mut self, link: LinkId, reason: &str, now: Time) {
         let waited_on = self.links.closed(link);
+        self.errands_closed(link, reason, now);
+        if let Some(worker) = self.farm.native_on(link).cloned()
+            && self.farm.is_borrowed(&worker) == Some(false)
+        {
+            if let Some(desk) = &mut self.desk {
+                desk.loans.left(&worker, now);
+            }
+        }
         if let Some(group) = &mut self.group {
             group.closed(link, now);
         }

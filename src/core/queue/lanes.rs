@@ -79,6 +79,12 @@ impl Lanes {
         self.lanes.get_mut(pair.index())?.as_deref_mut()
     }
 
+    /// The services with jobs that wait, and how many of each.
+    pub(super) fn waiting_services(&self) -> Vec<(ServiceName, u64)> {
+        let waiting = self.services.keys().map(|service| (service.clone(), self.ready_of(service) as u64));
+        waiting.filter(|(_, count)| *count > 0).collect()
+    }
+
     /// The lanes of a service, by method.
     fn of(&self, service: &ServiceName) -> impl Iterator<Item = (&ServiceName, &Lane)> {
         let methods = self.services.get(service).into_iter().flatten();

@@ -28,6 +28,11 @@ impl Queue {
         self.lanes.ready_of(service)
     }
 
+    /// The services with jobs that wait for a worker, and how many of each.
+    pub(in crate::core) fn waiting_services(&self) -> Vec<(ServiceName, u64)> {
+        self.lanes.waiting_services()
+    }
+
     /// The most urgent job that waits, and the pair of its service and its method.
     pub(in crate::core) fn most_urgent(&self) -> Option<(Pair, JobNumber)> {
         self.lanes.heads().next()

@@ -1,0 +1,160 @@
+//! What this master says to others about loans and waits for: on the native link to them where one stands, else on a connection of its own.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::core::LinkId;
+use crate::core::loans::Token;
+use crate::wire::{Address, Message, RequestId};
+
+/// How long a connection for one message may take to stand. What waits for an answer gives up by itself.
+pub(super) const DIAL: Duration = Duration::from_secs(5);
+
+/// Connections for errands at a time: each loan to a stranger has one now and then.
+const MAX_DIALLED: usize = 256;
+
+/// One message, and who waits for what comes of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Errand {
+    /// Who waits for the answer; `None`: nobody.
+    token: Option<Token>,
+    /// Said once the connection stands.
+    message: Option<Message>,
+    /// Its mark, by which an answer on a shared link is known.
+    id: Option<RequestId>,
+}
+
+/// The errands that are under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Errands {
+    /// On connections of their own.
+    dialled: BTreeMap<LinkId, Errand>,
+    /// On native links, by their marks.
+    shared: BTreeMap<(LinkId, RequestId), Token>,
+    next: u64,
+}
+
+impl Errands {
+    /// A message to an address, on a connection of its own: the link to ask for, or `None` if there are too many.
+    pub(super) fn dial(&mut self, token: Option<Token>, message: Message) -> Option<LinkId> {
+        if self.dialled.len() >= MAX_DIALLED {
+            return None;
+        }
+        let link = LinkId::of_worker(self.next);
+        self.next += 1;
+        let id = message.id.clone();
+        self.dialled.insert(link, Errand { token, message: Some(message), id });
+        Some(link)
+    }
+
+    /// A message that is said on a link that stands.
+    pub(super) fn share(&mut self, token: Token, link: LinkId, id: RequestId) {
+        self.shared.insert((link, id), token);
+    }
+
+    /// Whether this link is one of its own.
+    pub(super) fn is_dialled(&self, link: LinkId) -> bool {
+        self.dialled.contains_key(&link)
+    }
+
+    /// A connection stands: what is said on it, and whether anybody waits for an answer there.
+    pub(super) fn opened(&mut self, link: LinkId) -> Option<(Message, bool)> {
+        let errand = self.dialled.get_mut(&link)?;
+        let message = errand.message.take()?;
+        let waits = errand.token.is_some();
+        if !waits {
+            self.dialled.remove(&link);
+        }
+        Some((message, waits))
+    }
+
+    /// A connection of its own is gone, or could not be made: who waits there.
+    pub(super) fn closed(&mut self, link: LinkId) -> Option<Token> {
+        self.dialled.remove(&link).and_then(|errand| errand.token)
+    }
+
+    /// A native link is gone: who waits there.
+    pub(super) fn lost(&mut self, link: LinkId) -> Vec<Token> {
+        let first = RequestId::new("").expect("short");
+        let gone: Vec<(LinkId, RequestId)> = self
+            .shared
+            .range((link, first)..)
+            .take_while(|((on, _), _)| *on == link)
+            .map(|(key, _)| key.clone())
+            .collect();
+        gone.iter().filter_map(|key| self.shared.remove(key)).collect()
+    }
+
+    /// An answer has come: whose it is, and the connection that is not needed any more.
+    pub(super) fn answered(&mut self, link: LinkId, id: Option<&RequestId>) -> Option<(Token, Option<LinkId>)> {
+        if let Some(errand) = self.dialled.get(&link) {
+            // What stands there alone is answered by whatever comes; who echoes a mark echoes this one.
+            let echoes = id.is_none() || errand.id.is_none() || id == errand.id.as_ref();
+            let token = errand.token.filter(|_| echoes)?;
+            self.dialled.remove(&link);
+            return Some((token, Some(link)));
+        }
+        let token = self.shared.remove(&(link, id?.clone()))?;
+        Some((token, None))
+    }
+
+    /// Nobody waits for this any more: the connection that is to be closed.
+    pub(super) fn drop(&mut self, token: Token) -> Option<LinkId> {
+        self.shared.retain(|_, waits| *waits != token);
+        let link = self.dialled.iter().find(|(_, errand)| errand.token == Some(token)).map(|(link, _)| *link)?;
+        self.dialled.remove(&link);
+        Some(link)
+    }
+}
+
+/// Where a message is said: a link that stands, or an address.
+pub(super) enum Way {
+    /// The native link.
+    Link(LinkId),
+    /// To be dialled.
+    Dial(Address),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Body;
+
+    fn id(text: &str) -> RequestId {
+        RequestId::new(text).unwrap()
+    }
+
+    fn message(text: &str) -> Message {
+        Message { id: Some(id(text)), body: Body::Load }
+    }
+
+    #[test]
+    fn an_answer_is_known_by_its_connection_and_on_a_shared_one_by_its_mark() {
+        let mut errands = Errands::default();
+        let link = errands.dial(Some(Token(1)), message("a")).unwrap();
+        assert_eq!(errands.opened(link), Some((message("a"), true)));
+        assert_eq!(errands.opened(link), None, "once");
+        assert_eq!(errands.answered(link, Some(&id("b"))), None, "another's");
+        assert_eq!(errands.answered(link, None), Some((Token(1), Some(link))), "a stranger leaves the mark out");
+        assert_eq!(errands.answered(link, None), None);
+        let native = LinkId(1);
+        errands.share(Token(2), native, id("c"));
+        errands.share(Token(3), native, id("d"));
+        assert_eq!(errands.answered(native, None), None);
+        assert_eq!(errands.answered(native, Some(&id("c"))), Some((Token(2), None)));
+        assert_eq!(errands.lost(native), [Token(3)]);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_said_and_forgotten() {
+        let mut errands = Errands::default();
+        let link = errands.dial(None, message("a")).unwrap();
+        assert_eq!(errands.opened(link), Some((message("a"), false)));
+        assert!(!errands.is_dialled(link));
+        let link = errands.dial(Some(Token(7)), message("b")).unwrap();
+        assert_eq!(errands.drop(Token(7)), Some(link));
+        assert_eq!(errands.closed(link), None);
+        let many = (0..=MAX_DIALLED).filter_map(|_| errands.dial(Some(Token(9)), message("c"))).count();
+        assert_eq!(many, MAX_DIALLED, "bounded");
+    }
+}

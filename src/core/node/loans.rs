@@ -1,0 +1,550 @@
+//! Loans: what masters and workers say of them, and what the machine of loans wants done.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::Node;
+use super::errands::{DIAL, Errands, Way};
+use crate::core::links::Reply;
+use crate::core::loans::{
+    Asked, Candidate, Counts, Effect, Guest, LoanConfig, LoanEvent, Loans, Neighbour, Own, Party, Proposal, Saturation,
+    Unagreed,
+};
+use crate::core::{LinkId, LogLevel, Output};
+use crate::time::Time;
+use crate::wire::{
+    Address, Body, Epoch, ErrorAnswer, ErrorCode, EventKind, LoanAction, LoanId, LoanRequest, Message, Registration,
+    Release, RequestId, Returned, ServerId, ServiceName, StatusAck, Terms, WorkerAlive,
+};
+
+/// How often what the ledger says of own loans is compared with what this master knows.
+const COMPARE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Names of services that a request for workers says at most.
+const MAX_NEEDED: usize = 256;
+
+/// The loans of a master, and what they need of the node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Desk {
+    pub(super) loans: Loans,
+    pub(super) errands: Errands,
+    /// Marks of what the group was asked.
+    proposals: BTreeMap<u64, Proposal>,
+    /// What was said of the queue last.
+    load: Saturation,
+    /// When the ledger is looked at next.
+    compare: Time,
+    /// An own worker that has just come home, and the epoch that its welcome bears.
+    home: Option<(ServerId, Epoch)>,
+}
+
+impl Node {
+    /// Lends and borrows workers by these settings. Called once, before the first input, on a master. `boot` as in [`Node::restored`].
+    ///
+    /// # Errors
+    /// Where the settings are out of range. The node lends and borrows nothing then.
+    pub fn lend(&mut self, settings: LoanConfig, boot: u32, seed: u64, now: Time) -> Result<(), String> {
+        settings.check().map_err(|error| error.to_string())?;
+        let loans = Loans::new(self.loan_own(), settings, u64::from(boot), seed, now);
+        let (load, proposals) = (Saturation::default(), BTreeMap::new());
+        let desk = Desk { loans, errands: Errands::default(), proposals, load, compare: now, home: None };
+        self.desk = Some(Box::new(desk));
+        Ok(())
+    }
+
+    fn loan_own(&self) -> Own {
+        Own {
+            server_id: self.identity.server_id.clone(),
+            name: self.identity.name.clone(),
+            group: self.config.group.clone(),
+            address: self.own_address(),
+        }
+    }
+
+    pub(super) fn loans_deadline(&self) -> Option<Time> {
+        self.desk.as_ref().and_then(|desk| desk.loans.deadline())
+    }
+
+    pub(super) fn tick_loans(&mut self, now: Time) {
+        let Some(desk) = &mut self.desk else { return };
+        desk.loans.tick(now);
+        if desk.compare <= now && desk.loans.counts().0 > 0 || desk.compare + COMPARE * 12 <= now {
+            desk.compare = now + COMPARE;
+            if let Some(group) = &self.group {
+                let own: Vec<LoanId> =
+                    group.loans_of(&self.identity.server_id).into_iter().map(|loan| loan.loan_id).collect();
+                desk.loans.in_ledger(&own, now);
+            }
+        }
+    }
+
+    /// The queue or the farm may have changed.
+    pub(super) fn tell_loans_load(&mut self, now: Time) {
+        let Some(desk) = &self.desk else { return };
+        let (report, config) = (self.load.report(), self.load.config());
+        let (own, guests) = self.farm.whose();
+        let load = Saturation {
+            saturated: report.saturated,
+            released: !report.saturated && report.pending < config.release,
+            pending: report.pending,
+            capacity: config.capacity,
+            release: config.release,
+            workers: own,
+            // Only where guests might be let go does it matter.
+            stranded: if guests > 0 && report.pending > 0 { self.stranded() } else { 0 },
+        };
+        if desk.load == load {
+            return;
+        }
+        if let Some(desk) = &mut self.desk {
+            desk.load = load;
+            desk.loans.load(load, now);
+        }
+    }
+
+    /// Jobs that wait and that no own worker here can run.
+    fn stranded(&self) -> u64 {
+        let waiting = self.queue.waiting_services();
+        let own = |service: &ServiceName| {
+            self.farm.own().any(|worker| !worker.draining && worker.services.iter().any(|it| it.name == *service))
+        };
+        waiting.into_iter().filter(|(service, _)| !own(service)).map(|(_, count)| count).sum()
+    }
+
+    /// Asks the registry for neighbours where a round of requests begins.
+    pub(super) fn offer_neighbours(&mut self, now: Time) {
+        if !self.desk.as_ref().is_some_and(|desk| desk.loans.wants_neighbours(now)) || self.stopped {
+            return;
+        }
+        let known = self.neighbours();
+        let services = self.queue.waiting_services().into_iter().map(|(service, _)| service).take(MAX_NEEDED).collect();
+        let own = self.loan_own();
+        if let Some(desk) = &mut self.desk {
+            desk.loans.rename(own);
+            desk.loans.neighbours(known, services, now);
+        }
+    }
+
+    /// The masters that are known, native and foreign.
+    fn neighbours(&self) -> Vec<Neighbour> {
+        let group_id = self.group_presence().group_id;
+        let mut known = self.registry.neighbours();
+        for neighbour in &mut known {
+            neighbour.member = group_id.is_some()
+                && self.group.as_ref().is_some_and(|group| group.has_member(&neighbour.peer))
+                && neighbour.member;
+        }
+        known
+    }
+
+    /// A request of another master about loans.
+    pub(super) fn loan_request(&mut self, reply: Reply, body: Body, now: Time) {
+        let Some(from) = self.links.get(reply.link).map(|link| link.remote.ip()) else {
+            return self.unanswered(&reply);
+        };
+        if self.desk.is_none() || self.stopped {
+            return self.no_loans(&reply, &body);
+        }
+        self.links.touch(reply.link);
+        let speaker = self.speaker(reply.link);
+        match body {
+            Body::LoanRequest(request) => self.asked_for_workers(reply, from, *request, speaker, now),
+            Body::Release(release) => self.given_back(reply, speaker, from, *release, now),
+            Body::Returned(returned) => self.told_returned(&reply, speaker, from, *returned, now),
+            Body::LoanAction(action) => {
+                let Some(peer) = speaker else {
+                    let detail =
+                        "only a native master that heartbeats on this connection, or dials it as itself, may say this";
+                    return self.reply_error(&reply, ErrorAnswer::new("LOANS", ErrorCode::NotAMember, detail));
+                };
+                let Some(desk) = &mut self.desk else { return };
+                match *action {
+                    LoanAction::Renew { loans } => desk.loans.renew(reply, &peer, loans, now),
+                    other => desk.loans.recalled(reply, &peer, other, now),
+                }
+            }
+            Body::Loans { after } => {
+                let (own, borrowed) = self.farm.whose();
+                let Some(desk) = &self.desk else { return };
+                let (lent, _) = desk.loans.counts();
+                let counts = Counts { local: own, lent, borrowed };
+                let answer = desk.loans.answer(after.as_ref(), counts, now);
+                self.reply(&reply, Body::LoansAnswer(Box::new(answer)));
+            }
+            _ => self.unanswered(&reply),
+        }
+    }
+
+    /// A node that lends nothing, a worker or one that stops, says so: in the words of the asker's own protocol where it is a stranger's.
+    fn no_loans(&mut self, reply: &Reply, body: &Body) {
+        match body {
+            Body::LoanRequest(_) => {
+                let master = Some(self.identity.server_id.clone());
+                let answer = crate::wire::LoanAnswer::Rejected { master, reason: "refused".to_owned() };
+                self.reply(reply, Body::LoanAnswer(Box::new(answer)));
+            }
+            Body::Loans { .. } | Body::LoanAction(_) => {
+                let error = if self.stopped {
+                    Self::stopping("LOANS")
+                } else {
+                    let none =
+                        || ErrorAnswer::new("LOANS", ErrorCode::NotAMaster, "this node lends and borrows no workers");
+                    self.not_a_master("LOANS").unwrap_or_else(none)
+                };
+                self.reply_error(reply, error);
+            }
+            _ => self.unanswered(reply),
+        }
+    }
+
+    /// The native node that speaks on a link.
+    fn speaker(&self, link: LinkId) -> Option<ServerId> {
+        let accepted = self.links.get(link).and_then(|link| link.speaker.clone());
+        accepted.or_else(|| self.registry.peer_of(link).cloned())
+    }
+
+    fn asked_for_workers(
+        &mut self,
+        reply: Reply,
+        from: IpAddr,
+        request: LoanRequest,
+        speaker: Option<ServerId>,
+        now: Time,
+    ) {
+        let all = self.neighbours();
+        let named = speaker.or_else(|| request.master.clone());
+        // Who names itself on a link of its own is taken at its word where that link comes from where it is known to be.
+        let known = named.and_then(|id| all.iter().find(|neighbour| neighbour.peer == id)).cloned();
+        let mut trusted: Vec<Address> = self.config.peers.clone();
+        trusted.extend(all.iter().filter(|neighbour| neighbour.member).map(|neighbour| neighbour.address.clone()));
+        let candidates = self.candidates_to_lend();
+        let asked = Asked { reply, from, request, known, trusted, candidates };
+        if let Some(desk) = &mut self.desk {
+            desk.loans.asked(asked, now);
+        }
+    }
+
+    fn candidates_to_lend(&self) -> Vec<Candidate> {
+        let own = self.farm.own().map(|worker| Candidate {
+            worker: worker.worker.clone(),
+            native: worker.native,
+            idle: worker.idle,
+            quarantined: worker.quarantined,
+            draining: worker.draining,
+            services: worker.services.iter().map(|offer| offer.name.clone()).collect(),
+            slots: worker.slots,
+            generation: worker.generation,
+            address: None,
+        });
+        own.collect()
+    }
+
+    fn given_back(&mut self, reply: Reply, speaker: Option<ServerId>, from: IpAddr, release: Release, now: Time) {
+        if let Some(desk) = &mut self.desk {
+            desk.loans.released(reply, speaker.as_ref(), from, release, now);
+        }
+    }
+
+    fn told_returned(&mut self, reply: &Reply, speaker: Option<ServerId>, from: IpAddr, returned: Returned, now: Time) {
+        let worker = returned.worker.clone();
+        let native = returned.loan_id.is_some();
+        if let Some(desk) = &mut self.desk {
+            desk.loans.returned(speaker.as_ref(), from, returned, now);
+        }
+        if native {
+            let ack = StatusAck { worker: Some(worker), attempt: None };
+            self.reply(reply, Body::StatusAck(Box::new(ack)));
+        } else {
+            self.unanswered(reply);
+        }
+    }
+
+    /// A worker says ALIVE: whom it belongs to, and what a native one is told of that.
+    pub(super) fn worker_shows(&mut self, link: LinkId, alive: &WorkerAlive, now: Time) -> Option<Terms> {
+        let terms = self.terms_for(alive);
+        let own_id = self.identity.server_id.clone();
+        let (worker, native) = (alive.worker.clone(), alive.native.as_deref());
+        let owner = match &terms {
+            Some(terms) => (terms.owner != own_id).then(|| terms.owner.clone()),
+            None => alive.owner.as_deref().and_then(ServerId::new).filter(|owner| *owner != own_id),
+        };
+        let epoch = native.and_then(|native| native.epoch);
+        let fresh = native.is_none() || self.farm.link_of(&worker) != Some(link);
+        let Some(desk) = &mut self.desk else { return terms };
+        if let Some(owner) = owner {
+            if fresh {
+                let home = alive.owner.as_deref().and_then(|text| text.parse().ok());
+                let loan_id = native.and_then(|native| native.loan_id.clone());
+                let guest = Guest {
+                    worker: worker.clone(),
+                    owner: Some(owner),
+                    home,
+                    loan_id,
+                    epoch,
+                    native: native.is_some(),
+                };
+                desk.loans.came(guest, now);
+                self.carry_out_loans(now);
+            }
+            let lent = self.desk.as_ref().and_then(|desk| desk.loans.terms(&worker, now));
+            // What the owner's home is, the registry may know where the loan does not.
+            return match (terms, lent.filter(|_| native.is_some())) {
+                (Some(terms), Some(lent)) => {
+                    let owner_address = lent.owner_address.or(terms.owner_address);
+                    let epoch = lent.epoch.max(terms.epoch);
+                    Some(Terms { owner_address, epoch, ..lent })
+                }
+                (terms, _) => terms,
+            };
+        }
+        if !fresh {
+            let known = self.farm.terms_of(&worker).map(|known| known.epoch).unwrap_or_default();
+            return terms.map(|terms| Terms { epoch: terms.epoch.max(known), ..terms });
+        }
+        let generation = terms.as_ref().map_or(0, |terms| terms.epoch.generation);
+        desk.loans.home(&worker, epoch, generation, now);
+        self.carry_out_loans(now);
+        let home = self.desk.as_mut().and_then(|desk| desk.home.take_if(|(who, _)| *who == worker));
+        terms.map(|terms| match home {
+            Some((_, epoch)) => Terms { epoch: epoch.max(terms.epoch), ..terms },
+            None => terms,
+        })
+    }
+
+    /// `register_temporary_worker`, and no ALIVE behind it.
+    pub(super) fn registers(&mut self, reply: Reply, host: IpAddr, registration: Registration, now: Time) {
+        let Registration { worker, home, owner, wants_ack, .. } = registration;
+        let owner = owner.or_else(|| home.as_ref().map(Address::to_string));
+        let alive = WorkerAlive { worker: worker.clone(), owner, native: None };
+        self.worker_shows(reply.link, &alive, now);
+        if wants_ack {
+            let ack = StatusAck { worker: Some(worker), attempt: None };
+            return self.reply(&reply, Body::StatusAck(Box::new(ack)));
+        }
+        self.farm.alive_with(reply, host, alive, None, now);
+    }
+
+    /// A worker is not here any more. Only one of the two sides knows it.
+    pub(super) fn worker_gone(&mut self, worker: &ServerId, now: Time) {
+        let Some(desk) = &mut self.desk else { return };
+        desk.loans.gone(worker, now);
+        desk.loans.left(worker, now);
+    }
+
+    /// Something on a link that this master opened is the answer to an errand.
+    pub(super) fn errand_answered(&mut self, link: LinkId, id: Option<&RequestId>, body: &Body, now: Time) -> bool {
+        let answers = matches!(
+            body,
+            Body::LoanAnswer(_) | Body::LoanDone(_) | Body::ReleaseAnswer(_) | Body::Error(_) | Body::StatusAck(_)
+        );
+        let Some(desk) = self.desk.as_mut().filter(|_| answers) else { return false };
+        let Some((token, done_with)) = desk.errands.answered(link, id) else { return false };
+        match body.clone() {
+            Body::LoanAnswer(answer) => desk.loans.answered(token, *answer, now),
+            Body::LoanDone(done) => desk.loans.done_by(token, *done, now),
+            Body::ReleaseAnswer(answer) => desk.loans.release_answered(token, *answer, now),
+            Body::Error(error) => {
+                desk.loans.failed(token, &format!("{}: {}", error.code.as_str(), error.detail), now);
+            }
+            _ => desk.loans.failed(token, "it answered with an ACK", now),
+        }
+        if let Some(link) = done_with {
+            self.links.closed(link);
+            self.outputs.push_back(Output::Close { link });
+        }
+        true
+    }
+
+    /// Whether a link is one of an errand.
+    pub(super) fn is_errand(&self, link: LinkId) -> bool {
+        self.desk.as_ref().is_some_and(|desk| desk.errands.is_dialled(link))
+    }
+
+    /// The connection of an errand stands.
+    pub(super) fn errand_opened(&mut self, link: LinkId) {
+        let Some((message, waits)) = self.desk.as_mut().and_then(|desk| desk.errands.opened(link)) else { return };
+        self.send(link, message);
+        if !waits {
+            self.links.closed(link);
+            self.outputs.push_back(Output::Close { link });
+        }
+    }
+
+    /// A link is gone: whoever waits there for an answer learns it.
+    pub(super) fn errands_closed(&mut self, link: LinkId, reason: &str, now: Time) {
+        let Some(desk) = &mut self.desk else { return };
+        let dialled = desk.errands.closed(link);
+        for token in dialled.into_iter().chain(desk.errands.lost(link)) {
+            desk.loans.failed(token, reason, now);
+        }
+        desk.loans.link_closed(link, now);
+    }
+
+    /// The group has answered a proposal of the loans. `false`: it was none of theirs.
+    pub(super) fn proposal_answered(&mut self, mark: u64, body: &Body, now: Time) -> bool {
+        let Some(desk) = &mut self.desk else { return false };
+        let Some(proposal) = desk.proposals.remove(&mark) else { return false };
+        let outcome = match body {
+            Body::LoanDone(done) => Ok(done.index.unwrap_or_default()),
+            Body::Error(error) => {
+                let why = format!("{}: {}", error.code.as_str(), error.detail);
+                Err(match error.code {
+                    ErrorCode::NoGroup | ErrorCode::BadField | ErrorCode::WrongState => Unagreed::Never(why),
+                    _ => Unagreed::Unknown(why),
+                })
+            }
+            _ => Err(Unagreed::Unknown("the group gave another answer".to_owned())),
+        };
+        desk.loans.agreed(proposal, outcome, now);
+        true
+    }
+
+    /// Carries out what the loans want done. Returns whether there was anything.
+    pub(super) fn carry_out_loans(&mut self, now: Time) -> bool {
+        let mut any = false;
+        while let Some(effect) = self.desk.as_mut().and_then(|desk| desk.loans.poll_effect()) {
+            any = true;
+            self.carry_out_loan(effect, now);
+        }
+        any
+    }
+
+    fn carry_out_loan(&mut self, effect: Effect, now: Time) {
+        match effect {
+            Effect::Ask { token, to, link, request_id, request } => {
+                let message = Message { id: Some(request_id), body: Body::LoanRequest(Box::new(request)) };
+                self.run_errand(Some(token), &to, link, message, now);
+            }
+            Effect::Act { token, to, request_id, action } => {
+                let message = Message { id: Some(request_id), body: Body::LoanAction(Box::new(action)) };
+                self.run_errand(Some(token), &to, None, message, now);
+            }
+            Effect::GiveBack { token, to, release } => {
+                self.run_errand(Some(token), &to, None, Message::plain(Body::Release(Box::new(release))), now);
+            }
+            Effect::Notify { to, returned } => {
+                self.run_errand(None, &to, None, Message::plain(Body::Returned(Box::new(returned))), now);
+            }
+            Effect::Drop { token } => {
+                if let Some(link) = self.desk.as_mut().and_then(|desk| desk.errands.drop(token)) {
+                    self.links.closed(link);
+                    self.outputs.push_back(Output::Close { link });
+                }
+            }
+            Effect::Answer { reply, body } => self.reply(&reply, body),
+            Effect::Unanswered { reply } => self.unanswered(&reply),
+            Effect::Completed { link, answer } => {
+                if self.links.get(link).is_some() {
+                    self.send(link, Message::plain(Body::ReleaseAnswer(Box::new(answer))));
+                }
+            }
+            Effect::Propose { proposal, record } => {
+                let mark = self.bonds.mark();
+                let Some(desk) = &mut self.desk else { return };
+                match &mut self.group {
+                    Some(group) => {
+                        desk.proposals.insert(mark, proposal);
+                        group.ask(mark, LoanAction::Record(record), now);
+                    }
+                    None => {
+                        let why = "this master takes no part in agreement".to_owned();
+                        desk.loans.agreed(proposal, Err(Unagreed::Never(why)), now);
+                    }
+                }
+            }
+            Effect::Reserve { worker } => self.farm.reserve(&worker, true, now),
+            Effect::Free { worker } => self.farm.reserve(&worker, false, now),
+            Effect::Order { worker, order } => {
+                self.farm.send_off(&worker, order, now);
+            }
+            Effect::TakeBack { worker, epoch, reason } => self.take_back(&worker, epoch, reason, now),
+            Effect::AtHome { worker, epoch } => {
+                if let Some(desk) = &mut self.desk {
+                    desk.home = Some((worker, epoch));
+                }
+            }
+            Effect::Release { worker, order } => {
+                self.farm.send_off(&worker, order, now);
+            }
+            Effect::Stop { worker, reason } => self.farm.cut_off(&worker, &reason, now),
+            Effect::Lease { worker, rest } => {
+                if let Some(terms) = self.farm.terms_of(&worker).cloned() {
+                    self.farm.set_terms_of(&worker, Terms { lease: rest, ..terms });
+                }
+            }
+            Effect::Event { kind, worker, peer, detail } => {
+                let kind = match kind {
+                    LoanEvent::LoanAsked => EventKind::LoanAsked,
+                    LoanEvent::LoanAccepted => EventKind::LoanAccepted,
+                    LoanEvent::LoanRefused => EventKind::LoanRefused,
+                    LoanEvent::WorkerLent => EventKind::WorkerLent,
+                    LoanEvent::WorkerBorrowed => EventKind::WorkerBorrowed,
+                    LoanEvent::WorkerReturned => EventKind::WorkerReturned,
+                    LoanEvent::LoanEnded => EventKind::LoanEnded,
+                    LoanEvent::WorkerRecalled => EventKind::WorkerRecalled,
+                };
+                let (own, borrowed) = self.farm.whose();
+                let lent = self.desk.as_ref().map_or(0, |desk| desk.loans.counts().0);
+                let detail = format!("{detail}; {own} own workers here, {lent} lent, {borrowed} borrowed");
+                self.event(kind, worker.or(peer), None, detail);
+            }
+            Effect::Trace { out, kind, request_id, peer } => {
+                let mark = request_id.as_ref().map_or("none", RequestId::as_str);
+                let way = if out { "to" } else { "from" };
+                self.log(LogLevel::Info, format!("loan message {kind} {way} {peer}, request_id {mark}"));
+            }
+            Effect::Decision { about, text } => self.log(LogLevel::Debug, format!("decided about {about}: {text}")),
+            Effect::Log { level, text } => self.log(level, text),
+        }
+    }
+
+    /// An order is void. Who is here stays, and is told an epoch above that of the order.
+    fn take_back(&mut self, worker: &ServerId, epoch: Epoch, reason: String, now: Time) {
+        self.log(LogLevel::Info, format!("worker {worker} is not lent after all: {reason}"));
+        self.farm.keep(worker, now);
+        if let Some(terms) = self.farm.terms_of(worker).cloned() {
+            let terms = Terms { epoch: epoch.max(terms.epoch), ..terms };
+            let order = self.order(crate::wire::MoveKind::Redirect, None, &terms);
+            self.farm.rebind(worker, order, terms, now);
+        }
+    }
+
+    /// Says something to another master: on the native link to it where one stands, else on a connection of its own.
+    fn run_errand(
+        &mut self,
+        token: Option<crate::core::loans::Token>,
+        to: &Party,
+        link: Option<LinkId>,
+        message: Message,
+        now: Time,
+    ) {
+        let link =
+            link.or_else(|| self.registry.native_link_to(&to.peer)).filter(|link| self.links.get(*link).is_some());
+        let way = match (link, &to.address) {
+            (Some(link), _) => Some(Way::Link(link)),
+            (None, Some(address)) => Some(Way::Dial(address.clone())),
+            (None, None) => None,
+        };
+        let Some(desk) = &mut self.desk else { return };
+        let failed = match way {
+            Some(Way::Link(link)) => {
+                if let (Some(token), Some(id)) = (token, &message.id) {
+                    desk.errands.share(token, link, id.clone());
+                }
+                self.send(link, message);
+                None
+            }
+            Some(Way::Dial(address)) => match desk.errands.dial(token, message) {
+                Some(link) => {
+                    self.outputs.push_back(Output::Open { link, address, within: DIAL });
+                    None
+                }
+                None => Some("too many connections for loans are open"),
+            },
+            None => Some("nobody knows where it is called"),
+        };
+        if let (Some(why), Some(token), Some(desk)) = (failed, token, &mut self.desk) {
+            desk.loans.failed(token, why, now);
+        }
+    }
+}
