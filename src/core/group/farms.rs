@@ -49,14 +49,14 @@ impl Group {
             LoanAction::Record(LoanRecord::End { loan_id, reason }) => {
                 Ok(Command::End { loan_id: loan_id.clone(), reason: reason.clone() })
             }
-            LoanAction::Adopt { workers, .. } => {
+            LoanAction::Adopt { master, workers } => {
                 let gone = |owner: &ServerId| *owner != self.own_id && !self.view.is_alive(owner);
                 let workers: Vec<&Orphan> = workers.iter().filter(|orphan| gone(&orphan.owner)).collect();
                 if workers.is_empty() {
                     let detail = "WORKERS: the leader sees their owners ALIVE; they are no orphans";
                     return Err((ErrorCode::WrongState, detail.to_owned()));
                 }
-                Ok(Command::Adopt { workers: spread(&workers, self.ledger(), &self.view, &self.own_id) })
+                Ok(Command::Adopt { workers: spread(&workers, master, self.ledger(), &self.view, &self.own_id) })
             }
             LoanAction::Renew { .. } | LoanAction::Recall { .. } => {
                 Err((ErrorCode::BadField, "ACTION: expected RECORD or ADOPT of who asks the group".to_owned()))
@@ -75,8 +75,8 @@ impl Group {
 const _: () = assert!(PATIENCE.as_secs() == 5, "the documentation of `ask` says so");
 
 /// An owner for each orphan: the ALIVE member with the most jobs a worker, as it said last; of those with none, that with the fewest
-/// workers. What is given counts at once.
-fn spread(orphans: &[&Orphan], ledger: &Ledger, view: &View, own_id: &ServerId) -> Vec<Adoption> {
+/// workers. What is given counts at once; the orphans themselves do not count as workers of `host`, where they are.
+fn spread(orphans: &[&Orphan], host: &ServerId, ledger: &Ledger, view: &View, own_id: &ServerId) -> Vec<Adoption> {
     // Jobs that wait, workers, and who.
     let mut masters: Vec<(u64, u64, &ServerId)> = ledger
         .members()
@@ -86,7 +86,8 @@ fn spread(orphans: &[&Orphan], ledger: &Ledger, view: &View, own_id: &ServerId) 
             } else {
                 view.masters.iter().find(|it| it.server_id == member.server_id && it.alive)?.load
             };
-            Some((pending, workers, &member.server_id))
+            let orphans = if member.server_id == *host { orphans.len() as u64 } else { 0 };
+            Some((pending, workers.saturating_sub(orphans), &member.server_id))
         })
         .collect();
     masters.sort_by_key(|(.., id)| *id);
@@ -165,7 +166,7 @@ mod tests {
 
     fn given(view: &View, members: u64, orphans: &[Orphan]) -> Vec<u64> {
         let orphans: Vec<&Orphan> = orphans.iter().collect();
-        let adoptions = spread(&orphans, &ledger(members), view, &server(1));
+        let adoptions = spread(&orphans, &server(9), &ledger(members), view, &server(1));
         (1..=members).map(|nth| adoptions.iter().filter(|it| it.owner == server(nth)).count() as u64).collect()
     }
 
@@ -182,6 +183,15 @@ mod tests {
         let masters = vec![sight(2, true, (200, 4)), sight(3, true, (3, 1))];
         let view = View { masters, own_load: (0, 0), ..View::default() };
         assert_eq!(given(&view, 4, &orphans(3, 4)), [0, 3, 0, 0]);
+    }
+
+    #[test]
+    fn the_orphans_themselves_are_no_workers_of_the_master_where_they_are() {
+        let view = View { masters: vec![sight(2, true, (0, 4))], own_load: (0, 0), ..View::default() };
+        let orphans = orphans(4, 3);
+        let orphans: Vec<&Orphan> = orphans.iter().collect();
+        let adoptions = spread(&orphans, &server(2), &ledger(3), &view, &server(1));
+        assert_eq!(adoptions.iter().filter(|it| it.owner == server(1)).count(), 2, "two stay");
     }
 
     #[test]
