@@ -53,6 +53,13 @@ fn groups_keep_the_laws_of_agreement_under_faults() {
 }
 
 #[test]
+fn loans_keep_the_laws_of_jobs_and_all_workers_come_home() {
+    let Some(tally) = simulate(Kind::Loans) else { return };
+    assert!(tally.loans > tally.runs, "worlds without loans prove little: {tally:?}");
+    assert!(tally.crashes > tally.runs / 2 && tally.cuts > tally.runs, "{tally:?}");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run_and_another_seed_another() {
     for kind in Kind::ALL {
         for seed in [1, 2, 3] {

@@ -24,6 +24,8 @@ enum Worlds {
     Cuts,
     /// What groups of masters agree on under faults
     Group,
+    /// What becomes of jobs and workers where masters lend workers to each other
+    Loans,
     /// Each seed in all of them
     All,
 }
@@ -68,6 +70,7 @@ pub(super) fn run(args: &SimulateArgs) -> ExitCode {
         Worlds::Farm => &[sim::Kind::Farm],
         Worlds::Cuts => &[sim::Kind::Cuts],
         Worlds::Group => &[sim::Kind::Group],
+        Worlds::Loans => &[sim::Kind::Loans],
         Worlds::All => &sim::Kind::ALL,
     };
     let mut total = sim::Tally::default();
@@ -104,12 +107,13 @@ pub(super) fn run(args: &SimulateArgs) -> ExitCode {
         cuts,
         lost,
         leaders,
+        loans,
         agreed,
         healed_ms,
     } = total;
     println!(
         "seeds {} to {}: {runs} worlds, {steps} steps, {faults} faults: {crashes} crashes, {cuts} cuts, {failed_writes} \
-         failed writes; {jobs} jobs in {attempts} attempts, {timeouts} lawful timeouts; {agreed} settings and \
+         failed writes; {jobs} jobs in {attempts} attempts, {timeouts} lawful timeouts; {loans} workers lent; {agreed} settings and \
          leases agreed on under {leaders} leaders, {lost} data directories \
          lost, well again within {healed_ms} ms, {:.1} s: no law broken",
         args.seed,

@@ -54,6 +54,8 @@ pub(super) fn run(seed: u64, planted: Planted) -> Result<Report, Failure> {
         grace: timeout,
         sync: ms(10),
         trouble: Trouble::Cuts { times: TIMES, longest, pause },
+        crowded: false,
+        lend: None,
         base,
     };
     farm::run_plan(Kind::Cuts, plan, planted)

@@ -9,7 +9,7 @@
 //! 2. **Liveness**: everything heals. Soon every node must be ALIVE to every other, and then nobody may become TIMEOUT.
 //!
 //! Beside the worlds of registries there are worlds of farms, with disks, executors and clients, a directed one of
-//! cuts, and worlds of groups, whose masters agree.
+//! cuts, worlds of groups, whose masters agree, and worlds of loans, whose masters lend workers to each other.
 //!
 //! The same seed gives the same run: [`Report::trace`] is a hash of everything that every node did.
 
@@ -45,11 +45,13 @@ pub enum Kind {
     Cuts,
     /// Masters that agree: what becomes of leaders, settings and leases.
     Group,
+    /// Masters that lend their workers to each other: what becomes of jobs, workers and loans.
+    Loans,
 }
 
 impl Kind {
     /// Every one, in the order of this enum.
-    pub const ALL: [Kind; 4] = [Kind::Registry, Kind::Farm, Kind::Cuts, Kind::Group];
+    pub const ALL: [Kind; 5] = [Kind::Registry, Kind::Farm, Kind::Cuts, Kind::Group, Kind::Loans];
 
     /// Its word on the command line.
     pub const fn as_str(self) -> &'static str {
@@ -58,6 +60,7 @@ impl Kind {
             Kind::Farm => "farm",
             Kind::Cuts => "cuts",
             Kind::Group => "group",
+            Kind::Loans => "loans",
         }
     }
 }
@@ -87,6 +90,8 @@ pub struct Tally {
     pub lost: u64,
     /// Leaders that were elected in worlds of groups.
     pub leaders: u64,
+    /// Workers that were lent.
+    pub loans: u64,
     /// Settings and leases that were agreed on.
     pub agreed: u64,
     /// The longest that a group took until it was well again after all faults, in virtual milliseconds.
@@ -106,6 +111,7 @@ impl AddAssign for Tally {
         self.cuts += other.cuts;
         self.lost += other.lost;
         self.leaders += other.leaders;
+        self.loans += other.loans;
         self.agreed += other.agreed;
         self.healed_ms = self.healed_ms.max(other.healed_ms);
     }
@@ -157,6 +163,7 @@ pub fn run(kind: Kind, seed: u64) -> Result<Report, Failure> {
         Kind::Farm => farm::run(seed, Planted::Nothing),
         Kind::Cuts => cuts::run(seed, Planted::Nothing),
         Kind::Group => group::run(seed, PlantedInGroup::Nothing),
+        Kind::Loans => farm::loans::run(seed, Planted::Nothing),
     }
 }
 

@@ -85,7 +85,8 @@ impl Node {
     /// When [`Node::look_at_guests`] has something to do.
     pub(super) fn bonds_deadline(&self) -> Option<Time> {
         let waits = self.worker.is_none() && self.farm.has_guests();
-        waits.then_some(self.bonds.look)
+        // Never in the past: that would look as if this process had not run.
+        waits.then(|| self.bonds.look.max(self.now))
     }
 
     /// Sends home whose owner is back, and asks the group to adopt whose owner is gone for good.

@@ -52,6 +52,11 @@ impl Node {
         Ok(())
     }
 
+    /// Own workers that are promised, on their way or at a borrower, and workers of others that are here on loan.
+    pub(crate) fn loan_counts(&self) -> (u64, u64) {
+        self.desk.as_ref().map_or((0, 0), |desk| desk.loans.counts())
+    }
+
     fn loan_own(&self) -> Own {
         Own {
             server_id: self.identity.server_id.clone(),
@@ -483,8 +488,8 @@ impl Node {
                     LoanEvent::LoanEnded => EventKind::LoanEnded,
                     LoanEvent::WorkerRecalled => EventKind::WorkerRecalled,
                 };
-                let (own, borrowed) = self.farm.whose();
-                let lent = self.desk.as_ref().map_or(0, |desk| desk.loans.counts().0);
+                let (own, _) = self.farm.whose();
+                let (lent, borrowed) = self.desk.as_ref().map_or((0, 0), |desk| desk.loans.counts());
                 let detail = format!("{detail}; {own} own workers here, {lent} lent, {borrowed} borrowed");
                 self.event(kind, worker.or(peer), None, detail);
             }

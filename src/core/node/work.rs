@@ -14,6 +14,11 @@ impl Node {
         }
     }
 
+    /// Why this worker is not where it belongs; `None`: it is, or this is no worker, or it belongs nowhere yet.
+    pub(crate) fn away_from_home(&self) -> Option<String> {
+        self.worker.as_ref().and_then(|worker| worker.away_from_home())
+    }
+
     /// Whether this link is one of the worker's to its master.
     pub(super) fn is_session(&self, link: LinkId) -> bool {
         self.worker.as_ref().is_some_and(|worker| worker.is_session(link))

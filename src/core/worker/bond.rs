@@ -85,6 +85,17 @@ impl Bond {
 }
 
 impl Worker {
+    /// Why it is not where it belongs; `None`: it is there, or belongs nowhere yet.
+    pub(in crate::core) fn away_from_home(&self) -> Option<String> {
+        let home = self.bond.home.as_ref()?;
+        match &self.place {
+            Place::Tied(tie) if tie.address == *home && tie.joined => None,
+            Place::Tied(tie) => Some(format!("it is with {}, and belongs to {home}", tie.address)),
+            Place::Gone => None,
+            Place::Nowhere { .. } | Place::Seeking => Some(format!("it is with nobody, and belongs to {home}")),
+        }
+    }
+
     /// Whether it takes nothing new: it drains, or is about to move.
     pub(super) fn takes_nothing(&self) -> bool {
         self.draining.is_some() || self.bond.moving.is_some()

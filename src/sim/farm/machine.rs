@@ -105,7 +105,14 @@ impl Machine {
         let stored = self.disk.stored(now);
         let local = self.clock.at(now);
         let identity = Identity { server_id, name };
-        Node::restored(config, identity, boot, stored, seed, local).map_err(|error| error.to_string())
+        let lend = plan.lend.as_ref().filter(|_| worker.is_none());
+        let config = lend.map_or(config.clone(), |lend| Config { load: lend.load.clone(), ..config });
+        let mut node =
+            Node::restored(config, identity, boot, stored, seed, local).map_err(|error| error.to_string())?;
+        if let Some(lend) = lend {
+            node.lend(lend.loans.clone(), boot, seed, local)?;
+        }
+        Ok(node)
     }
 
     /// What a worker can run.

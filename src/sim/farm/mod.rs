@@ -17,6 +17,7 @@ mod faults;
 mod foreign;
 mod ledger;
 mod line;
+pub(super) mod loans;
 mod machine;
 mod oracle;
 mod plan;

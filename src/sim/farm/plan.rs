@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::loans::LoanPlan;
 use crate::sim::network::Host;
 use crate::sim::plan::{Dice, Plan};
 
@@ -63,6 +64,10 @@ pub(in crate::sim) struct FarmPlan {
     pub(in crate::sim) sync: Duration,
     /// What goes wrong.
     pub(in crate::sim) trouble: Trouble,
+    /// Whether all clients go to the first master.
+    pub(in crate::sim) crowded: bool,
+    /// How the masters lend workers to each other; `None`: they do not.
+    pub(in crate::sim) lend: Option<LoanPlan>,
 }
 
 impl FarmPlan {
@@ -92,6 +97,8 @@ impl FarmPlan {
             grace: dice.duration(ms(0), base.timeout * 2),
             sync: dice.duration(ms(0), ms(50)),
             trouble: Trouble::Everything,
+            crowded: false,
+            lend: None,
             base,
         }
     }
@@ -119,6 +126,9 @@ impl FarmPlan {
 
     /// The master that a machine belongs to.
     pub(super) fn home(&self, host: Host) -> Host {
+        if self.crowded && host >= self.first_client() {
+            return 0;
+        }
         host % self.masters
     }
 }

@@ -18,7 +18,7 @@ use crate::sim::plan::Dice;
 use crate::sim::trace::Fnv;
 use crate::sim::{Failure, Kind, Report, Tally};
 use crate::time::Time;
-use crate::wire::{Attempt, JobId};
+use crate::wire::{Attempt, EventKind, JobId};
 
 /// Virtual time after which every job must have ended once all is well: longer than the longest quarantine, than all
 /// backoffs, and than all attempts of all jobs one after the other on one slot.
@@ -262,6 +262,9 @@ impl World {
             self.oracle.heard(news)?;
         }
         for noted in noted {
+            if let Noted::Event(event) = &noted {
+                self.tally.loans += u64::from(event.kind == EventKind::WorkerLent);
+            }
             if let Noted::Ordered { attempt, worker } = noted {
                 let machine = &self.machines[host];
                 let durable = number_of(&attempt.job_id).is_some_and(|number| machine.disk.has(number));
@@ -475,6 +478,9 @@ impl World {
                 }
                 _ => {}
             }
+            if self.plan.lend.is_some() {
+                missing.extend(self.not_home(host));
+            }
         }
         let since = self.now.since(self.calm.unwrap_or(self.now));
         match missing.is_empty() {
@@ -485,6 +491,17 @@ impl World {
             false => self.at(self.now + self.plan.base.interval, Happening::Look),
         }
         Ok(())
+    }
+
+    /// What is still lent at this master, or whose guest this worker still is.
+    fn not_home(&self, host: Host) -> Option<String> {
+        let Process::Node { it, .. } = &self.machines[host].process else { return None };
+        if host < self.plan.masters {
+            let (lent, borrowed) = it.node.loan_counts();
+            return (lent + borrowed > 0)
+                .then(|| format!("master {host} has {lent} workers lent, {borrowed} borrowed"));
+        }
+        it.node.away_from_home().map(|why| format!("worker {host} is not at home: {why}"))
     }
 
     pub(super) fn schedule_network(&mut self) {
