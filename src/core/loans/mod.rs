@@ -348,7 +348,8 @@ pub(super) enum Effect {
         /// What it is told.
         order: WorkerMove,
     },
-    /// The order is void: if the worker is here still, or again, it stays, and is told this epoch.
+    /// The order is void. If the worker is here still, it is told by a [`MoveKind::Return`](crate::wire::MoveKind) without a target, of this
+    /// epoch: one that has read the order and still ends what it runs stays. If it is not here, nothing is done.
     TakeBack {
         /// Which.
         worker: ServerId,

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Borrower;
-use super::guests::Stage;
+use super::guests::{Stage, Visit};
 use crate::core::LogLevel;
 use crate::core::loans::desk::{Desk, span, workers};
 use crate::core::loans::{Effect, LoanEvent, MAX_PROMISED, MAX_ROUND, Neighbour, Party, Token};
@@ -221,9 +221,8 @@ impl Borrower {
         let listed = named.len();
         let mut got = 0;
         for OfferedWorker { worker, terms, .. } in named {
-            let leaving = self.guests.get(&worker).is_some_and(|visit| visit.stage != Stage::Active);
             let room = got < ask.needed && self.promises.len() < MAX_PROMISED;
-            if !room || leaving || self.promises.contains_key(&worker) {
+            if !room || self.promises.contains_key(&worker) {
                 continue;
             }
             // Who is quicker than the answer is here already.
@@ -237,7 +236,10 @@ impl Borrower {
             });
             let (owner, name) = (ask.whom.party(), ask.whom.name.clone());
             let promise = Promise { owner, name, asks_back: ask.whom.asks_back, terms, since: now, until };
-            if self.guests.contains_key(&worker) {
+            let loan_id = promise.loan_id();
+            let fits = |visit: &Visit| visit.loan_id.as_ref() == loan_id || (!visit.native && visit.loan_id.is_none());
+            let came = |visit: &Visit| visit.stage == Stage::Active && fits(visit);
+            if self.guests.get(&worker).is_some_and(came) {
                 self.invite(&worker, promise);
             } else {
                 self.promises.insert(worker, promise);
@@ -327,6 +329,11 @@ impl Borrower {
 }
 
 impl Promise {
+    /// On which loan it comes, where its owner is native.
+    pub(super) fn loan_id(&self) -> Option<&LoanId> {
+        self.terms.as_ref().map(|terms| &terms.loan_id)
+    }
+
     /// What people are shown of it, where it has an id.
     pub(super) fn view(&self, worker: &ServerId, now: Time) -> Option<LoanView> {
         let terms = self.terms.as_ref()?;

@@ -36,6 +36,8 @@ pub(super) struct Visit {
     pub(super) stays: Option<Time>,
     /// Until when it may be used. `None`: open-ended.
     pub(super) lease: Option<Time>,
+    /// Its owner has said so.
+    granted: bool,
     /// How long a lease of its owner is.
     term: Duration,
     /// When its owner is asked for more.
@@ -112,8 +114,13 @@ impl Borrower {
     /// A worker that is not ours has registered.
     pub(in crate::core::loans) fn came(&mut self, desk: &mut Desk, guest: Guest, now: Time) {
         let worker = guest.worker.clone();
+        // A foreign worker does not say on which loan it is here.
+        let silent = !guest.native && guest.loan_id.is_none();
+        let fits = |loan_id: Option<&LoanId>| silent || loan_id == guest.loan_id.as_ref();
+        let awaited = self.promises.get(&worker).is_some_and(|promise| fits(promise.loan_id()));
         if let Some(visit) = self.guests.get_mut(&worker)
-            && visit.loan_id == guest.loan_id
+            && fits(visit.loan_id.as_ref())
+            && !awaited
         {
             // Its link was cut, and what was under way on it is lost.
             visit.epoch = visit.epoch.max(guest.epoch);
@@ -132,6 +139,8 @@ impl Borrower {
             return;
         }
         let promise = self.promises.remove(&worker);
+        let of_promise = promise.as_ref().and_then(Promise::loan_id).filter(|_| silent).cloned();
+        let loan_id = guest.loan_id.clone().or(of_promise);
         if promise.is_none() && self.unnamed.count > 0 && guest.loan_id.is_none() {
             self.unnamed.count -= 1;
         }
@@ -139,18 +148,18 @@ impl Borrower {
         let said = guest.owner.clone().or_else(|| guest.home.as_ref().map(named_by));
         let owner = Party { peer: said.unwrap_or_else(|| worker.clone()), address: None };
         let name = quote(owner.peer.as_str(), MAX_NAME_BYTES);
-        let shown = guest.loan_id.clone().unwrap_or_else(|| {
+        let shown = loan_id.clone().unwrap_or_else(|| {
             self.next_guest += 1;
             LoanId::new(format!("guest-{}", self.next_guest)).expect("short and without blanks")
         });
         // Its owner has granted it something; how much, the first renewal will tell. Until that is answered, it may be used: its owner cannot
         // grant it to another before it is home.
-        let provisional = guest.loan_id.as_ref().map(|_| now + desk.config.answer);
+        let provisional = loan_id.as_ref().map(|_| now + desk.config.answer);
         let visit = Visit {
             owner,
             name,
             home,
-            loan_id: guest.loan_id,
+            loan_id,
             shown,
             epoch: guest.epoch,
             native: guest.native,
@@ -159,6 +168,7 @@ impl Borrower {
             since: now,
             stays: Some(now + desk.config.match_timeout),
             lease: provisional,
+            granted: false,
             term: desk.config.lease,
             renew: provisional.map(|_| now),
             renewing: None,
@@ -193,8 +203,17 @@ impl Borrower {
         visit.invited = true;
         visit.stays = None;
         (visit.owner, visit.name, visit.asks_back) = (promise.owner, promise.name, promise.asks_back);
+        if visit.loan_id.is_none()
+            && !visit.native
+            && let Some(terms) = &promise.terms
+        {
+            (visit.loan_id, visit.shown) = (Some(terms.loan_id.clone()), terms.loan_id.clone());
+            visit.renew = Some(visit.since);
+        }
         if let Some(terms) = promise.terms.filter(|terms| visit.loan_id.as_ref() == Some(&terms.loan_id)) {
-            visit.lease = visit.lease.filter(|_| visit.renew.is_none()).max(Some(terms.lease));
+            // What a renewal has told since is later.
+            visit.lease = visit.lease.filter(|_| visit.granted).max(Some(terms.lease));
+            visit.granted = true;
             visit.epoch = visit.epoch.max(Some(terms.epoch));
             (visit.term, visit.agreed) = (terms.term, terms.agreed);
         }
@@ -272,7 +291,7 @@ impl Borrower {
                 continue;
             };
             visit.term = *lease;
-            visit.lease = Some(sent + *lease);
+            (visit.lease, visit.granted) = (Some(sent + *lease), true);
             visit.renew = Some((sent + *lease / 3).max(now + *lease / 12));
             let rest = (sent + *lease).since(now);
             desk.push(Effect::Lease { worker: worker.clone(), rest: Some(rest) });
