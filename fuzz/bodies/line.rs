@@ -67,7 +67,7 @@ impl Session {
             services: Vec::new(),
         };
         if works {
-            let alive = WorkerAlive { worker: server_id.clone(), owner: None, native: None };
+            let alive = WorkerAlive { worker: server_id.clone(), owner: None, listens: None, native: None };
             edge.render(&Message::plain(Body::WorkerAlive(Box::new(alive))), &mut Vec::new());
         }
         let shown = Transcript { messages: Vec::new(), closed: None, out: Vec::new(), heartbeats: 0, ignored: 0 };

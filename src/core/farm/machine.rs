@@ -102,7 +102,7 @@ impl Farm {
     /// A worker asks for work. `host`: from where.
     pub(in crate::core) fn alive(&mut self, reply: Reply, host: IpAddr, alive: WorkerAlive, now: Time) {
         self.advance(now);
-        let WorkerAlive { worker, owner, native } = alive;
+        let WorkerAlive { worker, owner, native, .. } = alive;
         match native {
             Some(native) => self.native_alive(reply, host, worker, owner, *native),
             None => self.foreign_alive(reply, host, worker, owner),

@@ -264,7 +264,7 @@ impl Worker {
                 loan_id: None,
             })
         });
-        Body::WorkerAlive(Box::new(WorkerAlive { worker: self.me.clone(), owner: None, native }))
+        Body::WorkerAlive(Box::new(WorkerAlive { worker: self.me.clone(), owner: None, listens: None, native }))
     }
 
     /// Does what is due of the session.
