@@ -256,7 +256,6 @@ fn an_answer_is_never_answered_by_an_error() {
         r#"{"SERVER_UUID":"SERVER_B","RESPONSE":"AVAILABLE"}"#,
         r#"{"SERVER_UUID":"SERVER_B","RESPONSE":"RELEASE_ACK","WORKERS_UUID":"W"}"#,
         r#"{"type":"response_rejected","request_id":"1","payload":{},"TASK":"NOPE"}"#,
-        r#"{"TYPE":"ACK"}"#,
     ] {
         assert!(is_ignored(line), "{line}");
     }
