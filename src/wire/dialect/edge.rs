@@ -366,6 +366,10 @@ impl Edge {
             body => {
                 self.form = cycle::shown(self.form, body, shape);
                 self.loan_form = LoanForm::of(shape).or(self.loan_form);
+                // Its heartbeats are those of 2026/1; this tells them apart.
+                if matches!(shape, Shape::Older | Shape::Draft) && self.spoken != Some(Dialect::Native) {
+                    self.spoken = Some(Dialect::Gen2025_2);
+                }
                 if let Body::WorkerStatus(status) = body
                     && status.attempt.is_some()
                     && status.worker.as_ref() != self.worker.as_deref()

@@ -1,15 +1,16 @@
 //! Loans on one link: in which form they are spoken of, and the look at what follows a registration.
 //!
 //! ```text
-//!   a link that is answered        the form in which it spoke last
-//!   a link that we speak on first  2025/2 where its dialect was told so, else envelopes, which native nodes speak, too
-//!   an order to a worker           the form that the order names, else as above
+//!   a request, or an order to a worker, that names its form   that form
+//!   what answers, and whatever comes later on a link          the form in which the link spoke last
+//!   what is said first on a link                              2025/2 where its dialect was told so, else envelopes, which native
+//!                                                             nodes speak, too
 //! ```
 
 use crate::time::Time;
 use crate::wire::decode::Shape;
 use crate::wire::encode::{Object, loans as forms};
-use crate::wire::{Body, Dialect, Message, REGISTER_WAIT, Registration, RequestId, WorkerAlive};
+use crate::wire::{Body, Dialect, Message, REGISTER_WAIT, Registration, WorkerAlive};
 
 use super::Decoded;
 use super::cycle::Form;
@@ -61,7 +62,12 @@ pub(super) struct Known {
 impl Known {
     /// The form of a message that could have any.
     fn form(self, named: Option<Dialect>) -> LoanForm {
-        self.shown.or(self.told.or(named).map(LoanForm::of_dialect)).unwrap_or(LoanForm::Envelope)
+        match (named.map(LoanForm::of_dialect), self.shown) {
+            (Some(LoanForm::Envelope), Some(LoanForm::UpperEnvelope)) => LoanForm::UpperEnvelope,
+            (Some(named), _) => named,
+            (None, Some(shown)) => shown,
+            (None, None) => self.told.map_or(LoanForm::Envelope, LoanForm::of_dialect),
+        }
     }
 }
 
@@ -90,16 +96,9 @@ pub(super) fn render(message: &Message, known: Known, out: &mut Vec<u8>) -> Opti
             form
         }
         Body::Move(order) => {
-            // A native order is an envelope, and an order in a form that was chosen has that form.
-            let chosen = match order.native {
-                Some(_) => Some(LoanForm::Envelope),
-                None => order.dialect.map(LoanForm::of_dialect),
-            };
-            let form = match (chosen, known.shown) {
-                (Some(LoanForm::Envelope), Some(LoanForm::UpperEnvelope)) => LoanForm::UpperEnvelope,
-                (Some(chosen), _) => chosen,
-                (None, _) => known.form(None),
-            };
+            // What is native has no form but an envelope.
+            let named = if order.native.is_some() { Some(Dialect::Native) } else { order.dialect };
+            let form = known.form(named);
             match form {
                 LoanForm::Older | LoanForm::Draft => forms::older_move(order, None, out),
                 LoanForm::Envelope | LoanForm::UpperEnvelope => forms::worker_move(order, id, out),
@@ -152,7 +151,7 @@ fn answer(message: &Message, known: Known, out: &mut Vec<u8>) -> Option<LoanForm
             let line = if lower { line.word("status", "ack") } else { line.word("STATUS", "ACK") };
             let worker = ack.worker.as_ref().map(|id| id.as_str());
             let line = line.maybe(if lower { "worker_uuid" } else { "WORKER_UUID" }, worker);
-            line.maybe(mark, Some(id).map(RequestId::as_str)).end();
+            line.text(mark, id.as_str()).end();
         }
         Body::Query { .. } | Body::NoTask if known.cycle != Some(Form::Native) => {
             super::cycle::render(&Message::plain(message.body.clone()), known.cycle, out);
@@ -283,7 +282,7 @@ mod tests {
     use crate::wire::dialect::{Decoded, Edge, Prepared};
     use crate::wire::encode::tests::loans::{registration, worker_move};
     use crate::wire::{
-        Epoch, HeartbeatAnswer, LoanAnswer, LoanRequest, MoveKind, NativeMove, OfferedWorker, Release, ReleaseAnswer,
+        Epoch, HeartbeatAnswer, LoanAnswer, LoanRequest, MoveKind, NativeMove, OfferedWorker, Release, ReleaseAnswer, RequestId,
         Returned, ServerId, StatusAck, WorkerMove, decode,
     };
 
@@ -506,12 +505,21 @@ mod tests {
         for (told, named, said) in [
             (None, None, envelope),
             (Some(Dialect::Native), None, envelope),
-            (new, old, envelope),
             (old, None, older),
+            (old, new, envelope),
+            (new, old, older),
             (None, old, older),
         ] {
             assert_eq!(Link::new(Edge::outbound(told)).say(Some("r"), request(named)), said, "{told:?} {named:?}");
         }
+        // Nobody has answered the envelope: the same link is asked in the other form, and what answers is remembered.
+        let mut link = Link::new(Edge::outbound(None));
+        assert_eq!(link.say(Some("r"), request(None)), envelope);
+        assert_eq!(link.say(Some("r"), request(old)), older);
+        assert_eq!(link.edge.spoken(), None);
+        link.feed("{\"SERVER_UUID\":\"B\",\"RESPONSE\":\"UNAVAILABLE\"}\n");
+        assert_eq!((link.words(), link.edge.spoken()), (vec!["LoanAnswer".to_owned()], old));
+        assert_eq!(link.say(Some("r"), request(None)), older);
         let release = Release { master: Some(id("A")), workers: vec![id("W")] };
         let said = Link::new(Edge::outbound(None)).say(Some("r"), Body::Release(Box::new(release)));
         assert_eq!(said, r#"{"SERVER_UUID":"A","TASK":"COMMAND_RELEASE","WORKERS_UUID":["W"]}"#);
