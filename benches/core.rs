@@ -110,7 +110,7 @@ impl Bench {
             loan_id: None,
         };
         let worker = ServerId::new("bench-worker").ok_or("no id")?;
-        let alive = WorkerAlive { worker, owner: None, native: Some(Box::new(native)) };
+        let alive = WorkerAlive { worker, owner: None, listens: None, native: Some(Box::new(native)) };
         let message = Message::plain(Body::WorkerAlive(Box::new(alive)));
         bench.node.handle(Input::Message { link: WORKER, message }, now);
         for _ in 0..backlog {

@@ -235,7 +235,7 @@ mod tests {
             assert_eq!(option.get_env().unwrap().to_str().unwrap(), format!("NODE_{name}"));
             count += 1;
         }
-        assert_eq!(count, 33);
+        assert_eq!(count, 40);
     }
 
     #[test]

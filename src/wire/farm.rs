@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use super::{Address, Epoch, JobId, Json, LoanId, ServerId, ServiceName, ServiceOffer, Terms};
+use super::{Address, Epoch, Host, JobId, Json, LoanId, ServerId, ServiceName, ServiceOffer, Terms};
 
 /// One attempt at a job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,8 +32,26 @@ pub struct WorkerAlive {
     pub worker: ServerId,
     /// `SERVER_UUID`: the owner of a borrowed worker, as it names it: a name, a uuid, an IP or `ip:port`.
     pub owner: Option<String>,
+    /// Where it listens for its masters: one family of foreign workers is told where to go by a call there, and not as the answer to this.
+    pub listens: Option<Listens>,
     /// What only native workers say.
     pub native: Option<Box<NativeWorker>>,
+}
+
+/// `WORKER_HOST` and `WORKER_PORT`, `worker_host` and `worker_port`, or `port`: where a foreign worker listens, as it says. Believed only where
+/// its host is the connection's, or configured.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Listens {
+    /// Its host; `None`: that of the connection.
+    pub host: Option<Host>,
+    /// Its port, not 0.
+    pub port: u16,
+}
+
+impl From<Address> for Listens {
+    fn from(address: Address) -> Listens {
+        Listens { host: Some(address.host), port: address.port }
+    }
 }
 
 /// What a native worker says of itself with `WORKER` `ALIVE`. There when `SLOTS` is.

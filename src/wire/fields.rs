@@ -64,8 +64,10 @@ keys! {
     Response = "RESPONSE", Services = "SERVICES", Priority = "PRIORITY", DelayMs = "DELAY_MS",
        Attempts = "ATTEMPTS", GroupId = "GROUP_ID", LowerResponse = "response";
     ServerId = "SERVER_ID", Saturated = "SATURATED";
+    Port = "port";
     TimeoutMs = "TIMEOUT_MS", Mark = "request_id", UpperMark = "REQUEST_ID";
-    ServerUuid = "SERVER_UUID", WorkerUuid = "WORKER_UUID", MasterName = "MASTER_NAME",
+    ServerUuid = "SERVER_UUID", WorkerHost = "WORKER_HOST", WorkerPort = "WORKER_PORT",
+        LowerWorkerHost = "worker_host", LowerWorkerPort = "worker_port", WorkerUuid = "WORKER_UUID", MasterName = "MASTER_NAME",
         LowerServerUuid = "server_uuid", LowerWorkerUuid = "worker_uuid", LowerMasterName = "master_name";
     SelectedMaster = "SELECTED_MASTER", LowerSelectedMaster = "selected_master";
 }

@@ -31,6 +31,10 @@ pub const LINE_DEADLINE: Duration = Duration::from_secs(60);
 /// The first bytes of a connection must tell its protocol within this time once they have begun to look like HTTP.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long a registration waits for the ALIVE that some workers say right behind it, and which alone is answered then. Recorded ones are
+/// some milliseconds apart.
+pub const REGISTER_WAIT: Duration = Duration::from_millis(250);
+
 /// Addresses whose dialect is remembered. More than peers are ever known at once; whoever makes a node call ever new
 /// addresses finds an end here.
 pub const MAX_DIALECTS: usize = 4096;

@@ -110,7 +110,8 @@ pub struct LoanRequest {
     /// `workers_needed`, `WORKERS_NEEDED`, `needed`. Default 1, at most [`super::MAX_WORKERS_NEEDED`].
     pub needed: u32,
     /// `Some(Dialect::Gen2025_2)`: it came as `WORKER_REQUEST`, and who said so knows no envelopes: a foreign worker that is lent to it is
-    /// told in that form, too. `None`: it is, or came as, what its link speaks, else an envelope.
+    /// told in that form, too; to say it so is to ask in that form, whatever the link spoke. `None`: it came as an envelope; to say it so is
+    /// to ask in the form that the link has spoken, or was told to, else in an envelope.
     pub dialect: Option<Dialect>,
     /// What only native masters say.
     pub native: Option<NativeLoanRequest>,
@@ -137,7 +138,7 @@ pub enum LoanAnswer {
         /// `worker_details`, `WORKERS_UUID`, at most [`super::MAX_WORKERS_NEEDED`].
         workers: Vec<OfferedWorker>,
         /// `Some(Dialect::Gen2025_2)`: it came as `AVAILABLE`: such an owner wants a [`Release`] before its workers go home, and knows no
-        /// [`Returned`]. `None`: it is, or came as, what its link speaks, else an envelope.
+        /// [`Returned`]. `None`: it came as an envelope. To say it, `None` will do: an answer has the form of the request.
         dialect: Option<Dialect>,
     },
     /// `response_rejected`, `UNAVAILABLE`: none comes. Asking again helps later.

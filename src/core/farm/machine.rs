@@ -118,7 +118,7 @@ impl Farm {
         now: Time,
     ) {
         self.advance(now);
-        let WorkerAlive { worker, owner, native } = alive;
+        let WorkerAlive { worker, owner, native, .. } = alive;
         match native {
             Some(native) => self.native_alive(reply, host, worker, owner, *native, terms),
             None => self.foreign_alive(reply, host, worker, owner),

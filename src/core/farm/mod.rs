@@ -37,7 +37,7 @@ use super::order::Order;
 use super::{LinkId, LogLevel, Outcome};
 use crate::wire::{Attempt, Body, EventKind, JobId, JobOutput, Message, ServerId};
 
-pub(super) use bonds::{Guest, Own};
+pub(super) use bonds::Guest;
 pub(super) use machine::Farm;
 
 /// Workers that one master knows at a time. Ten times what the largest classroom or office has.

@@ -97,7 +97,7 @@ impl World {
 
     fn alive_from(&mut self, host: IpAddr, link: u64, worker: &str, owner: Option<&str>) {
         let reply = self.reply(link);
-        let alive = WorkerAlive { worker: id(worker), owner: owner.map(str::to_owned), native: None };
+        let alive = WorkerAlive { worker: id(worker), owner: owner.map(str::to_owned), listens: None, native: None };
         self.farm.alive(reply, host, alive, self.now);
     }
 
@@ -128,7 +128,7 @@ impl World {
             epoch: None,
             loan_id: None,
         };
-        let alive = WorkerAlive { worker: id(worker), owner: None, native: Some(Box::new(said)) };
+        let alive = WorkerAlive { worker: id(worker), owner: None, listens: None, native: Some(Box::new(said)) };
         self.farm.alive(reply, here(), alive, self.now);
         self.effects()
     }

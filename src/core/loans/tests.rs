@@ -94,6 +94,7 @@ fn request(needed: u32) -> LoanRequest {
         capacity: 100,
         needed,
         native: Some(native),
+        dialect: None,
     }
 }
 

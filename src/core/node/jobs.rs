@@ -646,7 +646,7 @@ mod tests {
             let native =
                 NativeWorker { name: "w".to_owned(), slots, services, jobs: Vec::new(), epoch: None, loan_id: None };
             let worker = ServerId::new(format!("w{nth}")).unwrap();
-            let alive = WorkerAlive { worker, owner: None, native: Some(Box::new(native)) };
+            let alive = WorkerAlive { worker, owner: None, listens: None, native: Some(Box::new(native)) };
             says(node, 2 + 2 * nth, Body::WorkerAlive(Box::new(alive)), Time::ZERO);
         };
         let why = |node: &Node| node.why_queued(&ServiceName::new("x").unwrap());
@@ -712,7 +712,7 @@ mod tests {
                         services: vec![offer],
                         jobs: Vec::new(), epoch: None, loan_id: None };
                     let id = ServerId::new(format!("w{service}")).unwrap();
-                    let alive = WorkerAlive { worker: id, owner: None, native: Some(Box::new(native)) };
+                    let alive = WorkerAlive { worker: id, owner: None, listens: None, native: Some(Box::new(native)) };
                     says(&mut node, 2 + 2 * service as u64, Body::WorkerAlive(Box::new(alive)), now);
                 } else {
                     let _ = node.queue.submit(Submit { priority, ..job(name, method) }, now);
@@ -741,7 +741,7 @@ mod tests {
             for nth in 0..2 {
                 let native = NativeWorker { name: "w".to_owned(), slots: 3, services: vec![offer()], jobs: Vec::new(), epoch: None, loan_id: None };
                 let worker = ServerId::new(format!("w{nth}")).unwrap();
-                let alive = WorkerAlive { worker, owner: None, native: Some(Box::new(native)) };
+                let alive = WorkerAlive { worker, owner: None, listens: None, native: Some(Box::new(native)) };
                 says(&mut node, 2 + 2 * nth, Body::WorkerAlive(Box::new(alive)), Time::ZERO);
             }
             let last = steps.len();

@@ -318,9 +318,9 @@ impl Node {
 
     /// `register_temporary_worker`, and no ALIVE behind it.
     pub(super) fn registers(&mut self, reply: Reply, host: IpAddr, registration: Registration, now: Time) {
-        let Registration { worker, home, owner, wants_ack, .. } = registration;
+        let Registration { worker, home, owner, listens, wants_ack } = registration;
         let owner = owner.or_else(|| home.as_ref().map(Address::to_string));
-        let alive = WorkerAlive { worker: worker.clone(), owner, native: None };
+        let alive = WorkerAlive { worker: worker.clone(), owner, listens: listens.map(Into::into), native: None };
         self.worker_shows(reply.link, &alive, now);
         if wants_ack {
             let ack = StatusAck { worker: Some(worker), attempt: None };

@@ -270,7 +270,7 @@ impl Worker {
             })
         });
         let owner = here.and_then(|here| self.bond.owner_said_at(here));
-        Body::WorkerAlive(Box::new(WorkerAlive { worker: self.me.clone(), owner, native }))
+        Body::WorkerAlive(Box::new(WorkerAlive { worker: self.me.clone(), owner, listens: None, native }))
     }
 
     /// Does what is due of the session.

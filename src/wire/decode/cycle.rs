@@ -10,8 +10,8 @@ use crate::wire::answers::{attempts, offers};
 use crate::wire::fields::{Fields, Key};
 use crate::wire::parts::epoch;
 use crate::wire::{
-    Attempt, Body, JobId, Json, LoanId, MAX_JSON_BYTES, MAX_SLOTS, NativeWorker, ServerId, StatusAck, WorkerAlive,
-    WorkerStatus, is_valid_name,
+    Attempt, Body, JobId, Json, Listens, LoanId, MAX_JSON_BYTES, MAX_SLOTS, NativeWorker, ServerId, StatusAck,
+    WorkerAlive, WorkerStatus, is_valid_name,
 };
 
 use super::Shape;
@@ -139,9 +139,21 @@ pub(super) fn alive(fields: &Fields) -> Option<(Body, Shape)> {
     let worker = worker(fields)?;
     let owner = id_text(fields, Key::ServerUuid, Key::LowerServerUuid);
     let owner = owner.and_then(|owner| ServerId::new(&*owner)).map(|owner| owner.as_str().to_owned());
+    let listens = if fields.is_absent(Key::Slots) { listens(fields) } else { None };
     let native = if fields.is_absent(Key::Slots) { None } else { Some(Box::new(native(fields, &worker)?)) };
     let shape = if native.is_some() { Shape::Native } else { shape };
-    Some((Body::WorkerAlive(Box::new(WorkerAlive { worker, owner, native })), shape))
+    Some((Body::WorkerAlive(Box::new(WorkerAlive { worker, owner, listens, native })), shape))
+}
+
+/// Where it listens; what is no port counts as not said.
+fn listens(fields: &Fields) -> Option<Listens> {
+    let port = |key: Key| {
+        let number = fields.whole(key).or_else(|| fields.text(key)?.parse().ok())?;
+        u16::try_from(number).ok().filter(|port| *port != 0)
+    };
+    let port = [Key::WorkerPort, Key::LowerWorkerPort, Key::Port].into_iter().find_map(port)?;
+    let host = either(fields, Key::WorkerHost, Key::LowerWorkerHost).and_then(|(text, _)| text.parse().ok());
+    Some(Listens { host, port })
 }
 
 fn native(fields: &Fields, worker: &ServerId) -> Option<NativeWorker> {

@@ -39,7 +39,9 @@ pub(in crate::wire) fn why_ignored(line: &[u8]) -> &'static str {
         match (nameless, absent([Key::WorkerUuid, Key::LowerWorkerUuid])) {
             (true, true) => "WORKER ALIVE without WORKER_UUID; expected the id of the worker",
             (true, false) => "WORKER ALIVE whose WORKER_UUID is no string of 1 to 128 bytes without control characters",
-            (false, _) => "WORKER ALIVE whose SLOTS is no whole number from 0 to 1024",
+            (false, _) => {
+                "WORKER ALIVE whose SLOTS is no whole number from 0 to 1024, or whose EPOCH or LOAN_ID is not well-formed"
+            }
         }
     } else if !absent([Key::Type, Key::UpperType]) {
         "a `type` that is not known here"

@@ -117,7 +117,7 @@ pub(super) fn render(message: &Message, form: Option<Form>, out: &mut Vec<u8>) {
         (Body::WorkerAlive(alive), None) => universal_alive(alive, message, out),
         (Body::WorkerAlive(alive), Some(Form::Upper)) => {
             let line = Object::begin(out).text("WORKER", "ALIVE").worker_uuid(Some(&alive.worker));
-            line.maybe("SERVER_UUID", alive.owner.as_deref()).end();
+            line.maybe("SERVER_UUID", alive.owner.as_deref()).listens(alive, "WORKER_HOST", "WORKER_PORT").end();
         }
         (Body::WorkerStatus(status), None) if status.attempt.is_none() => universal_status(status, out),
         (Body::WorkerStatus(status), Some(Form::Upper)) => official_status(status, out).end(),
@@ -182,7 +182,9 @@ fn lower(message: &Message, out: &mut Vec<u8>) {
     let id = message.id.as_ref();
     let uuid = |worker: &Option<crate::wire::ServerId>| worker.as_ref().map(|id| id.as_str().to_owned());
     match &message.body {
-        Body::WorkerAlive(alive) => lower_alive(Object::begin(out), alive).end(),
+        Body::WorkerAlive(alive) => {
+            lower_alive(Object::begin(out), alive).listens(alive, "worker_host", "worker_port").end();
+        }
         Body::WorkerStatus(status) => {
             let line = lower_status(Object::begin(out), status);
             members(line, status.result.as_ref(), str::to_ascii_lowercase).end();
@@ -245,7 +247,12 @@ mod tests {
             epoch: None,
             loan_id: None,
         };
-        Body::WorkerAlive(Box::new(WorkerAlive { worker: id("W"), owner: None, native: Some(Box::new(native)) }))
+        Body::WorkerAlive(Box::new(WorkerAlive {
+            worker: id("W"),
+            owner: None,
+            listens: None,
+            native: Some(Box::new(native)),
+        }))
     }
 
     fn status(attempt: Option<Attempt>) -> Body {
@@ -334,7 +341,12 @@ mod tests {
         for (dialect, form) in [(Dialect::Native, native), (Dialect::Gen2025_2, official), (Dialect::Seed, official)] {
             assert_eq!(say(&mut Edge::outbound(Some(dialect)), alive()), form);
         }
-        let owned = Body::WorkerAlive(Box::new(WorkerAlive { worker: id("W"), owner: Some("B".into()), native: None }));
+        let owned = Body::WorkerAlive(Box::new(WorkerAlive {
+            worker: id("W"),
+            owner: Some("B".into()),
+            listens: None,
+            native: None,
+        }));
         let expected = "{\"WORKER\":\"ALIVE\",\"WORKER_UUID\":\"W\",\"SERVER_UUID\":\"B\",\"worker\":\"alive\",\
                         \"worker_uuid\":\"W\",\"server_uuid\":\"B\"}\n";
         assert_eq!(say(&mut Edge::outbound(None), owned), expected);

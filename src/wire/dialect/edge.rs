@@ -12,6 +12,7 @@ use crate::wire::{
 };
 
 use super::cycle::{self, Form, Meaning};
+use super::loans::{self, Held, Known, LoanForm};
 use super::opening::{self, Opening};
 use super::{CloseReason, Decoded, Dialect, Prepared, gen2025_2, gen2026_1, native, seed};
 
@@ -34,8 +35,8 @@ pub struct Edge {
     /// Lines that no answer was due to since they were last asked for.
     ignored: u64,
     phase: Phase,
-    /// Whether this node opened the connection.
-    outbound: bool,
+    /// Who opened the connection, and as what this node speaks on it.
+    side: Side,
     /// The form of the heartbeat that was received last: its answer has the same.
     asked: Shape,
     /// What this node was told to speak here.
@@ -44,18 +45,30 @@ pub struct Edge {
     spoken: Option<Dialect>,
     /// The form of the worker cycle here, once it is known.
     form: Option<Form>,
-    /// Whether this node has spoken here as a worker.
-    works: bool,
+    /// The form in which loans are spoken of here, once it is known.
+    loan_form: Option<LoanForm>,
     /// Whether answers of this link are waited for.
     waiting: bool,
     /// The worker that reported here last: most say their id in each report.
     worker: Option<Box<ServerId>>,
     /// The forms of the heartbeats that are not answered yet, while answers are waited for.
     unanswered: Option<Box<Unanswered>>,
+    /// The registration that waits for the ALIVE behind it.
+    held: Option<Box<Held>>,
 }
 
 /// Heartbeats in their order, each with its mark and its form.
 type Unanswered = VecDeque<(Option<RequestId>, Shape)>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    /// The peer opened it.
+    Accepted,
+    /// This node opened it.
+    Opened,
+    /// This node opened it, and has spoken there as a worker.
+    Works,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -70,32 +83,33 @@ enum Phase {
 impl Edge {
     /// The edge of a connection that was accepted: the first bytes decide what it speaks.
     pub fn inbound() -> Edge {
-        Edge::new(Phase::Opening, false, None)
+        Edge::new(Phase::Opening, Side::Accepted, None)
     }
 
     /// The edge of a connection that this node opened: it speaks lines, and its heartbeats have the form of
     /// `dialect`; `None` is not known yet: the first heartbeat has SERVER_UUID and the native extras together,
     /// which every generation understands, and the next ones the form that the answer has shown.
     pub fn outbound(dialect: Option<Dialect>) -> Edge {
-        Edge::new(Phase::Lines, true, dialect)
+        Edge::new(Phase::Lines, Side::Opened, dialect)
     }
 
-    fn new(phase: Phase, outbound: bool, ours: Option<Dialect>) -> Edge {
+    fn new(phase: Phase, side: Side, ours: Option<Dialect>) -> Edge {
         let lines = Lines::new();
         Edge {
             lines,
             heartbeats: 0,
             ignored: 0,
             phase,
-            outbound,
+            side,
             asked: Shape::Native,
             ours,
             spoken: None,
             form: cycle::of_dialect(ours),
-            works: false,
+            loan_form: None,
             waiting: false,
             worker: None,
             unanswered: None,
+            held: None,
         }
     }
 
@@ -104,6 +118,9 @@ impl Edge {
     /// `input`, the worst being an error for each line of one byte. Who bounds `out` feeds `input` in small parts.
     pub fn poll(&mut self, prepared: &Prepared, input: &mut &[u8], now: Time, out: &mut Vec<u8>) -> Option<Decoded> {
         loop {
+            if let Some(next) = loans::after(&mut self.held) {
+                return Some(next);
+            }
             match self.phase {
                 Phase::Lines => {}
                 Phase::Opening => {
@@ -121,7 +138,7 @@ impl Edge {
             }
             // The short cut. Legal only while no other answer of this link is pending: whoever answers later says so
             // with `set_waiting`, and every other message was answered into `out` before this call.
-            if self.lines.is_idle() && !self.waiting {
+            if self.lines.is_idle() && !self.is_waiting() {
                 let count = seed::take_bare(input);
                 self.answer_bare(prepared, count, out);
             }
@@ -130,23 +147,44 @@ impl Edge {
                 Framed::TooLong => Some(self.refuse_length(out)),
                 Framed::TooSlow => Some(self.refuse_slowness(out)),
             };
-            if decoded.is_some() {
-                return decoded;
+            if let Some(decoded) = self.hand_on(decoded, now) {
+                return Some(decoded);
             }
         }
     }
 
+    /// What of that is to be handed on now: a registration waits for what follows it.
+    #[inline]
+    fn hand_on(&mut self, decoded: Option<Decoded>, now: Time) -> Option<Decoded> {
+        let decoded = decoded?;
+        if self.held.is_none() && !Held::is_due(&decoded) {
+            return Some(decoded);
+        }
+        loans::look_ahead(&mut self.held, decoded, now)
+    }
+
     /// The peer will send no more: what is left counts as a line. Call it until it returns `None`.
-    pub fn finish(&mut self, prepared: &Prepared, _now: Time, out: &mut Vec<u8>) -> Option<Decoded> {
-        let rest = self.lines.finish()?;
-        self.take(prepared, &rest, out)
+    pub fn finish(&mut self, prepared: &Prepared, now: Time, out: &mut Vec<u8>) -> Option<Decoded> {
+        if let Some(next) = loans::after(&mut self.held) {
+            return Some(next);
+        }
+        if let Some(rest) = self.lines.finish() {
+            let decoded = self.take(prepared, &rest, out);
+            if let Some(decoded) = self.hand_on(decoded, now) {
+                return Some(decoded);
+            }
+        }
+        loans::give_up(&mut self.held)
     }
 
     /// The time at which [`Edge::expire`] must be called, if nothing comes before.
     pub fn deadline(&self) -> Option<Time> {
         match self.phase {
             Phase::Opening => (!self.lines.is_idle()).then(|| self.lines.begun() + HEAD_DEADLINE),
-            Phase::Lines => self.lines.deadline(),
+            Phase::Lines => {
+                let held = self.held.as_ref().map(|held| held.until());
+                self.lines.deadline().into_iter().chain(held).min()
+            }
             Phase::Closed => None,
         }
     }
@@ -159,10 +197,21 @@ impl Edge {
         if self.phase == Phase::Opening {
             return Some(self.close(CloseReason::HeadTooSlow));
         }
-        match self.lines.expire(now)? {
-            Framed::Line(line) => self.take(prepared, &line, out),
-            Framed::TooLong => Some(self.refuse_length(out)),
-            Framed::TooSlow => Some(self.refuse_slowness(out)),
+        if let Some(next) = loans::after(&mut self.held) {
+            return Some(next);
+        }
+        let decoded = match self.lines.expire(now) {
+            Some(Framed::Line(line)) => self.take(prepared, &line, out),
+            Some(Framed::TooLong) => Some(self.refuse_length(out)),
+            Some(Framed::TooSlow) => Some(self.refuse_slowness(out)),
+            None => None,
+        };
+        if let Some(decoded) = self.hand_on(decoded, now) {
+            return Some(decoded);
+        }
+        match &self.held {
+            Some(held) if now >= held.until() => loans::give_up(&mut self.held),
+            _ => None,
         }
     }
 
@@ -176,8 +225,15 @@ impl Edge {
             Body::Heartbeat(heartbeat) => self.render_heartbeat(heartbeat, message.id.as_ref(), out),
             Body::HeartbeatAnswer(answer) => self.render_alive(answer, message, out),
             body => {
-                self.works |= self.outbound && cycle::is_of_worker(body);
-                cycle::render(message, self.form, out);
+                if self.side == Side::Opened && cycle::is_of_worker(body) {
+                    self.side = Side::Works;
+                }
+                let known = Known { shown: self.loan_form, told: self.ours, cycle: self.form };
+                match loans::render(message, known, out) {
+                    // What this node says first decides until it is answered.
+                    Some(form) => self.loan_form = self.loan_form.or(Some(form)),
+                    None => cycle::render(message, self.form, out),
+                }
             }
         }
     }
@@ -206,11 +262,12 @@ impl Edge {
     }
 
     /// Bytes of memory that are held beside the edge itself: none while no line is begun and no answer is waited for,
-    /// and never more than twice the longest line, with some for each heartbeat that waits.
+    /// and never more than twice the longest line, with some for each heartbeat that waits, and for a registration that does.
     pub fn heap_bytes(&self) -> usize {
         let unanswered =
             self.unanswered.as_ref().map_or(0, |queue| queue.capacity() * size_of::<(Option<RequestId>, Shape)>());
-        self.lines.heap_bytes() + unanswered
+        let held = self.held.as_ref().map_or(0, |_| size_of::<Held>());
+        self.lines.heap_bytes() + unanswered + held
     }
 
     /// Looks at the first bytes until they tell the protocol or `input` is empty.
@@ -244,12 +301,12 @@ impl Edge {
     fn take(&mut self, prepared: &Prepared, line: &[u8], out: &mut Vec<u8>) -> Option<Decoded> {
         let end = line.iter().rposition(|byte| !is_blank(*byte)).map_or(0, |last| last + 1);
         let line = &line[..end];
-        if seed::is_bare(line) && !self.waiting {
+        if seed::is_bare(line) && !self.is_waiting() {
             self.answer_bare(prepared, 1, out);
             return None;
         }
         let refused = match read_from(line, self.worker.as_deref()) {
-            Ok((message, shape)) => match cycle::meaning(&message.body, self.outbound, self.works) {
+            Ok((message, shape)) => match self.meaning(&message.body) {
                 Meaning::Message => {
                     self.note(&message, shape);
                     return Some(Decoded::Message(message));
@@ -258,7 +315,7 @@ impl Edge {
                 Meaning::Order(task) => Some(Box::new(refuse_order(task, message.id))),
             },
             Err(Undecoded::Refused(answer)) => Some(answer),
-            Err(Undecoded::Ignored) if !self.outbound => {
+            Err(Undecoded::Ignored) if !self.is_outbound() => {
                 self.ignored += 1;
                 return Some(Decoded::Ignored { why: why_ignored(line), line: quoted(line) });
             }
@@ -267,9 +324,9 @@ impl Edge {
         match refused {
             // On a link that this node opened it is the asker: what is wrong there is an answer that went wrong,
             // and an error in return could have a foreign peer answer that in turn, for ever. A native one never does.
-            Some(_) if self.outbound && self.spoken != Some(Dialect::Native) => Some(self.stray(line)),
-            None if self.outbound => Some(self.stray(line)),
-            Some(answer) if self.waiting => Some(Decoded::Refused(answer)),
+            Some(_) if self.is_outbound() && self.spoken != Some(Dialect::Native) => Some(self.stray(line)),
+            None if self.is_outbound() => Some(self.stray(line)),
+            Some(answer) if self.is_waiting() => Some(Decoded::Refused(answer)),
             Some(answer) => {
                 encode(&answer, out);
                 None
@@ -279,6 +336,21 @@ impl Edge {
                 None
             }
         }
+    }
+
+    fn is_outbound(&self) -> bool {
+        self.side != Side::Accepted
+    }
+
+    /// Whether answers of this link are waited for, or will be once a registration was handed on.
+    fn is_waiting(&self) -> bool {
+        self.waiting || self.held.is_some()
+    }
+
+    fn meaning(&self, body: &Body) -> Meaning {
+        // What was said of loans here may be acknowledged as a STATUS is.
+        let said = matches!(body, Body::StatusAck(_)) && self.is_outbound() && self.loan_form.is_some();
+        if said { Meaning::Message } else { cycle::meaning(body, self.is_outbound(), self.side == Side::Works) }
     }
 
     fn stray(&mut self, line: &[u8]) -> Decoded {
@@ -293,6 +365,11 @@ impl Edge {
             Body::HeartbeatAnswer(_) => {}
             body => {
                 self.form = cycle::shown(self.form, body, shape);
+                self.loan_form = LoanForm::of(shape).or(self.loan_form);
+                // Its heartbeats are those of 2026/1; this tells them apart.
+                if matches!(shape, Shape::Older | Shape::Draft) && self.spoken != Some(Dialect::Native) {
+                    self.spoken = Some(Dialect::Gen2025_2);
+                }
                 if let Body::WorkerStatus(status) = body
                     && status.attempt.is_some()
                     && status.worker.as_ref() != self.worker.as_deref()
@@ -385,6 +462,7 @@ impl Edge {
     fn close(&mut self, reason: CloseReason) -> Decoded {
         self.phase = Phase::Closed;
         self.lines = Lines::new();
+        self.held = None;
         Decoded::Close(reason)
     }
 }

@@ -4,6 +4,7 @@ mod cycle;
 mod edge;
 mod gen2025_2;
 pub(super) mod gen2026_1;
+mod loans;
 mod memory;
 mod native;
 mod opening;

@@ -44,7 +44,18 @@ impl<'o> Object<'o> {
         let line = self.worker_uuid(Some(&alive.worker)).maybe("SERVER_UUID", alive.owner.as_deref());
         match &alive.native {
             Some(native) => line.native_worker(native),
-            None => line,
+            None => line.listens(alive, "WORKER_HOST", "WORKER_PORT"),
+        }
+    }
+
+    /// Where a worker that is not native listens.
+    pub(in crate::wire) fn listens(self, alive: &WorkerAlive, host: &str, port: &str) -> Object<'o> {
+        match &alive.listens {
+            Some(listens) if alive.native.is_none() => {
+                let name = listens.host.as_ref().map(|host| host.to_string());
+                self.maybe(host, name.as_deref()).number(port, u64::from(listens.port))
+            }
+            _ => self,
         }
     }
 

@@ -51,7 +51,7 @@ fn envelope<'o>(kind: &str, id: Option<&RequestId>, out: &'o mut Vec<u8>) -> Obj
 }
 
 /// `request_help`.
-fn loan_request(asked: &LoanRequest, id: Option<&RequestId>, out: &mut Vec<u8>) {
+pub(in crate::wire) fn loan_request(asked: &LoanRequest, id: Option<&RequestId>, out: &mut Vec<u8>) {
     let mut line = envelope("request_help", id, out);
     if let Some(native) = &asked.native {
         line = line.text("GROUP", &native.group);
@@ -75,7 +75,7 @@ fn loan_request(asked: &LoanRequest, id: Option<&RequestId>, out: &mut Vec<u8>) 
 }
 
 /// `response_accepted`, `response_rejected`.
-fn loan_answer(answer: &LoanAnswer, id: Option<&RequestId>, out: &mut Vec<u8>) {
+pub(in crate::wire) fn loan_answer(answer: &LoanAnswer, id: Option<&RequestId>, out: &mut Vec<u8>) {
     match answer {
         LoanAnswer::Accepted { master, offered, workers, .. } => {
             let line = envelope("response_accepted", id, out).offer_terms(workers);
@@ -102,7 +102,7 @@ fn offered_worker(offered: &OfferedWorker, out: &mut Vec<u8>) {
 }
 
 /// `command_redirect`, `command_release`.
-fn worker_move(order: &WorkerMove, id: Option<&RequestId>, out: &mut Vec<u8>) {
+pub(in crate::wire) fn worker_move(order: &WorkerMove, id: Option<&RequestId>, out: &mut Vec<u8>) {
     let kind = match order.kind {
         MoveKind::Redirect => "command_redirect",
         MoveKind::Return => "command_release",
@@ -138,7 +138,7 @@ fn worker_move(order: &WorkerMove, id: Option<&RequestId>, out: &mut Vec<u8>) {
 }
 
 /// `register_temporary_worker`. What makes some masters answer `ACK` is said only where it is wanted.
-fn register(registration: &Registration, id: Option<&RequestId>, out: &mut Vec<u8>) {
+pub(in crate::wire) fn register(registration: &Registration, id: Option<&RequestId>, out: &mut Vec<u8>) {
     let Registration { worker, home, owner, listens, wants_ack } = registration;
     let payload = |payload: Object<'_>| {
         let payload = payload.text("worker_id", worker.as_str()).text("worker_uuid", worker.as_str());
@@ -157,7 +157,7 @@ fn register(registration: &Registration, id: Option<&RequestId>, out: &mut Vec<u
 }
 
 /// `notify_worker_returned`.
-fn notify(returned: &Returned, id: Option<&RequestId>, out: &mut Vec<u8>) {
+pub(in crate::wire) fn notify(returned: &Returned, id: Option<&RequestId>, out: &mut Vec<u8>) {
     let worker = returned.worker.as_str();
     let line = envelope("notify_worker_returned", id, out).loan_id(returned.loan_id.as_ref());
     line.object("payload", |payload| payload.text("worker_id", worker).text("worker_uuid", worker).close()).end();

@@ -330,7 +330,14 @@ pub(in crate::wire) fn worker_alive() -> impl Strategy<Value = WorkerAlive> {
             .prop_map(|(name, slots, services, jobs, epoch, loan_id)| {
                 Box::new(NativeWorker { name, slots, services, jobs, epoch, loan_id })
             });
-    (server_id(), of(key()), of(native)).prop_map(|(worker, owner, native)| WorkerAlive { worker, owner, native })
+    let listens = (of(address()), 1..=u16::MAX).prop_map(|(at, port)| Listens { host: at.map(|at| at.host), port });
+    (server_id(), of(key()), of(listens), of(native)).prop_map(|(worker, owner, listens, native)| WorkerAlive {
+        worker,
+        owner,
+        // Native workers are called back on the links that they open.
+        listens: listens.filter(|_| native.is_none()),
+        native,
+    })
 }
 
 pub(in crate::wire) fn worker_status() -> impl Strategy<Value = WorkerStatus> {
@@ -647,7 +654,7 @@ fn the_longest_results_sentences_and_offers_fit_a_line() {
         loan_id: None,
     };
     let worker = longest_presence().server_id;
-    let alive = WorkerAlive { worker, owner: None, native: Some(Box::new(native)) };
+    let alive = WorkerAlive { worker, owner: None, listens: None, native: Some(Box::new(native)) };
     assert!(line(&Message::plain(Body::WorkerAlive(Box::new(alive)))).len() <= MAX_LINE_BYTES);
     let presence = Presence { services: vec![offer; MAX_SERVICES], ..longest_presence() };
     let heartbeat = Heartbeat { sender: None, presence: Some(Box::new(presence)) };

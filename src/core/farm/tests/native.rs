@@ -413,7 +413,8 @@ fn ten_thousand_workers_are_no_slower_to_pick_from_than_ten() {
             epoch: None,
             loan_id: None,
         };
-        let alive = WorkerAlive { worker: id(&format!("N{n}")), owner: None, native: Some(Box::new(said)) };
+        let alive =
+            WorkerAlive { worker: id(&format!("N{n}")), owner: None, listens: None, native: Some(Box::new(said)) };
         world.farm.alive(reply, here(), alive, world.now);
         while world.farm.poll_effect().is_some() {}
     }
@@ -444,7 +445,8 @@ fn a_full_farm_refuses_clearly_and_makes_room_from_names_that_nobody_holds() {
             epoch: None,
             loan_id: None,
         };
-        let alive = WorkerAlive { worker: id(&format!("N{n}")), owner: None, native: Some(Box::new(said)) };
+        let alive =
+            WorkerAlive { worker: id(&format!("N{n}")), owner: None, listens: None, native: Some(Box::new(said)) };
         world.farm.alive(reply, here(), alive, world.now);
         if n < MAX_WORKERS as u64 {
             while let Some(effect) = world.farm.poll_effect() {

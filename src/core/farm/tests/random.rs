@@ -88,7 +88,12 @@ impl Books {
                     epoch: None,
                     loan_id: None,
                 };
-                let alive = WorkerAlive { worker: id(WORKERS[worker]), owner: None, native: Some(Box::new(said)) };
+                let alive = WorkerAlive {
+                    worker: id(WORKERS[worker]),
+                    owner: None,
+                    listens: None,
+                    native: Some(Box::new(said)),
+                };
                 self.world.farm.alive(reply, here(), alive, now);
                 if let Some(key) = self.world.farm.key_of(&id(WORKERS[worker])) {
                     // What comes late on an older link changes nothing.

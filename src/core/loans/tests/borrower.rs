@@ -15,7 +15,7 @@ fn offer(worker: &str, n: u64) -> OfferedWorker {
 }
 
 fn accepted(workers: Vec<OfferedWorker>) -> LoanAnswer {
-    LoanAnswer::Accepted { master: Some(id("B")), offered: workers.len() as u32, workers }
+    LoanAnswer::Accepted { master: Some(id("B")), offered: workers.len() as u32, workers, dialect: None }
 }
 
 fn rejected(reason: &str) -> LoanAnswer {
@@ -172,7 +172,7 @@ fn a_liar_that_offers_too_many_is_believed_for_what_was_asked() {
     assert_eq!(desk.loans.borrower.borrows(), 2);
     let mut desk = asking();
     let token = asks(&desk.effects())[0].0;
-    let many = LoanAnswer::Accepted { master: None, offered: u32::MAX, workers: Vec::new() };
+    let many = LoanAnswer::Accepted { master: None, offered: u32::MAX, workers: Vec::new(), dialect: None };
     desk.loans.answered(token, many, at(0));
     assert_eq!(desk.loans.borrower.borrows(), 2);
     desk.pass(at(10_000));

@@ -56,7 +56,7 @@ fn a_loan_is_agreed_on_then_answered_then_ordered() {
     desk.loans.agreed(all[1].0, Ok(8), at(20));
     let effects = desk.effects();
     assert!(matches!(effects[0], Effect::Answer { .. }), "the borrower hears first: {effects:?}");
-    let LoanAnswer::Accepted { master, offered, workers } = answer_of(&effects) else { panic!() };
+    let LoanAnswer::Accepted { master, offered, workers, .. } = answer_of(&effects) else { panic!() };
     assert_eq!((master.as_ref().map(ServerId::as_str), *offered, workers.len()), (Some("B"), 2, 2));
     let terms = workers[0].terms.as_ref().unwrap();
     assert!(terms.agreed && terms.lease == seconds(30) && terms.epoch == entry.epoch);
@@ -230,7 +230,7 @@ fn a_saturated_owner_refuses_and_one_that_borrows_itself_too() {
     let (loan_id, lease) = (LoanId::new("C-1").unwrap(), seconds(30));
     let terms = Some(OfferTerms { loan_id: loan_id.clone(), epoch, lease, agreed: true });
     let workers = vec![OfferedWorker { worker: id("x"), address: None, terms }];
-    desk.loans.answered(token, LoanAnswer::Accepted { master: None, offered: 1, workers }, at(1));
+    desk.loans.answered(token, LoanAnswer::Accepted { master: None, offered: 1, workers, dialect: None }, at(1));
     desk.loans.load(calm(70), at(2));
     desk.effects();
     for now in [at(3), at(5)] {

@@ -179,7 +179,11 @@ fn hosting(asks_back: bool, workers: &[&str]) -> Desk {
     let token = asks(&desk.effects())[0].0;
     let offers = workers.iter().map(|worker| OfferedWorker { worker: id(worker), address: None, terms: None });
     let (master, offered) = (Some(id("SERVER_2")), workers.len() as u32);
-    desk.loans.answered(token, LoanAnswer::Accepted { master, offered, workers: offers.collect() }, at(0));
+    desk.loans.answered(
+        token,
+        LoanAnswer::Accepted { master, offered, workers: offers.collect(), dialect: None },
+        at(0),
+    );
     for worker in workers {
         desk.loans.came(foreign(worker), at(100));
     }
@@ -245,7 +249,7 @@ fn a_foreign_worker_of_a_native_owner_is_on_the_loan_that_was_promised() {
     let (loan_id, epoch) = (LoanId::new("B-1").unwrap(), Epoch { generation: 0, counter: 1 });
     let terms = Some(OfferTerms { loan_id: loan_id.clone(), epoch, lease: seconds(30), agreed: false });
     let workers = vec![OfferedWorker { worker: id("W-B1"), address: None, terms }];
-    desk.loans.answered(token, LoanAnswer::Accepted { master: None, offered: 1, workers }, at(0));
+    desk.loans.answered(token, LoanAnswer::Accepted { master: None, offered: 1, workers, dialect: None }, at(0));
     desk.loans.came(foreign("W-B1"), at(100));
     let all = actions(&desk.effects());
     assert_eq!(all[0].2, LoanAction::Renew { loans: vec![loan_id] }, "so that the owner hears of it");

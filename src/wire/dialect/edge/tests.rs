@@ -437,7 +437,7 @@ fn two_edges_that_answer_each_other_fall_silent() {
 /// A link on which this node has spoken as a worker.
 fn worker() -> Link {
     let mut link = Link::new(Edge::outbound(None));
-    let alive = crate::wire::WorkerAlive { worker: me(), owner: None, native: None };
+    let alive = crate::wire::WorkerAlive { worker: me(), owner: None, listens: None, native: None };
     link.edge.render(&Message::plain(Body::WorkerAlive(Box::new(alive))), &mut link.out);
     link.out.clear();
     link

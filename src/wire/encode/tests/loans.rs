@@ -209,3 +209,94 @@ pub(super) fn loan_body() -> impl Strategy<Value = Body> {
         }),
     ]
 }
+
+fn longest_id() -> ServerId {
+    ServerId::new("\"".repeat(MAX_ID_BYTES)).unwrap()
+}
+
+fn longest_loan() -> LoanId {
+    LoanId::new("\\".repeat(64)).unwrap()
+}
+
+/// The message as it reads after it was written, in a line that is not too long.
+fn said(body: Body) -> Body {
+    let sent = line(&Message { id: RequestId::new("\u{1}".repeat(MAX_ID_BYTES)), body });
+    assert!(sent.len() <= MAX_LINE_BYTES, "{}", sent.len());
+    decode(sent.as_bytes()).unwrap_or_else(|error| panic!("{error:?}: {sent}")).body
+}
+
+#[test]
+fn whatever_is_said_of_loans_fits_a_line_at_its_longest() {
+    let address: Address = format!("{}:65535", "a".repeat(MAX_HOST_BYTES)).parse().unwrap();
+    let epoch = Epoch { generation: MAX_TERM, counter: MAX_TERM };
+    let most = MAX_WORKERS_NEEDED as usize;
+    let terms = OfferTerms { loan_id: longest_loan(), epoch, lease: MAX_LEASE, agreed: false };
+    let offered = |nth: usize| OfferedWorker {
+        worker: ServerId::new(format!("{nth:03}{}", "\"".repeat(MAX_ID_BYTES - 3))).unwrap(),
+        address: Some(address.clone()),
+        terms: Some(terms.clone()),
+    };
+    let (master, workers) = (Some(longest_id()), (0..most).map(offered).collect());
+    let accepted = LoanAnswer::Accepted { master: master.clone(), offered: u32::MAX, workers, dialect: None };
+    let Body::LoanAnswer(read) = said(Body::LoanAnswer(Box::new(accepted))) else { panic!() };
+    let LoanAnswer::Accepted { workers, .. } = *read else { panic!() };
+    let with_terms = workers.iter().filter(|offered| offered.terms.is_some()).count();
+    assert!(workers.len() > 30 && with_terms > 30, "{} {with_terms}", workers.len());
+
+    let name = ServiceName::new("s".repeat(MAX_NAME_BYTES)).unwrap();
+    let native = NativeLoanRequest { services: vec![name; MAX_SERVICES], group: "\\".repeat(MAX_NAME_BYTES) };
+    let asked = LoanRequest {
+        master,
+        name: Some("\"".repeat(MAX_NAME_BYTES)),
+        address: Some(address),
+        port: None,
+        load: u64::MAX,
+        capacity: u64::MAX,
+        needed: MAX_WORKERS_NEEDED,
+        dialect: None,
+        native: Some(native),
+    };
+    assert_eq!(said(Body::LoanRequest(Box::new(asked.clone()))), Body::LoanRequest(Box::new(asked)), "nothing is cut");
+    let orphan = Orphan { worker: longest_id(), owner: longest_id(), generation: MAX_TERM };
+    for whole in [
+        LoanAction::Renew { loans: vec![longest_loan(); most] },
+        LoanAction::Adopt { master: longest_id(), workers: vec![orphan; MAX_ADOPTED] },
+    ] {
+        assert_eq!(said(Body::LoanAction(Box::new(whole.clone()))), Body::LoanAction(Box::new(whole)));
+    }
+    let renewed = vec![(longest_loan(), Duration::from_millis(u64::MAX)); most];
+    let done = LoanDone { action: "RENEW".to_owned(), index: Some(MAX_TERM), renewed };
+    assert_eq!(said(Body::LoanDone(Box::new(done.clone()))), Body::LoanDone(Box::new(done)));
+    let reason = "\u{1}".repeat(100_000);
+    said(Body::LoanAnswer(Box::new(LoanAnswer::Rejected { master: None, reason: reason.clone() })));
+    let end = LoanRecord::End { loan_id: longest_loan(), reason: reason.clone() };
+    said(Body::LoanAction(Box::new(LoanAction::Record(end))));
+    let released = Release { master: None, workers: vec![longest_id(); 1000] };
+    let Body::Release(read) = said(Body::Release(Box::new(released))) else { panic!() };
+    assert!(read.workers.len() > 200, "{}", read.workers.len());
+
+    let loan = LoanView {
+        loan_id: longest_loan(),
+        worker: longest_id(),
+        out: true,
+        peer: "\"".repeat(MAX_ID_BYTES),
+        status: LoanState::Proposed,
+        epoch: Some(epoch),
+        lease: Some(Duration::MAX),
+        agreed: false,
+        age: Duration::MAX,
+        done: u64::MAX,
+        reason,
+    };
+    let answer = LoansAnswer {
+        server_id: longest_id(),
+        local: u64::MAX,
+        lent: u64::MAX,
+        borrowed: u64::MAX,
+        asks: "\u{1}".repeat(100_000),
+        loans: vec![loan; LOANS_PAGE],
+        more: false,
+    };
+    let Body::LoansAnswer(read) = said(Body::LoansAnswer(Box::new(answer))) else { panic!() };
+    assert!(read.more && read.loans.len() > 15 && read.loans.len() < LOANS_PAGE, "{}", read.loans.len());
+}
