@@ -307,6 +307,8 @@ impl Node {
             return terms.map(|terms| Terms { epoch: terms.epoch.max(known), ..terms });
         }
         let generation = terms.as_ref().map_or(0, |terms| terms.epoch.generation);
+        // A process that was started anew here knows of no loan: it is nobody's guest any more.
+        desk.loans.gone(&worker, now);
         desk.loans.home(&worker, epoch, generation, now);
         self.carry_out_loans(now);
         let home = self.desk.as_mut().and_then(|desk| desk.home.take_if(|(who, _)| *who == worker));
