@@ -282,8 +282,8 @@ mod tests {
     use crate::wire::dialect::{Decoded, Edge, Prepared};
     use crate::wire::encode::tests::loans::{registration, worker_move};
     use crate::wire::{
-        Epoch, HeartbeatAnswer, LoanAnswer, LoanRequest, MoveKind, NativeMove, OfferedWorker, Release, ReleaseAnswer, RequestId,
-        Returned, ServerId, StatusAck, WorkerMove, decode,
+        Epoch, HeartbeatAnswer, LoanAnswer, LoanRequest, MoveKind, NativeMove, OfferedWorker, Release, ReleaseAnswer,
+        RequestId, Returned, ServerId, StatusAck, WorkerMove, decode,
     };
 
     use super::*;
