@@ -54,7 +54,8 @@ impl Dialect {
 pub enum Decoded {
     /// Hand this to the core.
     Message(Message),
-    /// A malformed line deserves this error answer, which must wait for its turn (see [`Edge::set_waiting`]). Hand it to
+    /// A malformed line deserves this error answer, which must wait for its turn (see [`Edge::set_waiting`]),
+    /// or comes right behind a registration that waited for what follows it. Hand it to
     /// the core as its `Input::Refused`.
     Refused(Box<Message>),
     /// A line on a link that this node opened that answers nothing in a way that it understands. Tell the core, so
