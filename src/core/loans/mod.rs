@@ -40,6 +40,8 @@ mod config;
 mod desk;
 mod history;
 mod machine;
+#[cfg(test)]
+mod model;
 mod owner;
 mod show;
 #[cfg(test)]
@@ -358,7 +360,7 @@ pub(super) enum Effect {
         /// One sentence.
         reason: String,
     },
-    /// An own worker is at home: its welcome bears this epoch.
+    /// An own worker is at home: its welcome bears this epoch. An [`Effect::Order`] may follow at once.
     AtHome {
         /// Which.
         worker: ServerId,

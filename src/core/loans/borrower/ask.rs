@@ -87,6 +87,14 @@ impl Round {
         self.ask.as_ref().map(|ask| ask.until)
     }
 
+    #[cfg(test)]
+    pub(super) fn bring(&mut self, now: Time) -> bool {
+        self.ask.as_mut().is_some_and(|ask| {
+            ask.until = now;
+            true
+        })
+    }
+
     pub(super) fn excuse(&mut self, lost: Duration) {
         if let Some(ask) = &mut self.ask {
             ask.until = ask.until + lost;

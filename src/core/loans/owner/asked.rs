@@ -150,6 +150,11 @@ impl Owner {
         let mut borrower = None;
         for worker in &promised {
             let Some(loan) = self.lent.get_mut(worker) else { continue };
+            // It has registered anew meanwhile, and was told a higher epoch.
+            let outranked = self.standing.get(worker).is_some_and(|standing| standing.epoch >= loan.epoch);
+            if let Some(epoch) = outranked.then(|| desk.epoch(loan.epoch.generation)).flatten() {
+                (loan.ordered, loan.epoch) = (epoch, epoch);
+            }
             (loan.stage, loan.since) = (Stage::Moving { until }, now);
             loan.lease = now + loan.renewal.term(desk);
             loan.reason = format!("it is to show itself at {name}");

@@ -93,14 +93,9 @@ impl Owner {
         if let Some(loan) = self.lent.get_mut(worker) {
             let unread = loan.native && seen.is_none_or(|seen| seen < loan.ordered);
             match loan.stage {
-                Stage::Proposed { .. } => return,
+                Stage::Proposed { .. } => {}
                 // The order was lost with its link: it is given again.
-                Stage::Moving { .. } if unread => {
-                    loan.here = true;
-                    let order = loan.order(desk, loan.lease.since(now));
-                    desk.push(Effect::Order { worker: worker.clone(), order });
-                    return;
-                }
+                Stage::Moving { .. } if unread && desk.orders_left() > 1 => return self.order_again(desk, worker, now),
                 // Somebody says that it is there, and it has never gone.
                 _ if unread => {
                     loan.here = true;
@@ -118,6 +113,19 @@ impl Owner {
             }
         }
         self.at_home(desk, worker, seen, generation);
+    }
+
+    /// A worker is here that has not read the order to go. It is welcomed at home, so that whatever it has obeyed before is outranked, and then
+    /// told again.
+    fn order_again(&mut self, desk: &mut Desk, worker: &ServerId, now: Time) {
+        let Some(generation) = self.lent.get(worker).map(|loan| loan.epoch.generation) else { return };
+        let (Some(home), Some(epoch)) = (desk.epoch(generation), desk.epoch(generation)) else { return };
+        let Some(loan) = self.lent.get_mut(worker) else { return };
+        (loan.here, loan.ordered, loan.epoch) = (true, epoch, epoch);
+        let order = loan.order(desk, loan.lease.since(now));
+        self.note(worker, epoch, false);
+        desk.push(Effect::AtHome { worker: worker.clone(), epoch: home });
+        desk.push(Effect::Order { worker: worker.clone(), order });
     }
 
     /// Tells the farm the epoch of the welcome: one that outranks every order that is under way.

@@ -9,6 +9,8 @@
 //! A worker has at most one loan at a time. Whatever changes one ends with [`Owner::settle`].
 
 mod asked;
+#[cfg(test)]
+mod bring;
 mod decide;
 mod life;
 mod recall;

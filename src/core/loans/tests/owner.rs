@@ -387,11 +387,17 @@ fn an_order_that_was_lost_with_its_link_is_given_again() {
     let (mut desk, epochs) = lent(&["w1"]);
     desk.loans.left(&id("w1"), at(10));
     desk.loans.home(&id("w1"), None, 0, at(1000));
-    let again = orders(&desk.effects());
+    let effects = desk.effects();
+    let Effect::AtHome { epoch: home, .. } = &effects[0] else { panic!("{effects:?}") };
+    let again = orders(&effects);
     let native = again[0].1.native.as_ref().unwrap();
-    assert_eq!((native.epoch, native.lease), (epochs[0], Some(seconds(29))));
+    // Each has an epoch of its own, and whatever it has obeyed before is outranked.
+    assert!(epochs[0] < *home && *home < native.epoch);
+    assert_eq!((native.lease, native.loan_id.clone()), (Some(seconds(29)), Some(loan_of(&desk, "w1"))));
     assert_eq!(state_of(&desk, "w1"), LoanState::Moving);
-    desk.loans.home(&id("w1"), Some(epochs[0]), 0, at(2000));
+    desk.loans.home(&id("w1"), Some(*home), 0, at(1500));
+    assert_eq!(orders(&desk.effects()).len(), 1, "once more");
+    desk.loans.home(&id("w1"), Some(Epoch { counter: native.epoch.counter + 2, generation: 0 }), 0, at(2000));
     assert_eq!(state_of(&desk, "w1"), LoanState::Ended, "it has been away, and is back");
 }
 
@@ -424,6 +430,20 @@ fn a_worker_that_was_promised_and_leaves_is_not_offered() {
     desk.loans.asked(asked(1, &["w1"]), at(0));
     desk.loans.left(&id("w1"), at(5));
     assert_eq!(refusal_of(&desk.effects()), "no_workers_available");
+}
+
+#[test]
+fn a_promised_worker_that_registers_anew_is_told_an_order_that_it_will_obey() {
+    let mut desk = Desk::new("B", 9102);
+    desk.loans.asked(asked(1, &["w1", "w2"]), at(0));
+    let effects = desk.effects();
+    desk.loans.home(&id("w1"), Some(Epoch { generation: 0, counter: 5 }), 0, at(1));
+    let home = match desk.effects()[..] {
+        [Effect::AtHome { epoch, .. }] => epoch,
+        ref effects => panic!("{effects:?}"),
+    };
+    let effects = desk.agree(effects);
+    assert!(orders(&effects)[0].1.native.as_ref().unwrap().epoch > home);
 }
 
 #[test]
