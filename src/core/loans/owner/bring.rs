@@ -48,7 +48,7 @@ impl Owner {
     /// Forgets what no decision rests on.
     pub(in crate::core::loans) fn forget_past(&mut self) {
         self.over = History::default();
-        self.last_asked = None;
+        (self.last_asked, self.last_told) = (None, None);
         self.next_deal = if self.deals.is_empty() { 0 } else { self.next_deal };
     }
 }

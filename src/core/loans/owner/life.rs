@@ -44,7 +44,7 @@ impl Owner {
             }
             loan.lease = now + loan.renewal.term(desk);
             renewed.push((id, lease));
-            self.arrived(desk, &worker, now);
+            self.arrived(desk, &worker);
             self.settle(desk, &worker);
         }
         desk.said("loans_renewed", reply.id.as_ref(), from.as_str());
@@ -53,7 +53,7 @@ impl Owner {
     }
 
     /// A worker was seen at its borrower.
-    pub(in crate::core::loans) fn arrived(&mut self, desk: &mut Desk, worker: &ServerId, _now: Time) {
+    pub(in crate::core::loans) fn arrived(&mut self, desk: &mut Desk, worker: &ServerId) {
         let Some(loan) = self.lent.get_mut(worker) else { return };
         if !matches!(loan.stage, Stage::Moving { .. }) {
             return;
@@ -74,7 +74,7 @@ impl Owner {
                 loan.here = false;
                 // A stranger says nothing when the worker has come: that it went is all that is seen of it.
                 if loan.renewal != Renewal::Lease {
-                    self.arrived(desk, worker, now);
+                    self.arrived(desk, worker);
                 }
             }
             _ => {}
@@ -163,8 +163,8 @@ impl Owner {
         release: Release,
         now: Time,
     ) {
-        let speaker = speaker.or(release.master.as_ref());
-        let from_whom = speaker.map_or_else(|| from.to_string(), |speaker| speaker.to_string());
+        let from_whom =
+            speaker.or(release.master.as_ref()).map_or_else(|| from.to_string(), |speaker| speaker.to_string());
         desk.heard("command_release", reply.id.as_ref(), &from_whom);
         let (mut may_come, mut waits) = (Vec::new(), BTreeSet::new());
         for worker in release.workers {
@@ -266,11 +266,11 @@ impl Owner {
 }
 
 impl Lent {
-    /// Whether it is this master that has the worker: by its id, or by the host at which it is called.
+    /// Whether it is this master that has the worker: by the id under which it has proved itself, or by the host at which it is called. What it
+    /// says of itself does not count.
     fn is_with(&self, speaker: Option<&ServerId>, from: IpAddr) -> bool {
         let host = self.borrower.address.as_ref().map(|address| &address.host);
         let same_host = matches!(host, Some(Host::Ip(ip)) if ip.to_canonical() == from.to_canonical());
-        // A native borrower has proved who it is; what others say under its name does not count.
         speaker == Some(&self.borrower.peer) || (same_host && self.renewal != Renewal::Lease)
     }
 }

@@ -306,16 +306,42 @@ fn after_a_loan_the_borrower_cools_down() {
 }
 
 #[test]
+fn under_the_name_of_another_nobody_uses_up_what_is_its() {
+    let mut desk = Desk::with("B", 9102, LoanConfig { cap: Some(1), keep: 0, ..LoanConfig::default() });
+    let mut liar = asked(1, &["w1", "w2"]);
+    (liar.known, liar.from) = (None, IpAddr::from([10, 6, 6, 6]));
+    desk.loans.asked(liar, at(0));
+    let effects = desk.effects();
+    let effects = desk.agree(effects);
+    assert_eq!(orders(&effects)[0].1.target, Some(address("10.6.6.6:9101")), "it is sent to whoever asked");
+    let LoanAnswer::Accepted { workers, .. } = answer_of(&effects) else { panic!() };
+    assert_eq!(workers[0].terms, None);
+    desk.loans.asked(asked(1, &["w2"]), at(1));
+    assert_eq!(proposals(&desk.effects()).len(), 1, "the true A has none yet, and cools down from nothing");
+}
+
+#[test]
+fn the_same_refusal_is_told_once_a_second() {
+    let mut desk = Desk::new("B", 9102);
+    for ms in (0..2_000).step_by(10) {
+        desk.loans.asked(asked(1, &["w1"]), at(ms));
+        assert_eq!(refusal_of(&desk.effects()), "no_workers_available");
+    }
+    assert_eq!(desk.told(LoanEvent::LoanRefused), 2);
+}
+
+#[test]
 fn those_that_cool_down_are_bounded() {
     let mut desk = Desk::with("B", 9102, LoanConfig { lend: Lend::Nobody, ..LoanConfig::default() });
     for n in 0..MAX_COOLING as u64 + 50 {
         let mut asked = asked(1, &["w1"]);
         asked.known = None;
-        asked.request.master = Some(id(&format!("stranger {n}")));
+        asked.from = IpAddr::from([10, 1, (n >> 8) as u8, n as u8]);
+        asked.request.address = None;
         desk.loans.asked(asked, at(n));
         desk.effects();
     }
-    assert!(desk.loans.owner.all_cooling(at(60)).count() <= MAX_COOLING);
+    assert_eq!(desk.loans.owner.all_cooling(at(1100)).count(), MAX_COOLING);
 }
 
 #[test]
