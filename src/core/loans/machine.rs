@@ -96,7 +96,7 @@ impl Loans {
 
     /// Whether [`Loans::neighbours`] is wanted now.
     pub(in crate::core) fn wants_neighbours(&self, now: Time) -> bool {
-        self.borrower.wants_neighbours(&self.desk, now)
+        self.borrower.wants_neighbours(now)
     }
 
     /// All masters that are known, and what the pending jobs need (at most 256 names). The node calls this when it is wanted.
@@ -159,8 +159,8 @@ impl Loans {
     }
 
     /// Somebody says that this own worker works for its borrower.
-    pub(in crate::core) fn arrived(&mut self, worker: &ServerId, now: Time) {
-        self.owner.arrived(&mut self.desk, worker, now);
+    pub(in crate::core) fn arrived(&mut self, worker: &ServerId) {
+        self.owner.arrived(&mut self.desk, worker);
     }
 
     /// An own worker has registered here: a native one on each new link, with the highest epoch that it has seen; a foreign one when it says
@@ -179,7 +179,7 @@ impl Loans {
         self.owner.disowned(&mut self.desk, worker, now);
     }
 
-    /// `COMMAND_RELEASE`. `speaker`: who speaks on the link, where that is known; `from`: its address.
+    /// `COMMAND_RELEASE`. `speaker`: who speaks on the link, where it has proved who it is; `from`: its address.
     pub(in crate::core) fn released(
         &mut self,
         reply: Reply,

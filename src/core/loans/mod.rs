@@ -40,6 +40,8 @@ mod config;
 mod desk;
 mod history;
 mod machine;
+#[cfg(test)]
+mod model;
 mod owner;
 mod show;
 #[cfg(test)]
@@ -219,7 +221,8 @@ pub(super) struct Asked {
     pub(super) from: IpAddr,
     /// What it says.
     pub(super) request: LoanRequest,
-    /// The peer that asks: who speaks on the link, or whom `master_id` names and who is called at the address of the link.
+    /// The peer that asks: who speaks on the link, or whom `master_id` names, if that one is called at, or heard from, the address of the link. A
+    /// native master that is not known here is lent to as a stranger is: nobody could say whose renewals to believe.
     pub(super) known: Option<Neighbour>,
     /// Addresses of configured peers and of members: what a payload says of its own host counts only if it is the connection's, or one of these.
     pub(super) trusted: Vec<Address>,
@@ -358,7 +361,7 @@ pub(super) enum Effect {
         /// One sentence.
         reason: String,
     },
-    /// An own worker is at home: its welcome bears this epoch.
+    /// An own worker is at home: its welcome bears this epoch. An [`Effect::Order`] may follow at once.
     AtHome {
         /// Which.
         worker: ServerId,

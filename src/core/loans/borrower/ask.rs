@@ -87,6 +87,14 @@ impl Round {
         self.ask.as_ref().map(|ask| ask.until)
     }
 
+    #[cfg(test)]
+    pub(super) fn bring(&mut self, now: Time) -> bool {
+        self.ask.as_mut().is_some_and(|ask| {
+            ask.until = now;
+            true
+        })
+    }
+
     pub(super) fn excuse(&mut self, lost: Duration) {
         if let Some(ask) = &mut self.ask {
             ask.until = ask.until + lost;
@@ -105,7 +113,7 @@ impl Borrower {
     }
 
     /// Whether a round may begin.
-    pub(in crate::core::loans) fn wants_neighbours(&self, _desk: &Desk, now: Time) -> bool {
+    pub(in crate::core::loans) fn wants_neighbours(&self, now: Time) -> bool {
         let waits = !self.promises.is_empty() || self.unnamed.count > 0;
         self.lacks() && self.round.is_none() && !waits && self.again <= now
     }
@@ -118,7 +126,7 @@ impl Borrower {
         mut services: Vec<ServiceName>,
         now: Time,
     ) {
-        if !self.wants_neighbours(desk, now) {
+        if !self.wants_neighbours(now) {
             return;
         }
         services.truncate(MAX_SERVICES);

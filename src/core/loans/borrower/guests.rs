@@ -84,6 +84,12 @@ impl Visit {
         times.into_iter().flatten().min()
     }
 
+    #[cfg(test)]
+    pub(super) fn bring_renewal(&mut self, now: Time) -> bool {
+        self.renew = self.renew.filter(|_| self.renews()).map(|_| now);
+        self.renew.is_some()
+    }
+
     fn renews(&self) -> bool {
         self.loan_id.is_some() && matches!(self.stage, Stage::Active | Stage::Leaving { renews: true, .. })
     }
@@ -138,7 +144,7 @@ impl Borrower {
         if self.guests.len() >= MAX_LOANS {
             return;
         }
-        let promise = self.promises.remove(&worker);
+        let promise = if awaited { self.promises.remove(&worker) } else { None };
         let of_promise = promise.as_ref().and_then(Promise::loan_id).filter(|_| silent).cloned();
         let loan_id = guest.loan_id.clone().or(of_promise);
         if promise.is_none() && self.unnamed.count > 0 && guest.loan_id.is_none() {

@@ -13,6 +13,8 @@
 //! A worker is a guest once at most. Whatever changes a guest ends with [`Borrower::settle`].
 
 mod ask;
+#[cfg(test)]
+mod bring;
 mod guests;
 mod leave;
 mod need;
@@ -25,7 +27,7 @@ use super::desk::Desk;
 use super::history::History;
 use super::{MAX_LOANS, MAX_PROMISED, Saturation, Token};
 use crate::time::Time;
-use crate::wire::{Epoch, LoanId, LoanState, LoanView, ServerId, Terms};
+use crate::wire::{LoanId, LoanState, LoanView, ServerId, Terms};
 
 use ask::{Promise, Round, Unnamed};
 use guests::{Renewing, Stage, Visit};
@@ -199,11 +201,5 @@ impl Borrower {
             assert!(!giving.workers.is_empty());
         }
         assert!(self.renewing.len() <= 2 * self.guests.len() + 64, "renewals end");
-    }
-
-    /// The highest order that is known about a guest.
-    #[cfg(test)]
-    pub(super) fn epoch_of(&self, worker: &ServerId) -> Option<Epoch> {
-        self.guests.get(worker).and_then(|visit| visit.epoch)
     }
 }

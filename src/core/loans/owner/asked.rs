@@ -1,5 +1,7 @@
 //! A master asks for workers: the decision, the agreement of the group, the answer, and then the orders.
 
+use std::time::Duration;
+
 use super::decide::{Facts, Verdict, decide};
 use super::record::Proposed;
 use super::{Lent, Owner, Record, Renewal, Stage};
@@ -13,6 +15,9 @@ use crate::wire::{
     Body, Epoch, LoanAnswer, LoanRecord, LoanRequest, MAX_NAME_BYTES, MoveKind, NativeMove, OfferTerms, OfferedWorker,
     ServerId, WorkerMove, quote,
 };
+
+/// The same refusal to the same master is told to people once in this time.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// A request that waits for the agreement of the group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -35,11 +40,12 @@ impl Owner {
     pub(in crate::core::loans) fn asked(&mut self, desk: &mut Desk, asked: Asked, borrows: usize, now: Time) {
         let Asked { reply, from, request, known, trusted, mut candidates } = asked;
         let target = of_borrower(&request, from, known.as_ref(), &trusted, desk.own.address.port);
-        let said = known.as_ref().map(|peer| peer.peer.clone()).or_else(|| request.master.clone());
-        let named = said.is_some();
+        // Who is not known is known by its address: a name that anybody can claim decides nothing.
+        let known_id = known.as_ref().map(|peer| peer.peer.clone());
+        let said = known_id.clone().or_else(|| request.master.clone());
         let by_address = || target.as_ref().map(named_by).or_else(|| ServerId::new(from.to_canonical().to_string()));
-        let Some(peer) = said.or_else(by_address) else { return desk.push(Effect::Unanswered { reply }) };
-        let name = name_of(&request, known.as_ref().map(|peer| peer.name.as_str()), &peer);
+        let Some(peer) = known_id.or_else(by_address) else { return desk.push(Effect::Unanswered { reply }) };
+        let name = name_of(&request, known.as_ref().map(|peer| peer.name.as_str()), said.as_ref().unwrap_or(&peer));
         desk.heard("request_help", reply.id.as_ref(), peer.as_str());
 
         candidates.retain(|one| !self.lent.contains_key(&one.worker));
@@ -49,7 +55,7 @@ impl Owner {
         let facts = Facts {
             config: &desk.config,
             borrower: &name,
-            itself: peer == own.server_id || target.as_ref() == Some(&own.address),
+            itself: said.as_ref() == Some(&own.server_id) || target.as_ref() == Some(&own.address),
             member: known.as_ref().is_some_and(|peer| peer.member),
             reachable: target.is_some(),
             saturated: self.saturated,
@@ -60,12 +66,15 @@ impl Owner {
         };
         match decide(&facts, &request, candidates) {
             Verdict::Refuse { reason, policy, why } => {
-                let quiet = facts.cooling.is_some();
+                let cooling = facts.cooling.is_some();
                 if policy {
                     self.cool(desk, &peer, now);
                 }
                 let text = format!("{name} asked for {}: {reason}, {why}", workers(request.needed as usize));
-                if !quiet {
+                // Whoever asks again and again fills no log with it.
+                let same = |(last, at): &(String, Time)| *last == text && now.since(*at) < QUIET;
+                if !cooling && !self.last_told.as_ref().is_some_and(same) {
+                    self.last_told = Some((text.clone(), now));
                     desk.event(LoanEvent::LoanRefused, None, Some(&peer), text.clone());
                 }
                 desk.decided(peer.as_str(), text.clone());
@@ -78,11 +87,11 @@ impl Owner {
                 self.last_asked = Some((text, now));
                 let borrower = Party { peer, address: target };
                 let renewal = match (&request.native, &known) {
-                    (Some(_), _) => Renewal::Lease,
-                    (None, Some(_)) => Renewal::Heartbeats,
-                    (None, None) => Renewal::Unheard,
+                    (Some(_), Some(peer)) if peer.native => Renewal::Lease,
+                    (_, Some(_)) => Renewal::Heartbeats,
+                    (_, None) => Renewal::Unheard,
                 };
-                self.promise(desk, reply, Terms { borrower, name, named, renewal }, chosen, now);
+                self.promise(desk, reply, Terms { borrower, name, said, renewal }, chosen, now);
             }
         }
     }
@@ -96,11 +105,11 @@ impl Owner {
         for Candidate { worker, native, generation, address, .. } in chosen {
             let Some(counter) = desk.counter() else { break };
             let epoch = Epoch { generation, counter };
-            let Terms { borrower, name, named, renewal } = terms.clone();
+            let Terms { borrower, name, said, renewal } = terms.clone();
             let loan = Lent {
                 loan_id: desk.loan_id(counter),
                 native,
-                named,
+                said,
                 borrower,
                 name,
                 ordered: epoch,
@@ -150,6 +159,11 @@ impl Owner {
         let mut borrower = None;
         for worker in &promised {
             let Some(loan) = self.lent.get_mut(worker) else { continue };
+            // It has registered anew meanwhile, and was told a higher epoch.
+            let outranked = self.standing.get(worker).is_some_and(|standing| standing.epoch >= loan.epoch);
+            if let Some(epoch) = outranked.then(|| desk.epoch(loan.epoch.generation)).flatten() {
+                (loan.ordered, loan.epoch) = (epoch, epoch);
+            }
             (loan.stage, loan.since) = (Stage::Moving { until }, now);
             loan.lease = now + loan.renewal.term(desk);
             loan.reason = format!("it is to show itself at {name}");
@@ -240,13 +254,13 @@ impl Owner {
 struct Terms {
     borrower: Party,
     name: String,
-    named: bool,
+    said: Option<ServerId>,
     renewal: Renewal,
 }
 
 impl Renewal {
     /// How long a loan goes on after it was heard of.
-    pub(super) fn term(self, desk: &Desk) -> std::time::Duration {
+    pub(super) fn term(self, desk: &Desk) -> Duration {
         match self {
             Renewal::Lease => desk.config.lease,
             Renewal::Heartbeats => desk.config.lease.max(super::HEARD_WITHIN),
@@ -257,7 +271,7 @@ impl Renewal {
 
 impl Lent {
     /// The order to go to the borrower.
-    pub(super) fn order(&self, desk: &Desk, lease: std::time::Duration) -> WorkerMove {
+    pub(super) fn order(&self, desk: &Desk, lease: Duration) -> WorkerMove {
         let native = self.native.then(|| NativeMove {
             owner: desk.own.server_id.clone(),
             epoch: self.ordered,
@@ -268,7 +282,7 @@ impl Lent {
         WorkerMove {
             kind: MoveKind::Redirect,
             target: self.borrower.address.clone(),
-            target_id: self.named.then(|| self.borrower.peer.clone()),
+            target_id: self.said.clone(),
             target_name: Some(self.name.clone()),
             native,
             dialect: None,

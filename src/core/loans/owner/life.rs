@@ -44,7 +44,7 @@ impl Owner {
             }
             loan.lease = now + loan.renewal.term(desk);
             renewed.push((id, lease));
-            self.arrived(desk, &worker, now);
+            self.arrived(desk, &worker);
             self.settle(desk, &worker);
         }
         desk.said("loans_renewed", reply.id.as_ref(), from.as_str());
@@ -53,7 +53,7 @@ impl Owner {
     }
 
     /// A worker was seen at its borrower.
-    pub(in crate::core::loans) fn arrived(&mut self, desk: &mut Desk, worker: &ServerId, _now: Time) {
+    pub(in crate::core::loans) fn arrived(&mut self, desk: &mut Desk, worker: &ServerId) {
         let Some(loan) = self.lent.get_mut(worker) else { return };
         if !matches!(loan.stage, Stage::Moving { .. }) {
             return;
@@ -74,7 +74,7 @@ impl Owner {
                 loan.here = false;
                 // A stranger says nothing when the worker has come: that it went is all that is seen of it.
                 if loan.renewal != Renewal::Lease {
-                    self.arrived(desk, worker, now);
+                    self.arrived(desk, worker);
                 }
             }
             _ => {}
@@ -93,14 +93,9 @@ impl Owner {
         if let Some(loan) = self.lent.get_mut(worker) {
             let unread = loan.native && seen.is_none_or(|seen| seen < loan.ordered);
             match loan.stage {
-                Stage::Proposed { .. } => return,
+                Stage::Proposed { .. } => {}
                 // The order was lost with its link: it is given again.
-                Stage::Moving { .. } if unread => {
-                    loan.here = true;
-                    let order = loan.order(desk, loan.lease.since(now));
-                    desk.push(Effect::Order { worker: worker.clone(), order });
-                    return;
-                }
+                Stage::Moving { .. } if unread && desk.orders_left() > 1 => return self.order_again(desk, worker, now),
                 // Somebody says that it is there, and it has never gone.
                 _ if unread => {
                     loan.here = true;
@@ -118,6 +113,19 @@ impl Owner {
             }
         }
         self.at_home(desk, worker, seen, generation);
+    }
+
+    /// A worker is here that has not read the order to go. It is welcomed at home, so that whatever it has obeyed before is outranked, and then
+    /// told again.
+    fn order_again(&mut self, desk: &mut Desk, worker: &ServerId, now: Time) {
+        let Some(generation) = self.lent.get(worker).map(|loan| loan.epoch.generation) else { return };
+        let (Some(home), Some(epoch)) = (desk.epoch(generation), desk.epoch(generation)) else { return };
+        let Some(loan) = self.lent.get_mut(worker) else { return };
+        (loan.here, loan.ordered, loan.epoch) = (true, epoch, epoch);
+        let order = loan.order(desk, loan.lease.since(now));
+        self.note(worker, epoch, false);
+        desk.push(Effect::AtHome { worker: worker.clone(), epoch: home });
+        desk.push(Effect::Order { worker: worker.clone(), order });
     }
 
     /// Tells the farm the epoch of the welcome: one that outranks every order that is under way.
@@ -155,8 +163,8 @@ impl Owner {
         release: Release,
         now: Time,
     ) {
-        let speaker = speaker.or(release.master.as_ref());
-        let from_whom = speaker.map_or_else(|| from.to_string(), |speaker| speaker.to_string());
+        let from_whom =
+            speaker.or(release.master.as_ref()).map_or_else(|| from.to_string(), |speaker| speaker.to_string());
         desk.heard("command_release", reply.id.as_ref(), &from_whom);
         let (mut may_come, mut waits) = (Vec::new(), BTreeSet::new());
         for worker in release.workers {
@@ -258,11 +266,11 @@ impl Owner {
 }
 
 impl Lent {
-    /// Whether it is this master that has the worker: by its id, or by the host at which it is called.
+    /// Whether it is this master that has the worker: by the id under which it has proved itself, or by the host at which it is called. What it
+    /// says of itself does not count.
     fn is_with(&self, speaker: Option<&ServerId>, from: IpAddr) -> bool {
         let host = self.borrower.address.as_ref().map(|address| &address.host);
         let same_host = matches!(host, Some(Host::Ip(ip)) if ip.to_canonical() == from.to_canonical());
-        // A native borrower has proved who it is; what others say under its name does not count.
         speaker == Some(&self.borrower.peer) || (same_host && self.renewal != Renewal::Lease)
     }
 }

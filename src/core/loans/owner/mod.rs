@@ -9,6 +9,8 @@
 //! A worker has at most one loan at a time. Whatever changes one ends with [`Owner::settle`].
 
 mod asked;
+#[cfg(test)]
+mod bring;
 mod decide;
 mod life;
 mod recall;
@@ -40,8 +42,8 @@ struct Lent {
     loan_id: LoanId,
     /// Whether the worker knows epochs and leases.
     native: bool,
-    /// The borrower said who it is, or is known.
-    named: bool,
+    /// Who the borrower is, as it says.
+    said: Option<ServerId>,
     borrower: Party,
     /// The borrower's name, for people.
     name: String,
@@ -135,6 +137,8 @@ pub(super) struct Owner {
     saturated: bool,
     /// What the last request came to, and when.
     last_asked: Option<(String, Time)>,
+    /// The last refusal that people were told of, and when.
+    last_told: Option<(String, Time)>,
 }
 
 impl Owner {

@@ -306,16 +306,42 @@ fn after_a_loan_the_borrower_cools_down() {
 }
 
 #[test]
+fn under_the_name_of_another_nobody_uses_up_what_is_its() {
+    let mut desk = Desk::with("B", 9102, LoanConfig { cap: Some(1), keep: 0, ..LoanConfig::default() });
+    let mut liar = asked(1, &["w1", "w2"]);
+    (liar.known, liar.from) = (None, IpAddr::from([10, 6, 6, 6]));
+    desk.loans.asked(liar, at(0));
+    let effects = desk.effects();
+    let effects = desk.agree(effects);
+    assert_eq!(orders(&effects)[0].1.target, Some(address("10.6.6.6:9101")), "it is sent to whoever asked");
+    let LoanAnswer::Accepted { workers, .. } = answer_of(&effects) else { panic!() };
+    assert_eq!(workers[0].terms, None);
+    desk.loans.asked(asked(1, &["w2"]), at(1));
+    assert_eq!(proposals(&desk.effects()).len(), 1, "the true A has none yet, and cools down from nothing");
+}
+
+#[test]
+fn the_same_refusal_is_told_once_a_second() {
+    let mut desk = Desk::new("B", 9102);
+    for ms in (0..2_000).step_by(10) {
+        desk.loans.asked(asked(1, &["w1"]), at(ms));
+        assert_eq!(refusal_of(&desk.effects()), "no_workers_available");
+    }
+    assert_eq!(desk.told(LoanEvent::LoanRefused), 2);
+}
+
+#[test]
 fn those_that_cool_down_are_bounded() {
     let mut desk = Desk::with("B", 9102, LoanConfig { lend: Lend::Nobody, ..LoanConfig::default() });
     for n in 0..MAX_COOLING as u64 + 50 {
         let mut asked = asked(1, &["w1"]);
         asked.known = None;
-        asked.request.master = Some(id(&format!("stranger {n}")));
+        asked.from = IpAddr::from([10, 1, (n >> 8) as u8, n as u8]);
+        asked.request.address = None;
         desk.loans.asked(asked, at(n));
         desk.effects();
     }
-    assert!(desk.loans.owner.all_cooling(at(60)).count() <= MAX_COOLING);
+    assert_eq!(desk.loans.owner.all_cooling(at(1100)).count(), MAX_COOLING);
 }
 
 #[test]
@@ -387,11 +413,17 @@ fn an_order_that_was_lost_with_its_link_is_given_again() {
     let (mut desk, epochs) = lent(&["w1"]);
     desk.loans.left(&id("w1"), at(10));
     desk.loans.home(&id("w1"), None, 0, at(1000));
-    let again = orders(&desk.effects());
+    let effects = desk.effects();
+    let Effect::AtHome { epoch: home, .. } = &effects[0] else { panic!("{effects:?}") };
+    let again = orders(&effects);
     let native = again[0].1.native.as_ref().unwrap();
-    assert_eq!((native.epoch, native.lease), (epochs[0], Some(seconds(29))));
+    // Each has an epoch of its own, and whatever it has obeyed before is outranked.
+    assert!(epochs[0] < *home && *home < native.epoch);
+    assert_eq!((native.lease, native.loan_id.clone()), (Some(seconds(29)), Some(loan_of(&desk, "w1"))));
     assert_eq!(state_of(&desk, "w1"), LoanState::Moving);
-    desk.loans.home(&id("w1"), Some(epochs[0]), 0, at(2000));
+    desk.loans.home(&id("w1"), Some(*home), 0, at(1500));
+    assert_eq!(orders(&desk.effects()).len(), 1, "once more");
+    desk.loans.home(&id("w1"), Some(Epoch { counter: native.epoch.counter + 2, generation: 0 }), 0, at(2000));
     assert_eq!(state_of(&desk, "w1"), LoanState::Ended, "it has been away, and is back");
 }
 
@@ -424,6 +456,20 @@ fn a_worker_that_was_promised_and_leaves_is_not_offered() {
     desk.loans.asked(asked(1, &["w1"]), at(0));
     desk.loans.left(&id("w1"), at(5));
     assert_eq!(refusal_of(&desk.effects()), "no_workers_available");
+}
+
+#[test]
+fn a_promised_worker_that_registers_anew_is_told_an_order_that_it_will_obey() {
+    let mut desk = Desk::new("B", 9102);
+    desk.loans.asked(asked(1, &["w1", "w2"]), at(0));
+    let effects = desk.effects();
+    desk.loans.home(&id("w1"), Some(Epoch { generation: 0, counter: 5 }), 0, at(1));
+    let home = match desk.effects()[..] {
+        [Effect::AtHome { epoch, .. }] => epoch,
+        ref effects => panic!("{effects:?}"),
+    };
+    let effects = desk.agree(effects);
+    assert!(orders(&effects)[0].1.native.as_ref().unwrap().epoch > home);
 }
 
 #[test]

@@ -117,7 +117,8 @@ fn command_release_is_acknowledged_and_completed_once() {
     let mut desk = lent(false, &["w1", "w2"], false);
     desk.loans.left(&id("w1"), at(10));
     desk.loans.left(&id("w2"), at(10));
-    let release = Release { master: Some(id("SERVER_1")), workers: vec![id("w1"), id("w2"), id("w9")] };
+    let master = Some(id("10.0.0.7:21201"));
+    let release = Release { master, workers: vec![id("w1"), id("w2"), id("w9")] };
     desk.loans.released(reply(8, "x"), None, IpAddr::from([10, 6, 6, 6]), release.clone(), at(900));
     desk.effects();
     assert_eq!(state_of(&desk, "w1"), LoanState::Active, "another host has nothing to give back");
