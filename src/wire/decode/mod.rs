@@ -3,6 +3,7 @@
 //! Requests, heartbeats and the cycle of workers are read from one flat pass over the line ([`Fields`]). The answers
 //! of native nodes, which are rare and nested, take a second, typed pass (`answers`).
 //!
+//! - `jobs`: the two lines of which a busy master reads most, without that pass.
 //! - `request`: tasks, with exact errors.
 //! - `ignored`: why a line that deserves no answer is ignored, for the log.
 //! - `group`, `leases`: what masters of a group say, with as exact errors.
@@ -12,6 +13,7 @@
 mod cycle;
 pub(super) mod group;
 mod ignored;
+mod jobs;
 mod leases;
 mod request;
 #[cfg(test)]
@@ -80,6 +82,14 @@ pub(super) fn read_from(line: &[u8], worker: Option<&ServerId>) -> Result<(Messa
     let text = str::from_utf8(line).map_err(|error| {
         refuse("", None, ErrorCode::BadJson, format!("the line is not UTF-8 at byte {}", error.valid_up_to()))
     })?;
+    match jobs::read(text, worker) {
+        Some(found) => Ok(found),
+        None => read_generally(text, worker),
+    }
+}
+
+/// The same of any line.
+fn read_generally(text: &str, worker: Option<&ServerId>) -> Result<(Message, Shape), Undecoded> {
     let mut fields = Fields::new();
     (fields.read(text))
         .map_err(|error| refuse("", None, ErrorCode::BadJson, format!("the line is not JSON: {error}")))?;
