@@ -6,7 +6,7 @@ use crate::core::LinkId;
 use crate::time::Time;
 use crate::wire::{Address, Dialect, Edge};
 
-use super::limits::{ASKED_LIMIT, HIGH_WATER, IDLE_DEADLINE, LINGER, OUTPUT_LIMIT, WRITE_DEADLINE};
+use super::limits::{ASKED_LIMIT, HELD_BACK, HIGH_WATER, IDLE_DEADLINE, LINGER, OUTPUT_LIMIT, WRITE_DEADLINE};
 use super::outbox::Outbox;
 
 /// One connection. Idle ones are counted in ten thousands, so what most of them do not need is boxed.
@@ -30,6 +30,9 @@ pub(super) struct Connection {
     pub(super) held: Option<Box<[u8]>>,
     /// What only a connection has that this node opened.
     pub(super) outbound: Option<Box<Outbound>>,
+    /// Bytes of the output that may wait for more on the same connection, since nobody waits for them. If that is all of it, it
+    /// is in no hurry.
+    pub(super) unhurried: u32,
     /// Input thrown away while lingering, in bytes.
     pub(super) discarded: u32,
     /// The core will answer some of its requests later.
@@ -52,6 +55,8 @@ pub(super) struct Connection {
     pub(super) streams: bool,
     /// Will be looked after at the end of the turn.
     pub(super) dirty: bool,
+    /// Its output is held back for a moment.
+    pub(super) held_back: bool,
     /// Will be read on in the next turn.
     pub(super) again: bool,
 }
@@ -92,6 +97,7 @@ impl Connection {
             armed: Time::FAR,
             held: None,
             outbound: None,
+            unhurried: 0,
             discarded: 0,
             unanswered: false,
             phase: Phase::Open,
@@ -103,6 +109,7 @@ impl Connection {
             prints: false,
             streams: false,
             dirty: false,
+            held_back: false,
             again: false,
         }
     }
@@ -156,6 +163,23 @@ impl Connection {
     /// read on, since the other side may be waiting for just that before it takes more.
     pub(super) fn read_limit(&self) -> usize {
         if self.outbound.is_none() { HIGH_WATER } else { usize::MAX }
+    }
+
+    /// Something was added to its output, where `before` bytes were: whether that may wait for more.
+    pub(super) fn added(&mut self, before: usize, may_wait: bool) {
+        if !may_wait {
+            self.unhurried = 0;
+        } else if before == 0 || before == self.unhurried as usize {
+            self.unhurried = u32::try_from(self.out.pending()).unwrap_or(0);
+        }
+    }
+
+    /// Whether its output may be held back for a moment: nobody waits for any of it, and nothing else depends on its being
+    /// written.
+    pub(super) fn may_be_held_back(&self) -> bool {
+        let pending = self.out.pending();
+        let calm = self.phase == Phase::Open && !self.ended && !self.waits && !self.blocked();
+        calm && pending > 0 && pending == self.unhurried as usize && pending <= HELD_BACK
     }
 
     /// Whether it is not read for now, since answers do not keep up with its requests.

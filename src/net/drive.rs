@@ -119,7 +119,11 @@ impl Reactor {
             _ => {}
         }
         connection.active = self.now;
+        let before = connection.out.pending();
         connection.edge.render(message, connection.out.buffer(&mut self.pool));
+        // A native worker goes on without it, and the next order is likely to come in a moment.
+        let may_wait = matches!(&message.body, Body::StatusAck(ack) if ack.attempt.is_some());
+        connection.added(before, may_wait);
         self.mark(slot);
     }
 

@@ -13,9 +13,10 @@ use crate::wire::{Decoded, Edge};
 
 use super::connection::{Outbound, Phase};
 use super::dialer::Dialled;
-use super::limits::{ACCEPT_PAUSE, LINGERING_REFUSALS, LOW_WATER, SETTLE_ROUNDS};
+use super::limits::{ACCEPT_PAUSE, HOLD, LINGERING_REFUSALS, LOW_WATER, SETTLE_ROUNDS};
 use super::listener::Accepted;
 use super::reactor::Reactor;
+use super::stopping::Stopping;
 use super::timers::Who;
 use super::tokens;
 
@@ -138,10 +139,34 @@ impl Reactor {
         self.dirty.drain(..count);
     }
 
+    /// Has what is held back written at the end of this turn.
+    pub(super) fn hurry(&mut self) {
+        for slot in std::mem::take(&mut self.held_back) {
+            if let Some(connection) = self.connections.get(slot)
+                && std::mem::take(&mut connection.held_back)
+            {
+                connection.unhurried = 0;
+                self.mark(slot);
+            }
+        }
+    }
+
     /// Writes what waits on a connection, and takes its life on from there.
     pub(super) fn settle(&mut self, slot: usize) {
+        let holds_back = self.stopping == Stopping::No;
         let Some(connection) = self.connections.get(slot) else { return };
         connection.dirty = false;
+        if holds_back && connection.may_be_held_back() {
+            connection.moved = self.now;
+            if !std::mem::replace(&mut connection.held_back, true) {
+                if self.held_back.is_empty() {
+                    self.held_until = self.now + HOLD;
+                }
+                self.held_back.push(slot);
+            }
+            return self.arm(slot);
+        }
+        connection.held_back = false;
         let flushed = match connection.out.flush(&mut connection.stream, &mut self.pool) {
             Ok(flushed) => flushed,
             Err(error) => return self.close(slot, &error.to_string()),

@@ -37,6 +37,13 @@ pub(super) const SETTLE_ROUNDS: usize = 4;
 /// Of fewer it is written at the end of the turn: a write costs more than they do.
 pub(super) const BATCH: usize = 16;
 
+/// Output that is held back for a moment, in bytes: acknowledgements of some hundred jobs. More is worth a write of its own.
+pub(super) const HELD_BACK: usize = 32 * 1024;
+
+/// How long it is held back at most: the next order for the same worker is there sooner while there is work, and a write costs
+/// more than the rest of a job's way through this node.
+pub(super) const HOLD: Duration = Duration::from_millis(1);
+
 /// Outputs after one input. More than this is a core that talks to itself; checked in debug builds.
 pub(super) const OUTPUTS_PER_INPUT: usize = 1_000_000;
 

@@ -72,6 +72,10 @@ pub(super) struct Reactor {
     pub(super) told: usize,
     /// Slots to be looked after at the end of the turn.
     pub(super) dirty: Vec<usize>,
+    /// Slots whose output is held back until there is more of it, or until `held_until`.
+    pub(super) held_back: Vec<usize>,
+    /// When what is held back is written; of no meaning while nothing is.
+    pub(super) held_until: Time,
     /// Slots to be read on in the next turn.
     pub(super) again: Vec<usize>,
 
@@ -199,6 +203,8 @@ impl Reactor {
             talk: Talk::default(),
             told: 0,
             dirty: Vec::new(),
+            held_back: Vec::new(),
+            held_until: now,
             again: Vec::new(),
             prepared,
             busy,
@@ -284,6 +290,9 @@ impl Reactor {
                 self.tell(Input::Tick);
             }
         }
+        if self.held_until <= self.now {
+            self.hurry();
+        }
         self.settle_all();
         self.flush_stores();
         self.look_at_printing();
@@ -301,7 +310,13 @@ impl Reactor {
             return Some(Duration::ZERO);
         }
         let next = self.node_deadline().min(self.timers.next().unwrap_or(Time::FAR));
-        self.alarm.arm(next, self.now)
+        let timeout = self.alarm.arm(next, self.now);
+        if self.held_back.is_empty() {
+            return timeout;
+        }
+        // Nobody waits for it, so it need not be exact, and the alarm is not armed for it.
+        let held = self.held_until.since(self.now);
+        Some(timeout.map_or(held, |timeout| timeout.min(held)))
     }
 
     /// Whether a timer or the node is due.

@@ -16,7 +16,9 @@ impl JobId {
     /// An id, or `None` if `text` is empty, longer than 128 bytes or has blanks or control characters.
     pub fn new(text: impl AsRef<str>) -> Option<JobId> {
         let text = text.as_ref();
-        let fits = !text.is_empty() && text.len() <= MAX_ID_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let fits = !text.is_empty()
+            && text.len() <= MAX_ID_BYTES
+            && text.bytes().fold(true, |fits, byte| fits & byte.is_ascii_graphic());
         fits.then(|| JobId(text.into()))
     }
 

@@ -11,10 +11,13 @@ use mio::Events;
 use super::*;
 use crate::core::{Input, JobNumber, JobWrite, LinkId, Outcome, Output, Run, RunId, Ticket, WorkerConfig};
 use crate::net::limits::{
-    EVENTS_PER_TURN, HIGH_WATER, PRINTED_PIECES, READ_BUFFER, SERVICES_DEADLINE, STOP_AFTER_GRACE,
+    EVENTS_PER_TURN, HIGH_WATER, HOLD, PRINTED_PIECES, READ_BUFFER, SERVICES_DEADLINE, STOP_AFTER_GRACE,
 };
 use crate::service::Report;
-use crate::wire::{Body, Datagram, JobId, JobOutput, Json, Message, Role, ServiceName, ServiceOffer, Stream};
+use crate::wire::{
+    Attempt, Body, Datagram, JobId, JobOutput, JobStop, Json, Message, Role, ServiceName, ServiceOffer, StatusAck,
+    Stream,
+};
 
 const LOAD: &[u8] = b"{\"TASK\":\"LOAD\"}\n";
 
@@ -103,6 +106,52 @@ impl Bench {
 /// A line that is rendered and ends nothing.
 fn printed(seq: u64) -> Body {
     Body::Event(Box::new(Event { seq, kind: EventKind::Hot, server_id: None, address: None, detail: String::new() }))
+}
+
+#[test]
+fn acknowledgements_go_with_the_next_order_and_wait_for_it_for_a_moment_only() {
+    let mut bench = Bench::new(|_| {});
+    let (stream, link, slot) = bench.client();
+    let attempt = || Attempt { job_id: JobId::new("self-1-0").unwrap(), attempt: 1 };
+    let ack = |attempt| Body::StatusAck(Box::new(StatusAck { worker: None, attempt }));
+    let stop = || Body::JobStop(Box::new(JobStop { attempt: attempt(), reason: "x".to_owned() }));
+    let pending = |bench: &mut Bench| bench.reactor.connections.get(slot).unwrap().out.pending();
+    let mut answers = BufReader::new(stream);
+    let acknowledged = "{\"STATUS\":\"ACK\",\"JOB_ID\":\"self-1-0\",\"ATTEMPT\":1}\n";
+
+    for _ in 0..2 {
+        bench.send(link, ack(Some(attempt())));
+        bench.reactor.settle_all();
+        assert!(pending(&mut bench) > 0, "nobody waits for it");
+    }
+    bench.send(link, stop());
+    bench.reactor.settle_all();
+    assert_eq!(pending(&mut bench), 0);
+    assert_eq!([line(&mut answers), line(&mut answers)], [acknowledged; 2]);
+    assert!(line(&mut answers).contains("STOP"));
+
+    // Behind what is in a hurry it is in no less.
+    bench.send(link, stop());
+    bench.send(link, ack(Some(attempt())));
+    bench.reactor.settle_all();
+    assert_eq!(pending(&mut bench), 0);
+    // Foreign workers may wait for it.
+    bench.send(link, ack(None));
+    bench.reactor.settle_all();
+    assert_eq!(pending(&mut bench), 0);
+    bench.until("what was held back before is forgotten", |bench| bench.reactor.held_back.is_empty());
+
+    bench.send(link, ack(Some(attempt())));
+    bench.reactor.settle_all();
+    let until = bench.reactor.held_until;
+    assert_eq!(until, bench.reactor.now + HOLD);
+    bench.until("the moment is over", |bench| pending(bench) == 0);
+    assert!(bench.reactor.now >= until && bench.reactor.held_back.is_empty());
+
+    bench.reactor.begin_to_stop();
+    bench.send(link, ack(Some(attempt())));
+    bench.reactor.settle_all();
+    assert_eq!(pending(&mut bench), 0, "who stops leaves nothing for later");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Requests, heartbeats and the cycle of workers are read from one flat pass over the line ([`Fields`]). The answers
 //! of native nodes, which are rare and nested, take a second, typed pass (`answers`).
 //!
+//! - `jobs`: the two lines of which a busy master reads most, without that pass.
 //! - `request`: tasks, with exact errors.
 //! - `ignored`: why a line that deserves no answer is ignored, for the log.
 //! - `group`, `leases`, `loans`: what masters of a group say, and those who lend, with as exact errors.
@@ -15,6 +16,7 @@ mod cycle;
 mod envelope;
 pub(super) mod group;
 mod ignored;
+mod jobs;
 mod leases;
 pub(super) mod loans;
 mod loose;
@@ -95,6 +97,14 @@ pub(super) fn read_from(line: &[u8], worker: Option<&ServerId>) -> Result<(Messa
     let text = str::from_utf8(line).map_err(|error| {
         refuse("", None, ErrorCode::BadJson, format!("the line is not UTF-8 at byte {}", error.valid_up_to()))
     })?;
+    match jobs::read(text, worker) {
+        Some(found) => Ok(found),
+        None => read_generally(text, worker),
+    }
+}
+
+/// The same of any line.
+fn read_generally(text: &str, worker: Option<&ServerId>) -> Result<(Message, Shape), Undecoded> {
     let mut fields = Fields::new();
     (fields.read(text))
         .map_err(|error| refuse("", None, ErrorCode::BadJson, format!("the line is not JSON: {error}")))?;

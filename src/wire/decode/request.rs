@@ -394,6 +394,6 @@ impl Request<'_, '_> {
 }
 
 /// A `KEY` of a job.
-fn key(text: &str) -> Option<String> {
+pub(super) fn key(text: &str) -> Option<String> {
     ServerId::new(text).map(|key| key.as_str().to_owned())
 }
