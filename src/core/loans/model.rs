@@ -335,6 +335,7 @@ impl World {
                     capacity: 100,
                     needed: 1,
                     native: Some(crate::wire::NativeLoanRequest { services: Vec::new(), group: "g".to_owned() }),
+                    dialect: None,
                 };
                 let candidates = if here { vec![candidate] } else { Vec::new() };
                 let known = Some(neighbour(A));
@@ -367,6 +368,7 @@ impl World {
                             address: None,
                             terms: Some(crate::wire::OfferTerms { loan_id, epoch, lease, agreed }),
                         }],
+                        dialect: None,
                     },
                 };
                 self.with(to, |loans| loans.answered(token, answer, NOW));
