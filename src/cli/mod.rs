@@ -9,6 +9,7 @@
 //!   node kick            kick          work, ask, jobs
 //!   node jobs            jobs          work, ask, table
 //!   node workers         workers       work, ask, table
+//!   node why             why           work, ask
 //!   node call            call          work, ask, table
 //!   node members, leave  members       work, ask, table
 //!   node remove, lead    members       work, ask
@@ -56,6 +57,7 @@ mod table;
 mod values;
 mod view;
 mod waiting;
+mod why;
 mod work;
 mod worker;
 mod workers;
@@ -98,6 +100,8 @@ enum Command {
     Jobs(jobs::JobsArgs),
     /// Show the workers of a master
     Workers(workers::WorkersArgs),
+    /// Say why a job waits, a worker is not lent, a peer is gone; or what was decided last
+    Why(why::WhyArgs),
     /// Call a service and print its result, or list who offers what
     Call(call::CallArgs),
     /// Show who leads the group of a master, and who belongs to it
@@ -157,6 +161,7 @@ pub fn main() -> ExitCode {
         Some(Command::Kick(args)) => kick::run(&args),
         Some(Command::Jobs(args)) => jobs::run(&args),
         Some(Command::Workers(args)) => workers::run(&args),
+        Some(Command::Why(args)) => why::run(&args),
         Some(Command::Call(args)) => call::run(&args),
         Some(Command::Members(args)) => members::members(&args),
         Some(Command::Leave(args)) => members::leave(&args),

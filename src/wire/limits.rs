@@ -157,6 +157,9 @@ pub const MAX_ADOPTED_WORKERS: usize = 20_000;
 /// Open loans of a group at most.
 pub const MAX_LOANS: usize = 10_000;
 
+/// Decisions on one page of `WHY`: each is some 300 bytes.
+pub const WHY_PAGE: usize = 100;
+
 /// Loans on one page of `LOANS`: each is some 300 bytes.
 pub const LOANS_PAGE: usize = 128;
 

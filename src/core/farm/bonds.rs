@@ -187,6 +187,21 @@ impl Farm {
         })
     }
 
+    /// The id of the worker of this id, or else of this name.
+    pub(in crate::core) fn named(&self, name: &ServerId) -> Option<ServerId> {
+        if self.by_id.contains_key(name) {
+            return Some(name.clone());
+        }
+        self.workers.values().find(|worker| worker.name == name.as_str()).map(|worker| worker.id.clone())
+    }
+
+    /// How a worker stands here, and why. `None`: it is not here.
+    pub(in crate::core) fn reason_of(&self, worker: &ServerId, now: Time) -> Option<String> {
+        let worker = self.by_id.get(worker).and_then(|key| self.workers.get(key))?;
+        let view = worker.view(self.timeout, now);
+        Some(format!("{}: {}", view.status.as_str(), view.reason))
+    }
+
     /// Workers here that are this master's own, and those of others.
     pub(in crate::core) fn whose(&self) -> (u64, u64) {
         let borrowed = self.guests.len() as u64;

@@ -282,7 +282,7 @@ impl Node {
     }
 
     /// Why a job of this service waits, in one sentence.
-    fn why_queued(&self, service: &ServiceName) -> String {
+    pub(super) fn why_queued(&self, service: &ServiceName) -> String {
         let census = self.farm.census(service);
         let ahead = self.queue.ready_of(service);
         match (census.offering, census.alive, census.idle) {

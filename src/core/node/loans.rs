@@ -229,7 +229,7 @@ impl Node {
         }
     }
 
-    fn candidates_to_lend(&self) -> Vec<Candidate> {
+    pub(super) fn candidates_to_lend(&self) -> Vec<Candidate> {
         let own = self.farm.own().map(|worker| Candidate {
             worker: worker.worker.clone(),
             native: worker.native,
@@ -500,7 +500,10 @@ impl Node {
                 let way = if out { "to" } else { "from" };
                 self.log(LogLevel::Info, format!("loan message {kind} {way} {peer}, request_id {mark}"));
             }
-            Effect::Decision { about, text } => self.log(LogLevel::Debug, format!("decided about {about}: {text}")),
+            Effect::Decision { about, text } => {
+                self.log(LogLevel::Debug, format!("decided about {about}: {text}"));
+                self.decisions.note(about, text, now);
+            }
             Effect::Log { level, text } => self.log(level, text),
         }
     }

@@ -11,6 +11,7 @@ mod jobs;
 mod loans;
 mod speak;
 mod waiters;
+mod why;
 mod work;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -89,6 +90,8 @@ pub struct Node {
     bonds: bonds::Bonds,
     /// What it lends and borrows; `None` at a worker.
     desk: Option<Box<loans::Desk>>,
+    /// What was decided last.
+    decisions: why::Decisions,
 }
 
 impl Node {
@@ -151,6 +154,7 @@ impl Node {
             saturated_since: None,
             bonds: bonds::Bonds::default(),
             desk: None,
+            decisions: why::Decisions::default(),
         };
         node.restore_done();
         Ok(node)
@@ -479,7 +483,8 @@ impl Node {
             | Body::Release(_)
             | Body::Returned(_)
             | Body::Loans { .. }
-            | Body::LoanAction(_) => self.links.take(link, id),
+            | Body::LoanAction(_)
+            | Body::Why(_) => self.links.take(link, id),
             // Answers to nothing that this node asked, and orders from who has nothing to order.
             _ => return,
         };
@@ -495,6 +500,7 @@ impl Node {
             Body::WhereTo { hops } => self.where_to(&reply, hops),
             Body::Workers { after } => self.workers(&reply, after.as_ref(), now),
             Body::Query { user } => self.query(reply, &user, now),
+            Body::Why(query) => self.why(&reply, &query, now),
             Body::LoanRequest(_) | Body::Release(_) | Body::Returned(_) | Body::Loans { .. } | Body::LoanAction(_) => {
                 self.loan_request(reply, body, now)
             }

@@ -8,6 +8,7 @@ mod jobs;
 mod leases;
 mod loans;
 mod services;
+mod why;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub(super) use jobs::{job, job_output, jobs, redirect};
 pub(super) use leases::{leases, settings};
 pub(super) use loans::loans;
 pub(super) use services::{call, offers};
+pub(super) use why::why;
 
 /// Largest figure with three decimals that is read, in thousandths; larger ones count as this. Up to here a JSON
 /// number keeps every thousandth (a double has 53 bits).

@@ -24,6 +24,7 @@ mod older;
 mod request;
 #[cfg(test)]
 mod tests;
+mod why;
 
 use super::answers;
 use super::dialect::gen2026_1::is_answer_type;
@@ -167,6 +168,7 @@ fn answer(text: &str, fields: &Fields) -> Option<(Body, Shape)> {
         (Some("AGREE"), "OK") => answers::agree(text)?,
         (Some("MEMBERS"), "OK") => answers::members(text)?,
         (Some("SETTINGS"), "OK") => Body::SettingsAnswer(Box::new(answers::settings(text)?)),
+        (Some("WHY"), "OK") => Body::WhyAnswer(Box::new(answers::why(text)?)),
         (Some("LOANS"), "OK") => answers::loans(text)?,
         (Some("LEASE"), "OK") => answers::leases(text)?,
         (Some("NODES"), "OK") => Body::NodesAnswer(Box::new(answers::nodes(text)?)),

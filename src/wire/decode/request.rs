@@ -14,12 +14,12 @@ use crate::wire::{
 
 use super::{
     ADDRESS_FORM, ID_FORM, NAME_FORM, Shape, Undecoded, cycle, envelope, group, leases, loans, older, presence, quote,
-    refuse, server_id,
+    refuse, server_id, why,
 };
 
 /// The tasks that exist, as an unknown one is told.
 pub(super) const TASKS: &str = "HEARTBEAT, HELLO, NODES, LOAD, EVENTS, LEAVE, SUBMIT, RESULT, CANCEL, BURY, KICK, \
-                                JOBS, CALL, REDIRECT, WORKERS, QUERY, ELECT, AGREE, MEMBERS, SETTINGS, LEASE, LOANS";
+                                JOBS, CALL, REDIRECT, WORKERS, QUERY, ELECT, AGREE, MEMBERS, SETTINGS, LEASE, LOANS, WHY";
 
 const TASK_FORM: &str = "the name of a task, such as \"HEARTBEAT\"";
 const SERVICE_FORM: &str =
@@ -90,6 +90,7 @@ impl Request<'_, '_> {
             "SETTINGS" => self.group(leases::settings)?,
             "LEASE" => self.group(leases::lease)?,
             "LOANS" => self.group(loans::loans)?,
+            "WHY" => self.group(why::why)?,
             _ => return self.cycle(task, Shape::Upper),
         };
         Ok((body, Shape::Plain))

@@ -12,6 +12,7 @@ mod nodes;
 mod object;
 #[cfg(test)]
 pub(super) mod tests;
+mod why;
 
 use super::{Body, Message, RequestId};
 
@@ -116,6 +117,8 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
         }
         Body::LeasesAnswer(answer) => response("LEASE", "OK", id, out).leases_answer(answer).end(),
         Body::Lease(lease) => request("LEASE", id, out).lease_request(lease).end(),
+        Body::Why(query) => request("WHY", id, out).why(query).end(),
+        Body::WhyAnswer(answer) => response("WHY", "OK", id, out).why_answer(answer).end(),
         Body::LeaseAnswer(lease) => response("LEASE", "OK", id, out).lease(lease).end(),
         Body::LoanRequest(_)
         | Body::LoanAnswer(_)

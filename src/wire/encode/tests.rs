@@ -369,6 +369,27 @@ fn worker_view() -> impl Strategy<Value = WorkerView> {
     )
 }
 
+/// WHY and its answers.
+fn why() -> impl Strategy<Value = Body> {
+    let text = || ".{0,40}";
+    let query = prop_oneof![
+        (1..=u64::MAX).prop_map(|before| WhyQuery::Latest { before: Some(before) }),
+        Just(WhyQuery::Latest { before: None }),
+        server_id().prop_map(WhyQuery::Worker),
+        ".{1,40}".prop_map(WhyQuery::Peer),
+        "[!-~]{1,64}".prop_map(|loan| WhyQuery::Loan(LoanId::new(loan).unwrap())),
+        attempt().prop_map(|attempt| WhyQuery::Job(JobRef::Id(attempt.job_id))),
+    ];
+    let decision =
+        (1..=u64::MAX, millis(), text(), text()).prop_map(|(seq, age, about, text)| Decision { seq, age, about, text });
+    let answer = (server_id(), of(text()), vec(decision, 0..3), any::<bool>())
+        .prop_map(|(server_id, why, decisions, more)| WhyAnswer { server_id, why, decisions, more });
+    prop_oneof![
+        query.prop_map(|query| Body::Why(Box::new(query))),
+        answer.prop_map(|answer| Body::WhyAnswer(Box::new(answer))),
+    ]
+}
+
 /// What workers and masters say to each other.
 fn farm_body() -> impl Strategy<Value = Body> {
     let welcome = (server_id(), name(), millis(), vec(address(), 0..3), vec(attempt(), 0..3), of(loans::terms()))
@@ -398,6 +419,7 @@ fn farm_body() -> impl Strategy<Value = Body> {
         }),
         worker_alive().prop_map(|alive| Body::WorkerAlive(Box::new(alive))),
         welcome.prop_map(|welcome| Body::WorkerWelcome(Box::new(welcome))),
+        why(),
         of(server_id()).prop_map(|worker| Body::TaskRequest { worker }),
         json().prop_map(|user| Body::Query { user }),
         Just(Body::NoTask),

@@ -1,0 +1,177 @@
+//! WHY: one true sentence on why something is as it is, and the latest decisions with what they were based on.
+
+use std::collections::VecDeque;
+
+use super::Node;
+use crate::core::links::Reply;
+use crate::time::Time;
+use crate::wire::{
+    Body, Decision, ErrorAnswer, ErrorCode, JobRef, JobStatus, LoanId, MAX_QUOTE, ServerId, WHY_PAGE, WhyAnswer,
+    WhyQuery, quote,
+};
+
+/// Decisions that are kept.
+const KEPT: usize = 1000;
+
+/// The latest decisions, the newest last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Decisions {
+    kept: VecDeque<(u64, Time, String, String)>,
+    seq: u64,
+}
+
+impl Decisions {
+    /// Keeps one.
+    pub(super) fn note(&mut self, about: String, text: String, now: Time) {
+        self.seq += 1;
+        if self.kept.len() >= KEPT {
+            self.kept.pop_front();
+        }
+        self.kept.push_back((self.seq, now, about, text));
+    }
+
+    /// Those before a number, and about something where that is asked for, the newest first; and whether there are more.
+    fn latest(&self, before: Option<u64>, about: Option<&str>, now: Time) -> (Vec<Decision>, bool) {
+        let wanted = |(seq, _, of, _): &&(u64, Time, String, String)| {
+            before.is_none_or(|before| *seq < before) && about.is_none_or(|about| of == about)
+        };
+        let mut rest = self.kept.iter().rev().filter(wanted);
+        let page = rest.by_ref().take(WHY_PAGE).map(|(seq, at, about, text)| Decision {
+            seq: *seq,
+            age: now.since(*at),
+            about: about.clone(),
+            text: text.clone(),
+        });
+        let page = page.collect();
+        (page, rest.next().is_some())
+    }
+}
+
+impl Node {
+    pub(super) fn why(&mut self, reply: &Reply, query: &WhyQuery, now: Time) {
+        let (why, about, before) = match query {
+            WhyQuery::Latest { before } => (Ok(None), None, *before),
+            WhyQuery::Job(job) => (self.why_job(job, now).map(Some), None, None),
+            WhyQuery::Worker(worker) => {
+                let worker = self.farm.named(worker).unwrap_or_else(|| worker.clone());
+                (self.why_worker(&worker, now).map(Some), Some(worker.as_str().to_owned()), None)
+            }
+            WhyQuery::Peer(peer) => match self.why_peer(peer, now) {
+                Ok((id, why)) => (Ok(Some(why)), Some(id), None),
+                Err(error) => (Err(error), None, None),
+            },
+            WhyQuery::Loan(loan) => (self.why_loan(loan, now).map(Some), Some(loan.as_str().to_owned()), None),
+        };
+        let answer = match why {
+            Ok(why) => {
+                let named = why.is_none() || about.is_some();
+                let (decisions, more) = match named {
+                    true => self.decisions.latest(before, about.as_deref(), now),
+                    false => (Vec::new(), false),
+                };
+                let server_id = self.identity.server_id.clone();
+                Body::WhyAnswer(Box::new(WhyAnswer { server_id, why, decisions, more }))
+            }
+            Err(detail) => {
+                let mut error = ErrorAnswer::new("WHY", ErrorCode::NotFound, detail);
+                error.retry = false;
+                Body::Error(Box::new(error))
+            }
+        };
+        self.reply(reply, answer);
+    }
+
+    fn why_job(&self, job: &JobRef, now: Time) -> Result<String, String> {
+        let view =
+            self.queue.find(job).and_then(|number| self.queue.view(number, now, false).map(|view| (number, view)));
+        let Some((number, view)) = view else {
+            let job = match job {
+                JobRef::Id(id) => id.as_str(),
+                JobRef::Key(key) => key,
+            };
+            return Err(format!(
+                "no job `{}` is known here: it is another master's, or forgotten",
+                quote(job, MAX_QUOTE)
+            ));
+        };
+        let reason = match self.queue.service_of(number).filter(|_| view.status == JobStatus::Queued) {
+            Some(service) => {
+                let ahead = (self.queue.ready_of(service) as u64).saturating_sub(1);
+                format!("{}; {ahead} other jobs wait for `{service}`", self.why_queued(service))
+            }
+            None => view.reason.unwrap_or_default(),
+        };
+        let worker = view.worker.as_ref().map(|worker| format!(" on worker {worker}")).unwrap_or_default();
+        let attempt = view.attempt;
+        Ok(match view.status {
+            JobStatus::Queued | JobStatus::Delayed => reason,
+            JobStatus::Running => format!("attempt {attempt} runs{worker}"),
+            JobStatus::Ok => format!("it ended OK at attempt {attempt}{worker}"),
+            status => format!("{} at attempt {attempt}{worker}: {reason}", status.as_str()),
+        })
+    }
+
+    fn why_worker(&self, worker: &ServerId, now: Time) -> Result<String, String> {
+        let here = self.farm.reason_of(worker, now);
+        let lent = self.desk.as_ref().and_then(|desk| desk.loans.why(worker, &self.candidates_to_lend(), now));
+        match (here, lent) {
+            (Some(here), Some(lent)) => Ok(format!("{here}; {lent}")),
+            (Some(why), None) | (None, Some(why)) => Ok(why),
+            (None, None) => {
+                Err(format!("no worker `{}` is known here; WORKERS lists them", quote(worker.as_str(), MAX_QUOTE)))
+            }
+        }
+    }
+
+    fn why_peer(&self, peer: &str, now: Time) -> Result<(String, String), String> {
+        let all = self.registry.view(now);
+        let is = |entry: &&crate::wire::NodeEntry| {
+            entry.key == peer
+                || entry.server_id.as_ref().is_some_and(|id| id.as_str() == peer)
+                || entry.name.as_deref() == Some(peer)
+                || entry.address.to_string() == peer
+        };
+        let Some(entry) = all.iter().find(is) else {
+            return Err(format!("no peer `{}` is known here; NODES lists them", quote(peer, MAX_QUOTE)));
+        };
+        let asks = self.desk.as_ref().map(|desk| desk.loans.why_asks(now)).unwrap_or_default();
+        let asks = if asks.is_empty() { asks } else { format!("; for workers this master {asks}") };
+        Ok((entry.key.clone(), format!("{}: {}{asks}", entry.status.as_str(), entry.reason)))
+    }
+
+    fn why_loan(&self, loan: &LoanId, now: Time) -> Result<String, String> {
+        let why = self.desk.as_ref().and_then(|desk| desk.loans.why_loan(loan, now));
+        why.ok_or_else(|| format!("no loan `{loan}` is known here; LOANS lists them"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_latest_thousand_are_kept_and_told_page_by_page_the_newest_first() {
+        let mut decisions = Decisions::default();
+        let at = |nth: u64| Time::ZERO + Duration::from_secs(nth);
+        for nth in 1..=1234 {
+            decisions.note(["w", "p"][(nth % 2) as usize].to_owned(), format!("number {nth}"), at(nth));
+        }
+        let mut before = None;
+        let mut told = Vec::new();
+        loop {
+            let (page, more) = decisions.latest(before, None, at(1300));
+            assert!(page.len() <= WHY_PAGE);
+            before = page.last().map(|last| last.seq);
+            told.extend(page);
+            if !more {
+                break;
+            }
+        }
+        assert_eq!(told.len(), KEPT);
+        assert_eq!((told[0].seq, told[0].age, told[999].seq), (1234, Duration::from_secs(66), 235));
+        let (about, more) = decisions.latest(None, Some("p"), at(1300));
+        assert!(more && about.iter().all(|decision| decision.about == "p"));
+    }
+}
