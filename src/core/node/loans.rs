@@ -277,7 +277,11 @@ impl Node {
         let fresh = native.is_none() || self.farm.link_of(&worker) != Some(link);
         let Some(desk) = &mut self.desk else { return terms };
         if let Some(owner) = owner {
-            if fresh {
+            // A native worker without a loan has lost its owner, or has not heard of its new one: that is no loan of anybody.
+            let orphan = native.is_some_and(|native| native.loan_id.is_none());
+            if fresh && orphan {
+                desk.loans.gone(&worker, now);
+            } else if fresh {
                 let home = alive.owner.as_deref().and_then(|text| text.parse().ok());
                 let loan_id = native.and_then(|native| native.loan_id.clone());
                 let guest = Guest {
@@ -291,7 +295,7 @@ impl Node {
                 desk.loans.came(guest, now);
                 self.carry_out_loans(now);
             }
-            let lent = self.desk.as_ref().and_then(|desk| desk.loans.terms(&worker, now));
+            let lent = self.desk.as_ref().filter(|_| !orphan).and_then(|desk| desk.loans.terms(&worker, now));
             // What the owner's home is, the registry may know where the loan does not.
             return match (terms, lent.filter(|_| native.is_some())) {
                 (Some(terms), Some(lent)) => {
