@@ -55,6 +55,7 @@ pub use group::{AgreementConfig, GroupStanding};
 pub use ledger::HeldLease;
 pub(crate) use links::MAX_WAITING;
 pub use load::LoadConfig;
+pub use loans::{Lend, LoanConfig};
 pub use node::Node;
 pub(crate) use patience::lost_after;
 pub use record::{GroupWrite, JobEnd, JobNumber, JobSpec, JobWrite, Membership, StoredGroup, StoredJob, StoredState};

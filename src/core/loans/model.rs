@@ -28,7 +28,7 @@ const A: usize = 0;
 const B: usize = 1;
 
 /// How much may go wrong, and how often something may happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Left {
     /// Requests for workers.
     asks: u8,
@@ -684,12 +684,6 @@ impl World {
             && world.worker.target.is_none()
             && !world.used_twice
             && !world.reserved
-    }
-}
-
-impl Default for Left {
-    fn default() -> Left {
-        Left { asks: 0, renewals: 0, losses: 0, repeats: 0, crashes: [0; 3], cuts: 0, deadlines: 0, recalls: 0 }
     }
 }
 
