@@ -26,7 +26,7 @@ use super::history::History;
 use super::{Effect, LoanEvent, MAX_COOLING, MAX_LOANS, MAX_UNRECORDED, Party, Proposal, Token};
 use crate::core::LinkId;
 use crate::time::Time;
-use crate::wire::{Epoch, LentWorker, LoanId, LoanState, LoanView, ServerId};
+use crate::wire::{Epoch, LentWorker, LoanId, ServerId};
 
 use asked::Deal;
 use life::Giving;
