@@ -32,7 +32,8 @@ impl Loans {
 
     // Both sides.
 
-    /// How the queue stands: at each change of the switch, and whenever the pending jobs or the own workers change.
+    /// How the queue stands: at each change of the switch, and when the pending jobs or the own workers change, but not for each of thousands of
+    /// jobs: it looks at all loans.
     pub(in crate::core) fn load(&mut self, load: Saturation, now: Time) {
         let missing = self.borrower.missing(&load);
         let recalled = self.owner.load(&mut self.desk, &load, missing, now);

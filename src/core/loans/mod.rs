@@ -30,6 +30,17 @@
 //! - **Strangers** say nothing of leases. Loans to them are renewed by their heartbeats ([`Loans::peer_alive`]) where these are heard; one of a
 //!   foreign worker to a master that is never heard is open-ended, bounded by [`UNHEARD_FOR`].
 //!
+//! What the worker has to do for this to hold, and the model check takes it to do:
+//!
+//! - It obeys an order whose epoch is higher than the highest that it has seen, and also a [`MoveKind::Return`](crate::wire::MoveKind::Return) of
+//!   just that epoch, if it comes from the master that it is at and names the loan on which it is there. It obeys nothing else.
+//! - Of an order that it has read it may still end what it runs. If a higher one comes meanwhile, that one holds alone: a return that reaches it at
+//!   home means that it stays.
+//! - It takes the epoch of a welcome as one that it has seen. The welcome comes before the first job.
+//! - It counts `LEASE_MS` of a welcome from when it asked, and goes home when that is over, or when the borrower is lost.
+//!
+//! And the ledger: `LEND` of a loan after its `END`, which a late proposal can become, has no effect.
+//!
 //! The node calls [`Loans::tick`] at [`Loans::deadline`] at the latest, [`Loans::wants_neighbours`] after each input, and
 //! [`Loans::excuse`] as the first thing after a pause of the process.
 

@@ -298,6 +298,7 @@ impl Borrower {
             };
             visit.term = *lease;
             (visit.lease, visit.granted) = (Some(sent + *lease), true);
+            (visit.invited, visit.stays) = (true, None);
             visit.renew = Some((sent + *lease / 3).max(now + *lease / 12));
             let rest = (sent + *lease).since(now);
             desk.push(Effect::Lease { worker: worker.clone(), rest: Some(rest) });

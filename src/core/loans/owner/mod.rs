@@ -13,6 +13,7 @@ mod asked;
 mod bring;
 mod decide;
 mod life;
+mod looks;
 mod recall;
 mod record;
 
@@ -25,7 +26,7 @@ use super::history::History;
 use super::{Effect, LoanEvent, MAX_COOLING, MAX_LOANS, MAX_UNRECORDED, Party, Proposal, Token};
 use crate::core::LinkId;
 use crate::time::Time;
-use crate::wire::{Epoch, LentWorker, LoanId, LoanState, LoanView, ServerId};
+use crate::wire::{Epoch, LentWorker, LoanId, ServerId};
 
 use asked::Deal;
 use life::Giving;
@@ -176,11 +177,6 @@ impl Owner {
         }
     }
 
-    /// Own workers that are promised, on their way, or elsewhere.
-    pub(super) fn count(&self) -> usize {
-        self.lent.len()
-    }
-
     /// How much longer this master gets nothing.
     fn cooling(&self, borrower: &ServerId, now: Time) -> Option<Duration> {
         let until = *self.cooling.get(borrower)?;
@@ -301,44 +297,6 @@ impl Owner {
         self.standing.insert(worker.clone(), Standing { epoch, home });
     }
 
-    /// All loans for people, in any order.
-    pub(in crate::core::loans) fn views(&self, now: Time) -> Vec<LoanView> {
-        let live = self.lent.iter().map(|(worker, loan)| loan.view(worker, now));
-        live.chain(self.over.views().cloned()).collect()
-    }
-
-    /// The loan of a worker, or its last one, and how long that has been over.
-    pub(in crate::core::loans) fn view_of(&self, worker: &ServerId, now: Time) -> Option<(LoanView, Option<Duration>)> {
-        let live = self.lent.get(worker).map(|loan| (loan.view(worker, now), None));
-        live.or_else(|| self.over.of(worker, now).map(|(view, ago)| (view, Some(ago))))
-    }
-
-    /// The same of a loan by its id.
-    pub(in crate::core::loans) fn view_by_id(&self, id: &LoanId, now: Time) -> Option<(LoanView, Option<Duration>)> {
-        let live = self.by_id.get(id).and_then(|worker| self.view_of(worker, now));
-        live.or_else(|| self.over.by_id(id, now).map(|(view, ago)| (view, Some(ago))))
-    }
-
-    /// Whether this worker is promised, on its way, or elsewhere.
-    pub(in crate::core::loans) fn has(&self, worker: &ServerId) -> bool {
-        self.lent.contains_key(worker)
-    }
-
-    pub(in crate::core::loans) fn is_saturated(&self) -> bool {
-        self.saturated
-    }
-
-    /// What the last request came to, and how long ago.
-    pub(in crate::core::loans) fn last_asked(&self, now: Time) -> Option<(&str, Duration)> {
-        self.last_asked.as_ref().map(|(text, at)| (text.as_str(), now.since(*at)))
-    }
-
-    /// Borrowers that get nothing for a while, with how much longer.
-    pub(in crate::core::loans) fn all_cooling(&self, now: Time) -> impl Iterator<Item = (&ServerId, Duration)> {
-        let waits = self.cooling.iter().filter(move |(_, until)| **until > now);
-        waits.map(move |(who, until)| (who, until.since(now)))
-    }
-
     /// Panics if the tables contradict each other.
     pub(super) fn check_invariants(&self) {
         self.agenda.check_invariants();
@@ -385,33 +343,6 @@ impl Lent {
             Stage::Active => Some(over),
             Stage::Moving { until } | Stage::Returning { until } => Some(until.min(over)),
             Stage::Recalled { again } => Some(again.min(over)),
-        }
-    }
-
-    fn state(&self) -> LoanState {
-        match self.stage {
-            Stage::Proposed { .. } => LoanState::Proposed,
-            Stage::Moving { .. } => LoanState::Moving,
-            Stage::Active => LoanState::Active,
-            Stage::Recalled { .. } => LoanState::Recalled,
-            Stage::Returning { .. } => LoanState::Returning,
-        }
-    }
-
-    fn view(&self, worker: &ServerId, now: Time) -> LoanView {
-        let peer = self.borrower.peer.to_string();
-        LoanView {
-            loan_id: self.loan_id.clone(),
-            worker: worker.clone(),
-            out: true,
-            peer,
-            status: self.state(),
-            epoch: Some(self.epoch),
-            lease: (self.renewal != Renewal::Unheard).then(|| self.lease.since(now)),
-            agreed: self.record == Record::Agreed,
-            age: now.since(self.since),
-            done: 0,
-            reason: self.reason.clone(),
         }
     }
 

@@ -37,11 +37,8 @@ impl Owner {
     ) {
         match self.proposed.remove(&proposal) {
             None => {}
-            Some(Proposed::End { loan_id, reason }) => {
-                if outcome.is_err() {
-                    self.end_due(loan_id, reason, now);
-                }
-            }
+            Some(Proposed::End { .. }) if outcome.is_ok() => {}
+            Some(Proposed::End { loan_id, reason }) => self.end_due(loan_id, reason, now),
             Some(Proposed::Lend { worker, loan_id, unsure }) => {
                 let unsure = unsure || matches!(outcome, Err(Unagreed::Unknown(_)));
                 let Some(loan) = self.lent.get_mut(&worker).filter(|loan| loan.loan_id == loan_id) else {

@@ -317,6 +317,14 @@ fn a_worker_that_nobody_promised_is_used_while_its_owner_is_asked() {
     let token = actions(&effects)[0].0;
     desk.loans.done_by(token, renewed(&[]), at(100));
     assert_eq!(releases(&desk.effects())[0].0, id("w9"), "its owner has taken it back");
+    // If its owner renews the loan, it is a guest as any other.
+    let mut desk = Desk::new("A", 9101);
+    desk.loans.load(saturated(101, 4), at(0));
+    desk.loans.came(guest("w9", 9), at(0));
+    assert_eq!(desk.loans.borrower.borrows(), 0);
+    let token = actions(&desk.effects())[0].0;
+    desk.loans.done_by(token, renewed(&[&loan(9)]), at(100));
+    assert_eq!(desk.loans.borrower.borrows(), 1);
     // Without an answer it stops.
     let mut desk = Desk::new("A", 9101);
     desk.loans.load(saturated(101, 4), at(0));
