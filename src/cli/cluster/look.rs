@@ -1,4 +1,4 @@
-//! How a master stands, asked for again and again, and what happens there: on a thread of its own.
+//! How a master stands, asked for again and again, and at once when something happens there: on a thread of its own.
 
 use std::io;
 use std::thread;
@@ -77,7 +77,7 @@ pub(super) struct Look {
     pub(super) alive: usize,
 }
 
-/// Tells how a master stands and what happens there until nobody hears it any more.
+/// Tells how a master stands until nobody hears it any more.
 pub(super) fn watch(who: Who, address: Address, tell: Sender<Note>) -> io::Result<()> {
     thread::Builder::new().name("look".to_owned()).spawn(move || {
         let mut node = Node::new(address.clone(), PATIENCE);
@@ -85,18 +85,10 @@ pub(super) fn watch(who: Who, address: Address, tell: Sender<Note>) -> io::Resul
         let mut looked: Option<Instant> = None;
         loop {
             let mut pause = EVERY;
-            let heard = match following.next(EVERY) {
-                Heard::Event(event) => {
-                    if is_about_loans(event.kind) {
-                        pause = AT_MOST;
-                    }
-                    tell.send(Note::Event { who, event })
-                }
-                Heard::Lost(_) => tell.send(Note::Look { who, look: None }),
-                Heard::Begun | Heard::Nothing => Ok(()),
-            };
-            if heard.is_err() {
-                return;
+            match following.next(EVERY) {
+                Heard::Event(event) if is_about_loans(event.kind) => pause = AT_MOST,
+                Heard::Lost(_) if tell.send(Note::Look { who, look: None }).is_err() => return,
+                Heard::Event(_) | Heard::Lost(_) | Heard::Begun | Heard::Nothing => {}
             }
             if looked.is_some_and(|looked| looked.elapsed() < pause) {
                 continue;

@@ -9,8 +9,8 @@ pub(super) const WINDOW: u64 = 120;
 /// Items that wait for their turn. Times are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Merge<T> {
-    waiting: BTreeMap<(u64, u64), T>,
-    /// Of the next item: those of one time keep the order in which they came.
+    waiting: BTreeMap<(u64, usize, u64), T>,
+    /// Of the next item: those of one time and rank keep the order in which they came.
     number: u64,
 }
 
@@ -21,22 +21,22 @@ impl<T> Default for Merge<T> {
 }
 
 impl<T> Merge<T> {
-    /// Takes an item of this time.
-    pub(super) fn push(&mut self, at: u64, item: T) {
-        self.waiting.insert((at, self.number), item);
+    /// Takes an item of this time. Of one time, the lower rank is told first.
+    pub(super) fn push(&mut self, at: u64, rank: usize, item: T) {
+        self.waiting.insert((at, rank, self.number), item);
         self.number += 1;
     }
 
     /// The next item whose turn has come, and its time.
     pub(super) fn due(&mut self, now: u64) -> Option<(u64, T)> {
         let first = self.waiting.first_entry().filter(|first| first.key().0 + WINDOW <= now)?;
-        let ((at, _), item) = first.remove_entry();
+        let ((at, ..), item) = first.remove_entry();
         Some((at, item))
     }
 
     /// The next item, whether its turn has come or not: nobody will tell anything more.
     pub(super) fn rest(&mut self) -> Option<(u64, T)> {
-        self.waiting.pop_first().map(|((at, _), item)| (at, item))
+        self.waiting.pop_first().map(|((at, ..), item)| (at, item))
     }
 }
 
@@ -97,16 +97,17 @@ mod tests {
     #[test]
     fn what_crossed_on_its_way_is_told_in_the_order_of_its_time() {
         let mut merge = Merge::default();
-        merge.push(1010, "m2 agrees");
-        merge.push(1000, "m1 asks");
-        merge.push(1010, "m2 lends");
+        merge.push(1010, 2, "w4 is told");
+        merge.push(1010, 1, "m2 agrees");
+        merge.push(1000, 0, "m1 asks");
+        merge.push(1010, 1, "m2 lends");
         assert_eq!(all(&mut merge, 1000 + WINDOW - 1), [""; 0]);
         assert_eq!(all(&mut merge, 1000 + WINDOW), ["m1 asks"]);
-        merge.push(1005, "w4 goes");
-        assert_eq!(all(&mut merge, 1010 + WINDOW), ["w4 goes", "m2 agrees", "m2 lends"]);
-        merge.push(900, "late");
+        merge.push(1005, 2, "w4 is well");
+        assert_eq!(all(&mut merge, 1010 + WINDOW), ["w4 is well", "m2 agrees", "m2 lends", "w4 is told"]);
+        merge.push(900, 0, "late");
         assert_eq!(all(&mut merge, 1020 + WINDOW), ["late"], "told all the same");
-        merge.push(5000, "the last");
+        merge.push(5000, 0, "the last");
         assert_eq!((merge.rest(), merge.rest()), (Some((5000, "the last")), None));
     }
 
@@ -118,7 +119,7 @@ mod tests {
             for (teller, pause, late) in steps {
                 clocks[teller] = clocks[teller].max(now.saturating_sub(late)) + pause;
                 now = now.max(clocks[teller]);
-                merge.push(clocks[teller], (teller, pushed));
+                merge.push(clocks[teller], teller, (teller, pushed));
                 pushed += 1;
                 told.extend(std::iter::from_fn(|| merge.due(now)));
             }

@@ -164,7 +164,7 @@ pub(super) fn summary_lines(plan: &Plan, summary: &Summary) -> Vec<String> {
         lines.push(format!("{} from saturation to the first job done by a borrowed worker", seconds(time)));
     }
     lines.push(match summary.away.as_slice() {
-        [] => "all living workers are at home".to_owned(),
+        [] => "all workers of living masters are at home".to_owned(),
         away => format!("not at home: {}", away.join(" ")),
     });
     lines.extend(summary.troubles.iter().map(|trouble| format!("trouble: {}", printable(trouble))));

@@ -22,8 +22,6 @@ use super::plan::{Plan, Who};
 use super::story::{Phase, Story};
 use crate::cli::exit;
 use crate::cli::loans::without_counts;
-use crate::cli::view::event_text;
-use crate::wire::Event;
 
 /// How long the nodes may take until all see each other and all workers are at home.
 const READY: Duration = Duration::from_secs(30);
@@ -33,6 +31,9 @@ const END: Duration = Duration::from_secs(2);
 
 /// How long it goes on when the master that has the jobs is dead: what becomes of the others is worth seeing.
 const BEREFT: Duration = Duration::from_secs(10);
+
+/// How long workers whose master is dead may take to find another one, when all else is done.
+const ORPHANS: Duration = Duration::from_secs(5);
 
 /// How often counts are told when no worker has moved.
 const COUNTS_EVERY: Duration = Duration::from_secs(1);
@@ -49,8 +50,6 @@ pub(super) enum Note {
     Log { who: Who, line: String },
     /// A node has ended, and its log with it.
     Ended { who: Who },
-    /// Something happened at a master.
-    Event { who: Who, event: Event },
     /// How a master stands; `None`: it cannot be asked.
     Look { who: Who, look: Option<Look> },
     /// So many jobs were accepted; or why not, one sentence.
@@ -221,6 +220,8 @@ struct Stage<'a> {
     accepted: Option<u32>,
     /// When all jobs had ended.
     all_ended: Option<Instant>,
+    /// Since when all is done, but that workers of dead masters look for another one.
+    settled: Option<Instant>,
     /// When the master that has the jobs died.
     bereft: Option<Instant>,
     troubles: Vec<String>,
@@ -249,6 +250,7 @@ impl<'a> Stage<'a> {
             kills: plan.kills.iter().copied().collect(),
             accepted: None,
             all_ended: None,
+            settled: None,
             bereft: None,
             troubles: Vec::new(),
             deaf: false,
@@ -315,14 +317,6 @@ impl<'a> Stage<'a> {
         match note {
             Note::Log { who, line } => self.hear_line(who, &line),
             Note::Ended { who } => return self.hear_end(who),
-            Note::Event { who, event } => {
-                let at = clock();
-                if let Some(phase) = self.story.event(who, &event, at) {
-                    let event = Event { detail: without_counts(&event.detail).to_owned(), ..event };
-                    let text = self.named(&event_text(&event));
-                    self.merge.push(at, Item::Phase { phase, who, text });
-                }
-            }
             Note::Look { who, look: Some(look) } => self.hear_look(who, look),
             Note::Look { who, look: None } => drop(self.looks.remove(&who)),
             Note::Submitted(Ok(accepted)) => self.accepted = Some(accepted),
@@ -343,8 +337,13 @@ impl<'a> Stage<'a> {
         let LogLine { at, level, text } = LogLine::parse(line);
         let at = at.or_else(|| self.stamps.get(&who).copied()).unwrap_or_else(clock);
         self.stamps.insert(who, at);
-        let text = self.named(&text);
-        self.merge.push(at, Item::Log { who, level, text });
+        let phase = if self.plan.is_master(who) { self.story.line(who, &text, at) } else { None };
+        // What the counts are from just before it says: those that stand between the lines are better.
+        let text = without_counts(&text).to_owned();
+        if let Some(phase) = phase {
+            self.merge.push(at, who.0, Item::Phase { phase, who, text: text.clone() });
+        }
+        self.merge.push(at, who.0, Item::Log { who, level, text });
     }
 
     /// A node is gone: as was to be, or by itself.
@@ -397,9 +396,16 @@ impl<'a> Stage<'a> {
         let (accepted, ended) = (self.accepted.map(u64::from), counts.done + counts.failed);
         if who == Who(0) && self.all_ended.is_none() && accepted.is_some_and(|accepted| ended >= accepted) {
             self.all_ended = Some(Instant::now());
-            let counts = self.looks.iter().map(|(who, look)| (*who, look.counts)).collect::<Vec<_>>();
-            for (who, counts) in counts {
-                self.told.insert(who, (counts, Instant::now()));
+            self.tell_counts();
+        }
+    }
+
+    /// Tells how all masters stand, as far as that was not told.
+    fn tell_counts(&mut self) {
+        let counts: Vec<(Who, Counts)> = self.looks.iter().map(|(who, look)| (*who, look.counts)).collect();
+        for (who, counts) in counts {
+            let before = self.told.insert(who, (counts, Instant::now()));
+            if before.is_none_or(|(before, _)| before != counts) {
                 self.push(Item::Counts { who, counts });
             }
         }
@@ -464,19 +470,23 @@ impl<'a> Stage<'a> {
         places == 1 && well
     }
 
-    /// Workers that live and are not at home.
-    fn away(&self) -> Vec<String> {
+    /// Workers that live and are not at home: those whose master lives, and those whose master is dead.
+    fn away(&self) -> (Vec<String>, Vec<String>) {
         let lives = |worker: &Who| self.children.contains_key(worker);
         let away = self.plan.workers().filter(lives).filter(|worker| !self.is_home(*worker));
-        away.map(|worker| self.plan.name(worker)).collect()
+        let (own, orphans): (Vec<Who>, Vec<Who>) = away.partition(|worker| lives(&self.plan.home(*worker)));
+        let names = |workers: Vec<Who>| workers.into_iter().map(|worker| self.plan.name(worker)).collect();
+        (names(own), names(orphans))
+    }
+
+    /// Whether a master says that it has lent somebody.
+    fn is_lending(&self) -> bool {
+        self.looks.values().any(|look| look.counts.lent > 0)
     }
 
     fn give_jobs(&mut self) -> Result<(), Trouble> {
         self.push(Item::Ready);
-        for (who, look) in self.looks.clone() {
-            self.told.insert(who, (look.counts, Instant::now()));
-            self.push(Item::Counts { who, counts: look.counts });
-        }
+        self.tell_counts();
         self.push(Item::JobsCome);
         self.came = Some((Instant::now(), clock()));
         let (address, tell) = (self.plan.address(Who(0)), self.tell.clone());
@@ -504,28 +514,31 @@ impl<'a> Stage<'a> {
         if self.came.is_none() || self.story.at(Phase::Redirected).is_none() {
             return;
         }
-        let away = self.away();
+        let (own, orphans) = self.away();
         // A worker that is on its way is nowhere.
-        if !away.is_empty() {
+        if !own.is_empty() || !orphans.is_empty() {
             return self.story.not_home();
         }
-        let lent = self.looks.values().any(|look| look.counts.lent > 0);
-        if !lent && let Some(phase) = self.story.all_home(clock()) {
+        if !self.is_lending()
+            && let Some(phase) = self.story.all_home(clock())
+        {
             let living = self.plan.workers().filter(|worker| self.children.contains_key(worker)).count();
             let text = format!("all {living} workers are at home");
-            self.push(Item::Phase { phase, who: Who(0), text });
+            let who = self.looks.keys().next().copied().unwrap_or(Who(0));
+            self.push(Item::Phase { phase, who, text });
         }
     }
 
-    fn is_over(&self) -> bool {
+    fn is_over(&mut self) -> bool {
         let Some((came, _)) = self.came else { return self.deaf || !self.troubles.is_empty() };
-        let all = self.all_ended.is_some() && self.kills.is_empty() && self.away().is_empty();
-        // What is lent on paper comes home on paper, too.
-        let lent = self.looks.values().any(|look| look.counts.lent > 0);
+        let (own, orphans) = self.away();
+        let done = self.all_ended.is_some() && self.kills.is_empty() && own.is_empty() && !self.is_lending();
+        self.settled = if done { self.settled.or_else(|| Some(Instant::now())) } else { None };
+        let all = self.settled.is_some_and(|since| orphans.is_empty() || since.elapsed() >= ORPHANS);
         let limit = self.plan.limit.is_some_and(|limit| came.elapsed() >= limit);
         let bereft = self.bereft.is_some_and(|since| since.elapsed() >= BEREFT);
         let refused = self.accepted == Some(0);
-        (all && !lent) || limit || bereft || refused || self.deaf || self.children.is_empty()
+        all || limit || bereft || refused || self.deaf || self.children.is_empty()
     }
 
     fn judge(&mut self) -> Summary {
@@ -542,7 +555,10 @@ impl<'a> Stage<'a> {
         let after = |at: u64| Duration::from_millis(at.saturating_sub(came_at));
         let phases = Phase::ALL.into_iter().filter_map(|phase| Some((phase, after(self.story.at(phase)?))));
         let phases = phases.collect();
-        let away = self.away();
+        let (away, orphans) = self.away();
+        if !orphans.is_empty() {
+            self.troubles.push(format!("{} lost their master and have found no other one", orphans.join(", ")));
+        }
         let all_ok = tally.as_ref().is_some_and(|tally| tally.ok == u64::from(self.plan.jobs) && tally.open == 0);
         if self.children.is_empty() {
             self.troubles.push("no node lives any more".to_owned());
@@ -586,7 +602,7 @@ impl<'a> Stage<'a> {
     }
 
     fn push(&mut self, item: Item) {
-        self.merge.push(clock(), item);
+        self.merge.push(clock(), usize::MAX, item);
     }
 
     /// Shows whose turn has come; `all`: whether it has come or not.
@@ -594,6 +610,12 @@ impl<'a> Stage<'a> {
         let now = clock();
         while let Some((at, item)) = if all { self.merge.rest() } else { self.merge.due(now) } {
             let at = Duration::from_millis(at.saturating_sub(self.began));
+            let item = match item {
+                Item::Log { who, level, text } => Item::Log { who, level, text: self.named(&text) },
+                Item::Phase { phase, who, text } => Item::Phase { phase, who, text: self.named(&text) },
+                Item::Said(text) => Item::Said(self.named(&text)),
+                item => item,
+            };
             if !self.deaf && self.shows.show(self.plan, at, &item).is_err() {
                 self.deaf = true;
             }

@@ -1,9 +1,9 @@
-//! What has been seen of the life of a loan, from the events of the masters.
+//! What has been seen of the life of a loan, from the logs of the masters: they bear the time at which it was.
 
 use std::collections::BTreeMap;
 
 use super::plan::Who;
-use crate::wire::{Event, EventKind};
+use crate::wire::EventKind;
 
 /// The phases, in the order of a loan that goes well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,16 +71,15 @@ impl Story {
         self.homes.get(worker).is_some_and(|home| *home != master)
     }
 
-    /// Something has happened at a master. Returns the phase that this is the first sign of.
-    pub(super) fn event(&mut self, master: Who, event: &Event, at: u64) -> Option<Phase> {
-        let phase = match event.kind {
+    /// A master says this, an event or something else. Returns the phase that this is the first sign of.
+    pub(super) fn line(&mut self, master: Who, text: &str, at: u64) -> Option<Phase> {
+        let word = text.split([':', ' ']).next()?;
+        let phase = match EventKind::ALL.into_iter().find(|kind| kind.as_str() == word)? {
             EventKind::Saturated => Phase::Saturated,
             EventKind::LoanAsked => Phase::Asked,
             EventKind::LoanAccepted => Phase::Agreed,
             EventKind::WorkerLent => Phase::Redirected,
-            EventKind::JobEnded if worker_of(&event.detail).is_some_and(|id| self.is_of_another(id, master)) => {
-                Phase::Working
-            }
+            EventKind::JobEnded if worker_of(text).is_some_and(|id| self.is_of_another(id, master)) => Phase::Working,
             EventKind::Released => Phase::Released,
             _ => return None,
         };
@@ -116,9 +115,9 @@ impl Story {
     }
 }
 
-/// The worker that ended a job OK, as the sentence of the event says it.
-fn worker_of(detail: &str) -> Option<&str> {
-    let (_, rest) = detail.split_once(" is OK by worker ")?;
+/// The worker that ended a job OK, as the event says it.
+fn worker_of(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once(" is OK by worker ")?;
     rest.split([',', ' ']).next()
 }
 
@@ -126,33 +125,31 @@ fn worker_of(detail: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn event(kind: EventKind, detail: &str) -> Event {
-        Event { seq: 1, kind, server_id: None, address: None, detail: detail.to_owned() }
-    }
-
-    const DONE: &str = "job 93d0b36c-1-9 (sleep.run) is OK by worker W-4, attempt 1";
+    const DONE: &str = "JOB_ENDED: job 93d0b36c-1-9 (sleep.run) is OK by worker W-4, attempt 1; W-4, borrowed from m2";
 
     #[test]
-    fn each_phase_is_seen_once_by_its_event() {
+    fn each_phase_is_seen_once_by_its_line() {
         let mut story = Story::default();
         story.belongs("W-4", Who(1));
-        let kinds = [
-            (EventKind::Saturated, Phase::Saturated),
-            (EventKind::LoanAsked, Phase::Asked),
-            (EventKind::LoanAccepted, Phase::Agreed),
-            (EventKind::WorkerLent, Phase::Redirected),
-            (EventKind::JobEnded, Phase::Working),
-            (EventKind::Released, Phase::Released),
+        let lines = [
+            ("SATURATED: 111 pending, above the capacity of 12 for 0.3 s", Phase::Saturated),
+            ("LOAN_ASKED (790ef0b8): m2 is asked for 25 workers", Phase::Asked),
+            ("LOAN_ACCEPTED (93d0b36c): 2 workers lent to m1", Phase::Agreed),
+            ("WORKER_LENT (W-4): W-4 goes to m1", Phase::Redirected),
+            (DONE, Phase::Working),
+            ("RELEASED: 0 pending, below the release of 7 for 0.3 s", Phase::Released),
         ];
         assert_eq!(story.all_home(1), None, "nobody was away");
-        for (at, (kind, phase)) in (10..).zip(kinds) {
-            assert_eq!(story.event(Who(0), &event(kind, DONE), at), Some(phase));
-            assert_eq!(story.event(Who(0), &event(kind, DONE), 99), None);
+        for (at, (line, phase)) in (10..).zip(lines) {
+            assert_eq!(story.line(Who(0), line, at), Some(phase));
+            assert_eq!(story.line(Who(0), line, 99), None);
         }
         assert_eq!((story.all_home(20), story.all_home(21)), (Some(Phase::Home), None));
         assert!(Phase::ALL.iter().all(|phase| story.at(*phase).is_some()));
         assert_eq!(story.between(Phase::Saturated, Phase::Working), Some(4));
-        assert_eq!(story.event(Who(0), &event(EventKind::WorkerLeft, ""), 1), None);
+        for other in ["", "WORKER_LEFT (W-4): w4: it left", "it is SATURATED: no", "loan message request_help to m2"] {
+            assert_eq!(Story::default().line(Who(0), other, 1), None, "{other}");
+        }
     }
 
     #[test]
@@ -160,21 +157,21 @@ mod tests {
         let mut story = Story::default();
         story.belongs("W-4", Who(1));
         story.belongs("W-4", Who(0));
-        for (master, detail) in [
+        for (master, line) in [
             (Who(1), DONE),
-            (Who(0), "job a (sleep.run) is OK by worker W-5, attempt 1"),
-            (Who(0), "job a (sleep.run) is NOK by worker W-4, attempt 1"),
-            (Who(0), "job a (sleep.run) is CANCELLED"),
+            (Who(0), "JOB_ENDED: job a (sleep.run) is OK by worker W-5, attempt 1"),
+            (Who(0), "JOB_ENDED: job a (sleep.run) is NOK by worker W-4, attempt 1"),
+            (Who(0), "JOB_ENDED: job a (sleep.run) is CANCELLED"),
         ] {
-            assert_eq!(story.event(master, &event(EventKind::JobEnded, detail), 1), None, "{detail}");
+            assert_eq!(story.line(master, line, 1), None, "{line}");
         }
-        assert_eq!(story.event(Who(0), &event(EventKind::JobEnded, DONE), 1), Some(Phase::Working));
+        assert_eq!(story.line(Who(0), DONE, 1), Some(Phase::Working));
     }
 
     #[test]
     fn a_worker_that_goes_again_is_not_home_and_comes_home_again() {
         let mut story = Story::default();
-        story.event(Who(1), &event(EventKind::WorkerLent, ""), 1);
+        story.line(Who(1), "WORKER_LENT (W-4): x", 1);
         assert_eq!(story.all_home(2), Some(Phase::Home));
         story.not_home();
         assert_eq!((story.at(Phase::Home), story.all_home(3)), (None, Some(Phase::Home)));

@@ -15,12 +15,14 @@ use crate::cli::help::ProgramName;
 pub(super) struct Tour {
     painter: Painter,
     captions: Captions,
+    /// Lines about workers that came home: the proof of the last caption.
+    returned: Vec<(Duration, Who, String)>,
 }
 
 impl Tour {
     /// On standard output.
     pub(super) fn here() -> Tour {
-        Tour { painter: Painter::here(), captions: Captions::default() }
+        Tour { painter: Painter::here(), captions: Captions::default(), returned: Vec::new() }
     }
 }
 
@@ -64,10 +66,10 @@ fn caption(phase: Phase, plan: &Plan) -> String {
             "Saturated. More than {capacity} jobs have waited at m1 for 0.3 s: more than its workers are meant to have before them."
         ),
         Phase::Asked => "Asked. m1 asks its neighbour for workers, over a line of JSON.".to_owned(),
-        Phase::Agreed => {
-            "Agreed. m2 has nothing to do: it will lend two workers and keep one. Both masters have that in their ledger.".to_owned()
+        Phase::Agreed => "Agreed. m2 has nothing to do itself: it lends workers, and keeps one.".to_owned(),
+        Phase::Redirected => {
+            "Redirected. m2, the owner, tells its workers to go to m1. Only the owner may do that.".to_owned()
         }
-        Phase::Redirected => "Redirected. m2, the owner, tells its workers to go to m1. Only the owner may do that.".to_owned(),
         Phase::Working => "Working there. A worker of m2 has done its first job for m1.".to_owned(),
         Phase::Released => "Released. The queue of m1 is short again: the guests may go.".to_owned(),
         Phase::Home => "Home again. Every worker is where it belongs.".to_owned(),
@@ -107,14 +109,21 @@ impl Show for Tour {
                 for (phase, at, who, text) in self.captions.seen(*phase, at, *who, text.clone()) {
                     painter.line("")?;
                     painter.bold(&caption(phase, plan))?;
-                    if phase != Phase::Home {
+                    if phase == Phase::Home {
+                        let returned = std::mem::take(&mut self.returned);
+                        returned.iter().try_for_each(|(at, who, text)| painter.of_node(plan, *at, *who, text))?;
+                    } else {
                         painter.of_node(plan, at, who, &text)?;
                     }
                 }
                 Ok(())
             }
+            Item::Log { who, text, .. } if text.starts_with("WORKER_RETURNED") && text.contains("it is home") => {
+                self.returned.push((at, *who, text.clone()));
+                Ok(())
+            }
             // What a worker does in answer to its orders is the other half of the story.
-            Item::Log { who, text, .. } if self.captions.are_under_way() && is_a_move(text) => {
+            Item::Log { who, text, .. } if self.captions.are_under_way() && text.starts_with("goes to ") => {
                 painter.of_node(plan, at, *who, text)
             }
             Item::Log { level, who, text } if level == "ERROR" => painter.of_node(plan, at, *who, text),
@@ -139,11 +148,6 @@ impl Show for Tour {
 /// Nothing waits, and every worker is at home.
 fn is_calm(counts: Counts) -> bool {
     counts.pending == 0 && counts.lent == 0 && counts.borrowed == 0
-}
-
-/// Whether a line of a worker's log says that it goes somewhere else; or that of a master, that one came home.
-fn is_a_move(text: &str) -> bool {
-    text.starts_with("goes to ") || text.starts_with("WORKER_RETURNED") && text.contains("it is home")
 }
 
 /// What to do next.
