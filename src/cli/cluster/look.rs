@@ -17,8 +17,8 @@ use crate::wire::{Address, Body, Role, ServerId, Status, WorkerState};
 /// Time between two looks when nothing happens.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// Time between two looks when much happens.
-const AT_MOST: Duration = Duration::from_millis(10);
+/// Time from an event of loans to the look at what it has changed: a worker that is told to go is on its way by then.
+const SOON: Duration = Duration::from_millis(20);
 
 /// How long a master may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -82,18 +82,17 @@ pub(super) fn watch(who: Who, address: Address, tell: Sender<Note>) -> io::Resul
     thread::Builder::new().name("look".to_owned()).spawn(move || {
         let mut node = Node::new(address.clone(), PATIENCE);
         let mut following = Following::new(address);
-        let mut looked: Option<Instant> = None;
+        let mut due = Instant::now();
         loop {
-            let mut pause = EVERY;
-            match following.next(EVERY) {
-                Heard::Event(event) if is_about_loans(event.kind) => pause = AT_MOST,
+            match following.next(due.saturating_duration_since(Instant::now())) {
+                Heard::Event(event) if is_about_loans(event.kind) => due = due.min(Instant::now() + SOON),
                 Heard::Lost(_) if tell.send(Note::Look { who, look: None }).is_err() => return,
                 Heard::Event(_) | Heard::Lost(_) | Heard::Begun | Heard::Nothing => {}
             }
-            if looked.is_some_and(|looked| looked.elapsed() < pause) {
+            if Instant::now() < due {
                 continue;
             }
-            looked = Some(Instant::now());
+            due = Instant::now() + EVERY;
             // One that cannot be asked is told as lost by its stream, or is not there yet.
             if let Ok(look) = look(&mut node)
                 && tell.send(Note::Look { who, look: Some(look) }).is_err()

@@ -17,7 +17,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use super::child::{Child, how};
 use super::jobs::{self, Tally};
 use super::look::{self, Counts, Look};
-use super::merge::{LogLine, Merge};
+use super::merge::{LogLine, Merge, WINDOW};
 use super::plan::{Plan, Who};
 use super::story::{Phase, Story};
 use crate::cli::exit;
@@ -292,6 +292,7 @@ impl<'a> Stage<'a> {
             self.flush(false);
         }
         let summary = self.judge();
+        self.hear_the_last()?;
         self.flush(true);
         self.end(signals);
         let fine = summary.fine;
@@ -575,6 +576,15 @@ impl<'a> Stage<'a> {
             living: self.children.len(),
             troubles: self.troubles.clone(),
         }
+    }
+
+    /// What was said until now is on its way.
+    fn hear_the_last(&mut self) -> Result<(), Trouble> {
+        let until = Instant::now() + Duration::from_millis(WINDOW);
+        while let Ok(note) = self.notes.recv_deadline(until) {
+            self.hear(note)?;
+        }
+        Ok(())
     }
 
     /// Ends every node: gently, and then not.
