@@ -10,6 +10,7 @@
 //!   node jobs            jobs          work, ask, table
 //!   node workers         workers       work, ask, table
 //!   node why             why           work, ask
+//!   node loans           loans         following, ask, table
 //!   node call            call          work, ask, table
 //!   node members, leave  members       work, ask, table
 //!   node remove, lead    members       work, ask
@@ -19,6 +20,7 @@
 //!   node lease           lease         work, ask, table
 //!   node send            send          client, pretty
 //!   node status          status        client, table
+//!   node cluster, demo   cluster       following, loans, workers, jobs
 //!   node simulate        simulate      values
 //!   node completions     completions   help
 //!   node man             man           help
@@ -30,16 +32,19 @@ mod batch_file;
 mod call;
 mod cancel;
 mod client;
+mod cluster;
 mod completions;
 mod conclude;
 mod config_file;
 mod console;
 mod elect;
 pub mod exit;
+mod following;
 mod help;
 mod jobs;
 mod kick;
 mod lease;
+mod loans;
 mod man;
 mod members;
 mod options;
@@ -102,6 +107,8 @@ enum Command {
     Workers(workers::WorkersArgs),
     /// Say why a job waits, a worker is not lent, a peer is gone; or what was decided last
     Why(why::WhyArgs),
+    /// Show whom a master has lent to and borrowed from, and follow it
+    Loans(loans::LoansArgs),
     /// Call a service and print its result, or list who offers what
     Call(call::CallArgs),
     /// Show who leads the group of a master, and who belongs to it
@@ -128,6 +135,10 @@ enum Command {
     Send(send::SendArgs),
     /// Show one node and its registry
     Status(status::StatusArgs),
+    /// See in a minute what this is: a guided tour with a cluster on this machine
+    Demo,
+    /// Start a whole cluster on this machine, give it work, and watch it
+    Cluster(cluster::ClusterArgs),
     /// Run simulated clusters under faults and check the laws of the registry
     Simulate(simulate::SimulateArgs),
     /// Print completions for a shell
@@ -142,7 +153,11 @@ pub fn main() -> ExitCode {
         return code;
     }
     let called = ProgramName::called();
-    let cli = match parse(called, env::args_os()) {
+    let args = match cluster::tied::arguments(env::args_os()) {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    let cli = match parse(called, args) {
         Ok(cli) => cli,
         Err(error) => {
             // Where it cannot be printed, the exit code still tells.
@@ -162,6 +177,7 @@ pub fn main() -> ExitCode {
         Some(Command::Jobs(args)) => jobs::run(&args),
         Some(Command::Workers(args)) => workers::run(&args),
         Some(Command::Why(args)) => why::run(&args),
+        Some(Command::Loans(args)) => loans::run(&args),
         Some(Command::Call(args)) => call::run(&args),
         Some(Command::Members(args)) => members::members(&args),
         Some(Command::Leave(args)) => members::leave(&args),
@@ -175,6 +191,8 @@ pub fn main() -> ExitCode {
         Some(Command::Lease(args)) => lease::run(&args),
         Some(Command::Send(args)) => send::run(&args),
         Some(Command::Status(args)) => status::run(&args),
+        Some(Command::Demo) => cluster::demo(),
+        Some(Command::Cluster(args)) => cluster::run(&args),
         Some(Command::Simulate(args)) => simulate::run(&args),
         Some(Command::Completions(args)) => completions::run(&args, command, called),
         Some(Command::Man(args)) => man::run(&args, command, called),
@@ -220,7 +238,7 @@ fn parse(name: ProgramName, args: impl IntoIterator<Item = OsString>) -> Result<
 mod tests {
     use super::*;
 
-    fn parsed(line: &str) -> Result<Cli, clap::Error> {
+    pub(super) fn parsed(line: &str) -> Result<Cli, clap::Error> {
         parse(ProgramName::Node, line.split_whitespace().map(OsString::from))
     }
 

@@ -41,7 +41,7 @@ pub(super) fn run(args: &WorkersArgs) -> ExitCode {
 }
 
 /// Every page of the farm.
-fn farm(talk: &mut dyn Talk) -> Result<(Vec<Reply>, Vec<WorkerView>), AskError> {
+pub(super) fn farm(talk: &mut dyn Talk) -> Result<(Vec<Reply>, Vec<WorkerView>), AskError> {
     let mut replies = Vec::new();
     let mut workers: Vec<WorkerView> = Vec::new();
     loop {

@@ -58,6 +58,8 @@ use clap::Args;
 use super::exit;
 use super::values::{Label, Span};
 use crate::wire::{Address, LEASE_TTL};
+#[cfg(unix)]
+pub(super) use trampoline::die_with;
 
 /// Longest interval of a timetable.
 const LONGEST_EVERY: Duration = Duration::from_secs(366 * 86_400);

@@ -29,7 +29,7 @@ pub(super) fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
 
 /// Has the system kill this process, whatever it becomes, when its parent dies. Whether the parent lives still. Where the system cannot
 /// do that, `node elect` alone sees to it.
-fn die_with(guard: i32) -> bool {
+pub(in crate::cli) fn die_with(guard: i32) -> bool {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     if let Err(error) = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)) {
         log::debug!("the command does not die with its guard: {error}");

@@ -27,6 +27,13 @@ impl Group {
         self.ledger().member_by_server(server_id).is_some()
     }
 
+    /// The member that has proved the key of the group on this link.
+    pub(in crate::core) fn proved_on(&self, link: LinkId) -> Option<&ServerId> {
+        let seat = self.seat.as_ref()?;
+        let party = seat.proofs.party(link)?;
+        seat.ledger.member(party.raft_id).map(|member| &member.server_id)
+    }
+
     /// Where a member listens.
     pub(in crate::core) fn member_address(&self, server_id: &ServerId) -> Option<Address> {
         self.ledger().member_by_server(server_id).map(|(_, member)| member.address.clone())

@@ -40,11 +40,6 @@ impl Loans {
         self.borrower.load(&mut self.desk, load, recalled, now);
     }
 
-    /// Other settings hold from now on. What runs under the old ones goes on.
-    pub(in crate::core) fn configure(&mut self, config: LoanConfig) {
-        self.desk.config = config;
-    }
-
     /// This master is called at another address now, or has another name.
     pub(in crate::core) fn rename(&mut self, own: Own) {
         self.desk.own = own;
@@ -157,11 +152,6 @@ impl Loans {
     /// `LOANS` `RENEW` of the native master `from`.
     pub(in crate::core) fn renew(&mut self, reply: Reply, from: &ServerId, loans: Vec<LoanId>, now: Time) {
         self.owner.renew(&mut self.desk, reply, from, loans, now);
-    }
-
-    /// Somebody says that this own worker works for its borrower.
-    pub(in crate::core) fn arrived(&mut self, worker: &ServerId) {
-        self.owner.arrived(&mut self.desk, worker);
     }
 
     /// An own worker has registered here: a native one on each new link, with the highest epoch that it has seen; a foreign one when it says

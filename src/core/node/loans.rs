@@ -20,6 +20,9 @@ use crate::wire::{
 /// How often what the ledger says of own loans is compared with what this master knows.
 const COMPARE: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// How often the machine of loans hears of pending jobs, where nothing else has changed.
+const TELL_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// Names of services that a request for workers says at most.
 const MAX_NEEDED: usize = 256;
 
@@ -32,6 +35,8 @@ pub(super) struct Desk {
     proposals: BTreeMap<u64, Proposal>,
     /// What was said of the queue last.
     load: Saturation,
+    /// When that was.
+    told: Time,
     /// When the ledger is looked at next.
     compare: Time,
     /// An own worker that has just come home, and the epoch that its welcome bears.
@@ -47,7 +52,7 @@ impl Node {
         settings.check().map_err(|error| error.to_string())?;
         let loans = Loans::new(self.loan_own(), settings, u64::from(boot), seed, now);
         let (load, proposals) = (Saturation::default(), BTreeMap::new());
-        let desk = Desk { loans, errands: Errands::default(), proposals, load, compare: now, home: None };
+        let desk = Desk { loans, errands: Errands::default(), proposals, load, told: now, compare: now, home: None };
         self.desk = Some(Box::new(desk));
         Ok(())
     }
@@ -98,11 +103,13 @@ impl Node {
             // Only where guests might be let go does it matter.
             stranded: if guests > 0 && report.pending > 0 { self.stranded() } else { 0 },
         };
-        if desk.load == load {
+        // Every job changes how many wait; all loans are looked at only when something turns on it, or now and then.
+        let same = Saturation { pending: desk.load.pending, ..load } == desk.load;
+        if same && (desk.load.pending == load.pending || now.since(desk.told) < TELL_EVERY) {
             return;
         }
         if let Some(desk) = &mut self.desk {
-            desk.load = load;
+            (desk.load, desk.told) = (load, now);
             desk.loans.load(load, now);
         }
     }
@@ -202,10 +209,15 @@ impl Node {
         }
     }
 
-    /// The native node that speaks on a link.
+    /// The native node that speaks on a link. Who says that it is a member must have proved it there.
     fn speaker(&self, link: LinkId) -> Option<ServerId> {
         let accepted = self.links.get(link).and_then(|link| link.speaker.clone());
-        accepted.or_else(|| self.registry.peer_of(link).cloned())
+        let named = accepted.or_else(|| self.registry.peer_of(link).cloned())?;
+        let member = self.group.as_ref().filter(|group| group.has_member(&named));
+        match member {
+            Some(group) => group.proved_on(link).cloned().filter(|proved| *proved == named),
+            None => Some(named),
+        }
     }
 
     fn asked_for_workers(
@@ -217,7 +229,9 @@ impl Node {
         now: Time,
     ) {
         let all = self.neighbours();
-        let named = speaker.or_else(|| request.master.clone());
+        // Who only says that it is a member is a stranger.
+        let is_member = |id: &ServerId| self.group.as_ref().is_some_and(|group| group.has_member(id));
+        let named = speaker.or_else(|| request.master.clone().filter(|id| !is_member(id)));
         // Who names itself on a link of its own is taken at its word where that link comes from where it is known to be.
         let known = named.and_then(|id| all.iter().find(|neighbour| neighbour.peer == id)).cloned();
         let mut trusted: Vec<Address> = self.config.peers.clone();
@@ -274,7 +288,11 @@ impl Node {
             None => alive.owner.as_deref().and_then(ServerId::new).filter(|owner| *owner != own_id),
         };
         let epoch = native.and_then(|native| native.epoch);
-        let fresh = native.is_none() || self.farm.link_of(&worker) != Some(link);
+        // A foreign one that was told to go is not of the farm any more: so it is home again, or anew.
+        let fresh = match native {
+            Some(_) => self.farm.link_of(&worker) != Some(link),
+            None => self.farm.is_borrowed(&worker) != Some(owner.is_some()),
+        };
         let Some(desk) = &mut self.desk else { return terms };
         if let Some(owner) = owner {
             // A native worker without a loan has lost its owner, or has not heard of its new one: that is no loan of anybody.

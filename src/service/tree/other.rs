@@ -19,7 +19,7 @@ pub(crate) struct Tree {
 
 impl Tree {
     /// Starts the command.
-    pub(in super::super) fn spawn(command: &mut Command) -> io::Result<Tree> {
+    pub(crate) fn spawn(command: &mut Command) -> io::Result<Tree> {
         mark(command);
         let child = command.spawn()?;
         let id = child.id();
@@ -31,19 +31,19 @@ impl Tree {
     }
 
     /// Its ends of the pipes that were asked for, once.
-    pub(in super::super) fn pipes(&mut self) -> (Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>) {
+    pub(crate) fn pipes(&mut self) -> (Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>) {
         let mut child = self.child();
         let pipes = child.as_mut().map(|child| (child.stdin.take(), child.stdout.take(), child.stderr.take()));
         pipes.unwrap_or((None, None, None))
     }
 
     /// The number of the process.
-    pub(in super::super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.id
     }
 
     /// Calls `tell` on a thread of its own when the process has ended.
-    pub(in super::super) fn when_ended(&self, tell: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    pub(crate) fn when_ended(&self, tell: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let child = Arc::clone(&self.child);
         small_thread("process-wait", move || {
             // Nobody sends: the receiver is a way to wait.
@@ -60,12 +60,12 @@ impl Tree {
     }
 
     /// Not possible here.
-    pub(in super::super) fn limit_memory(&self, bytes: u64) -> io::Result<()> {
+    pub(crate) fn limit_memory(&self, bytes: u64) -> io::Result<()> {
         Err(io::Error::new(io::ErrorKind::Unsupported, format!("{bytes} bytes: only Linux limits a child")))
     }
 
     /// Ends the process, if it shall be killed; nothing asks it.
-    pub(in super::super) fn signal(&self, how: How) {
+    pub(crate) fn signal(&self, how: How) {
         if let (How::Kill, Some(child)) = (how, self.child().as_mut()) {
             // An error is that it has ended.
             let _ = child.kill();
@@ -73,7 +73,7 @@ impl Tree {
     }
 
     /// Kills it if it lives, and tells how it ended.
-    pub(in super::super) fn end(self) -> Option<ExitStatus> {
+    pub(crate) fn end(self) -> Option<ExitStatus> {
         self.kill_and_reap()
     }
 

@@ -53,7 +53,7 @@ impl Owner {
     }
 
     /// A worker was seen at its borrower.
-    pub(in crate::core::loans) fn arrived(&mut self, desk: &mut Desk, worker: &ServerId) {
+    pub(super) fn arrived(&mut self, desk: &mut Desk, worker: &ServerId) {
         let Some(loan) = self.lent.get_mut(worker) else { return };
         if !matches!(loan.stage, Stage::Moving { .. }) {
             return;
