@@ -49,6 +49,16 @@ impl Agenda {
     }
 }
 
+/// Takes out of a table what is to go.
+// `BTreeMap::extract_if`, which the oldest compiler that this project is built with does not have.
+pub(super) fn take_out<K: Ord + Clone, V>(
+    table: &mut BTreeMap<K, V>,
+    mut goes: impl FnMut(&K, &mut V) -> bool,
+) -> Vec<(K, V)> {
+    let keys: Vec<K> = table.iter_mut().filter_map(|(key, value)| goes(key, value).then(|| key.clone())).collect();
+    keys.into_iter().filter_map(|key| table.remove_entry(&key)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -640,10 +640,9 @@ impl Node {
         self.errands_closed(link, reason, now);
         if let Some(worker) = self.farm.native_on(link).cloned()
             && self.farm.is_borrowed(&worker) == Some(false)
+            && let Some(desk) = &mut self.desk
         {
-            if let Some(desk) = &mut self.desk {
-                desk.loans.left(&worker, now);
-            }
+            desk.loans.left(&worker, now);
         }
         if let Some(group) = &mut self.group {
             group.closed(link, now);

@@ -52,9 +52,9 @@ fn why(applied: Applied) -> String {
 fn only_an_adoption_advances_the_generation_and_each_by_one() {
     let mut log = three();
     let first = adoption(7, 1, 2, 1);
-    assert_eq!(log.put(adopt(&[first.clone()])), Applied::Adopted(vec![first.clone()]));
+    assert_eq!(log.put(adopt(std::slice::from_ref(&first))), Applied::Adopted(vec![first.clone()]));
     assert_eq!(log.ledger.adoption(&worker(7)), Some(&first));
-    assert_eq!(why(log.put(adopt(&[first.clone()]))), "`FROM`: the worker worker-7 belongs to server-2");
+    assert_eq!(why(log.put(adopt(std::slice::from_ref(&first)))), "`FROM`: the worker worker-7 belongs to server-2");
     assert_eq!(why(log.put(adopt(&[adoption(7, 2, 3, 1)]))), "`GENERATION`: expected 2 for the worker worker-7");
     assert_eq!(why(log.put(adopt(&[adoption(7, 2, 3, 3)]))), "`GENERATION`: expected 2 for the worker worker-7");
     assert_eq!(
@@ -63,7 +63,7 @@ fn only_an_adoption_advances_the_generation_and_each_by_one() {
     );
     let second = adoption(7, 2, 3, 2);
     assert_eq!(
-        log.put(adopt(&[second.clone()])),
+        log.put(adopt(std::slice::from_ref(&second))),
         Applied::Adopted(vec![second.clone()]),
         "the next owner is gone, too"
     );
@@ -130,7 +130,11 @@ fn the_loans_of_a_member_that_is_removed_are_over_and_its_adoptions_stay() {
     log.put(Command::Remove { raft_id: RaftId(2), reason: "silent".into() });
     assert_eq!(log.ledger.loans().map(|loan| loan.owner.clone()).collect::<Vec<_>>(), [server(1)]);
     let again = adoption(9, 2, 3, 2);
-    assert_eq!(log.put(adopt(&[again.clone()])), Applied::Adopted(vec![again]), "its own by the ledger's word");
+    assert_eq!(
+        log.put(adopt(std::slice::from_ref(&again))),
+        Applied::Adopted(vec![again]),
+        "its own by the ledger's word"
+    );
 }
 
 #[test]

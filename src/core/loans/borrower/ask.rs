@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::Borrower;
 use super::guests::{Stage, Visit};
 use crate::core::LogLevel;
+use crate::core::loans::agenda::take_out;
 use crate::core::loans::desk::{Desk, span, workers};
 use crate::core::loans::{Effect, LoanEvent, MAX_PROMISED, MAX_ROUND, Neighbour, Party, Token};
 use crate::time::Time;
@@ -287,7 +288,7 @@ impl Borrower {
             self.ask_next(desk, now);
         }
         let late = |promise: &Promise| promise.until <= now;
-        for (worker, promise) in self.promises.extract_if(.., |_, promise| late(promise)) {
+        for (worker, promise) in take_out(&mut self.promises, |_, promise| late(promise)) {
             let within = span(desk.config.match_timeout);
             let text = format!("it was promised by {}, and did not come within {within}", promise.name);
             desk.decided(worker.as_str(), text.clone());

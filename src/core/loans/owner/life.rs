@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::{Lent, Owner, Renewal, Stage};
 use crate::core::LinkId;
 use crate::core::links::Reply;
+use crate::core::loans::agenda::take_out;
 use crate::core::loans::desk::Desk;
 use crate::core::loans::{Effect, LoanEvent, MAX_RELEASES};
 use crate::time::Time;
@@ -199,7 +200,7 @@ impl Owner {
             }
             giving.waits.is_empty()
         };
-        for (link, giving) in self.givings.extract_if(.., done) {
+        for (link, giving) in take_out(&mut self.givings, done) {
             if giving.home.is_empty() {
                 continue;
             }

@@ -25,6 +25,7 @@ use super::desk::{Desk, span};
 use super::history::History;
 use super::{Effect, LoanEvent, MAX_COOLING, MAX_LOANS, MAX_UNRECORDED, Party, Proposal, Token};
 use crate::core::LinkId;
+use crate::core::loans::agenda::take_out;
 use crate::time::Time;
 use crate::wire::{Epoch, LentWorker, LoanId, ServerId};
 
@@ -218,7 +219,7 @@ impl Owner {
         }
         self.agenda.set(worker, None);
         self.lends_due.remove(worker);
-        for token in self.recalls.extract_if(.., |_, of| of == worker).map(|(token, _)| token) {
+        for (token, _) in take_out(&mut self.recalls, |_, of| of == worker) {
             desk.push(Effect::Drop { token });
         }
         // What was never said to anybody is nothing that a borrower has to cool down from.

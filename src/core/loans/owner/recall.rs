@@ -1,6 +1,7 @@
 //! The owner outranks the guest: when it saturates itself, it wants its workers back.
 
 use super::{Owner, Renewal, Stage};
+use crate::core::loans::agenda::take_out;
 use crate::core::loans::desk::{Desk, span};
 use crate::core::loans::{Effect, LoanEvent, Saturation, Token};
 use crate::time::Time;
@@ -66,7 +67,7 @@ impl Owner {
 
     /// Tells the borrower, once more.
     pub(super) fn say_recall(&mut self, desk: &mut Desk, worker: &ServerId, now: Time) {
-        for token in self.recalls.extract_if(.., |_, of| of == worker).map(|(token, _)| token) {
+        for (token, _) in take_out(&mut self.recalls, |_, of| of == worker) {
             desk.push(Effect::Drop { token });
         }
         let (token, request_id) = (desk.token(), desk.request_id());
