@@ -2,6 +2,7 @@
 //! the other side is played by the test, as faithful as course-protocol.md and the recordings tell it.
 
 mod discovery;
+mod loans;
 mod masters;
 #[path = "../support/mod.rs"]
 mod support;
