@@ -534,12 +534,10 @@ impl<'a> Stage<'a> {
         }
         let (own, orphans) = self.away();
         // A worker that is on its way is nowhere.
-        if !own.is_empty() || !orphans.is_empty() {
+        if !own.is_empty() || !orphans.is_empty() || self.is_lending() {
             return self.story.not_home();
         }
-        if !self.is_lending()
-            && let Some(phase) = self.story.all_home(clock())
-        {
+        if let Some(phase) = self.story.all_home(clock()) {
             let living = self.plan.workers().filter(|worker| self.children.contains_key(worker)).count();
             let text = format!("all {living} workers are at home");
             let who = self.looks.keys().next().copied().unwrap_or(Who(0));
