@@ -79,7 +79,8 @@ impl Story {
         let phase = match EventKind::ALL.into_iter().find(|kind| kind.as_str() == word)? {
             EventKind::Saturated => Phase::Saturated,
             EventKind::LoanAsked => Phase::Asked,
-            EventKind::LoanAccepted => Phase::Agreed,
+            // Of the two who say so, the lender is the first.
+            EventKind::LoanAccepted if text.contains(" lent to ") => Phase::Agreed,
             EventKind::WorkerLent => Phase::Redirected,
             EventKind::JobEnded if worker_of(text).is_some_and(|id| self.is_of_another(id, master)) => Phase::Working,
             EventKind::Released => Phase::Released,
@@ -151,7 +152,13 @@ mod tests {
         assert_eq!((story.all_home(20), story.all_home(21)), (Some(Phase::Home), None));
         assert!(Phase::ALL.iter().all(|phase| story.at(*phase).is_some()));
         assert_eq!(story.between(Phase::Saturated, Phase::Working), Some(4));
-        for other in ["", "WORKER_LEFT (W-4): w4: it left", "it is SATURATED: no", "loan message request_help to m2"] {
+        for other in [
+            "",
+            "LOAN_ACCEPTED (790ef0b8): m2 has promised 2 workers",
+            "WORKER_LEFT (W-4): w4: it left",
+            "it is SATURATED: no",
+            "loan message request_help to m2",
+        ] {
             assert_eq!(Story::default().line(Who(0), other, 1), None, "{other}");
         }
     }
