@@ -252,6 +252,10 @@ fn what_cannot_be_is_refused_before_anything_is_started() {
         assert_eq!(done.status.code(), Some(code), "{args:?}: {text}");
         assert!(text.contains(what), "{args:?}: {text}");
     }
+    let full = tempfile::tempdir().expect("a directory");
+    fs::write(full.path().join("x"), "").expect("a file");
+    let done = run(["cluster", "--keep-dir", full.path().to_str().expect("plain letters")]);
+    assert_eq!(done.status.code(), Some(2), "{}", String::from_utf8_lossy(&done.stderr));
     // Not the child of who says that it has started it.
     let done = run(["__cluster-node", "1", "--port", "0", "--ephemeral"]);
     assert_eq!((done.status.code(), done.stdout.len()), (Some(1), 0));

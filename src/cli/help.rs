@@ -56,6 +56,10 @@ pub(super) fn after(name: ProgramName) -> String {
     format!(
         "\
 Examples:
+  The first minute: a cluster on this machine, with captions; and without:
+    {name} demo
+    {name} cluster --kill m2@2
+
   Two nodes, each in a terminal of its own. Stop one with Ctrl-C and the other
   shows LEFT, kill it and it shows TIMEOUT; start it again and it is ALIVE,
   under the same id:

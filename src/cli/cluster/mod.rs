@@ -60,7 +60,7 @@ pub(super) struct ClusterArgs {
     #[arg(long, value_name = "PORT", value_parser = values::parse_port)]
     port: Option<u16>,
 
-    /// Keep the state and the logs of all nodes in this directory [default: a temporary one, removed at the end]
+    /// Keep the state and the logs of all nodes in this directory, a new or an empty one [default: a temporary one, removed at the end]
     #[arg(long, value_name = "DIR")]
     keep_dir: Option<PathBuf>,
 

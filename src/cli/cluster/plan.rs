@@ -125,7 +125,7 @@ impl Plan {
             capacity: 12,
             kills: Vec::new(),
             // Its phases take some five seconds; a machine on which they take more than ten times that is no place for a tour.
-            limit: Some(Duration::from_secs(40)),
+            limit: Some(Duration::from_secs(30)),
             keep_dir: None,
             base: None,
             ports: Vec::new(),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   started ── all see each other, workers at home ──> jobs come ── all ended, workers at home ──> judged, ended
-//!      └ within 30 s, or it failed                        └ --for is over, Ctrl-C, the jobs' master is dead: the same
+//!      └ within 25 s, or it failed                       └ --for is over, Ctrl-C, the jobs' master is dead: the same
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,7 +24,7 @@ use crate::cli::exit;
 use crate::cli::loans::without_counts;
 
 /// How long the nodes may take until all see each other and all workers are at home.
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_secs(25);
 
 /// How long nodes that are told to end may take.
 const END: Duration = Duration::from_secs(2);
@@ -32,7 +32,7 @@ const END: Duration = Duration::from_secs(2);
 /// How long it goes on when the master that has the jobs is dead: what becomes of the others is worth seeing.
 const BEREFT: Duration = Duration::from_secs(10);
 
-/// How long workers whose master is dead may take to find another one, when all else is done.
+/// How long workers whose master is dead may take to find another one, and the log to tell the last phase, when all else is done.
 const ORPHANS: Duration = Duration::from_secs(5);
 
 /// How often counts are told when no worker has moved.
@@ -122,6 +122,13 @@ pub(super) fn run(mut plan: Plan, show: &mut dyn Show) -> ExitCode {
         eprintln!("error: {what}");
         ExitCode::from(exit::FAILURE)
     };
+    // Jobs of another cluster, which lie there, would be taken for those of this one.
+    if let Some(dir) =
+        plan.keep_dir.as_deref().filter(|dir| fs::read_dir(dir).is_ok_and(|mut all| all.next().is_some()))
+    {
+        eprintln!("error: --keep-dir {}: it is not empty; expected a new directory, or an empty one", dir.display());
+        return ExitCode::from(exit::USAGE);
+    }
     let signals = match signals() {
         Ok(signals) => signals,
         Err(error) => return failed(&format!("signals cannot be caught: {error}")),
@@ -168,18 +175,28 @@ struct Directory {
 
 impl Directory {
     fn new(keep: Option<&Path>) -> Result<Directory, Trouble> {
-        let (path, kept) = match keep {
-            Some(path) => (path.to_owned(), true),
+        let (path, made) = match keep {
+            Some(path) => (path.to_owned(), fs::create_dir_all(path)),
             None => {
                 let word = uuid::Uuid::new_v4().simple().to_string();
-                (std::env::temp_dir().join(format!("mutirao-cluster-{}-{}", std::process::id(), &word[..8])), false)
+                let name = format!("mutirao-cluster-{}-{}", std::process::id(), &word[..8]);
+                let path = std::env::temp_dir().join(name);
+                let made = create_own(&path);
+                (path, made)
             }
         };
-        fs::create_dir_all(&path)
-            .and_then(|()| path.canonicalize())
-            .map(|path| Directory { path, kept })
+        made.and_then(|()| path.canonicalize())
+            .map(|path| Directory { path, kept: keep.is_some() })
             .map_err(|error| Trouble::Failed(format!("{}: {error}", path.display())))
     }
+}
+
+/// A new directory that nobody else may look into.
+fn create_own(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
 }
 
 impl Drop for Directory {
@@ -517,12 +534,10 @@ impl<'a> Stage<'a> {
         }
         let (own, orphans) = self.away();
         // A worker that is on its way is nowhere.
-        if !own.is_empty() || !orphans.is_empty() {
+        if !own.is_empty() || !orphans.is_empty() || self.is_lending() {
             return self.story.not_home();
         }
-        if !self.is_lending()
-            && let Some(phase) = self.story.all_home(clock())
-        {
+        if let Some(phase) = self.story.all_home(clock()) {
             let living = self.plan.workers().filter(|worker| self.children.contains_key(worker)).count();
             let text = format!("all {living} workers are at home");
             let who = self.looks.keys().next().copied().unwrap_or(Who(0));
@@ -535,7 +550,9 @@ impl<'a> Stage<'a> {
         let (own, orphans) = self.away();
         let done = self.all_ended.is_some() && self.kills.is_empty() && own.is_empty() && !self.is_lending();
         self.settled = if done { self.settled.or_else(|| Some(Instant::now())) } else { None };
-        let all = self.settled.is_some_and(|since| orphans.is_empty() || since.elapsed() >= ORPHANS);
+        // The log, which has the last phases, may be slower than the look.
+        let told = self.story.at(Phase::Saturated).is_none() || self.story.at(Phase::Released).is_some();
+        let all = self.settled.is_some_and(|since| (orphans.is_empty() && told) || since.elapsed() >= ORPHANS);
         let limit = self.plan.limit.is_some_and(|limit| came.elapsed() >= limit);
         let bereft = self.bereft.is_some_and(|since| since.elapsed() >= BEREFT);
         let refused = self.accepted == Some(0);

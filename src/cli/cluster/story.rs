@@ -56,6 +56,8 @@ pub(super) struct Story {
     seen: BTreeMap<Phase, u64>,
     /// Of each worker, by its id.
     homes: BTreeMap<String, Who>,
+    /// Somebody was seen away: whoever was only told to go has not come home.
+    was_away: bool,
 }
 
 impl Story {
@@ -77,7 +79,8 @@ impl Story {
         let phase = match EventKind::ALL.into_iter().find(|kind| kind.as_str() == word)? {
             EventKind::Saturated => Phase::Saturated,
             EventKind::LoanAsked => Phase::Asked,
-            EventKind::LoanAccepted => Phase::Agreed,
+            // Of the two who say so, the lender is the first.
+            EventKind::LoanAccepted if text.contains(" lent to ") => Phase::Agreed,
             EventKind::WorkerLent => Phase::Redirected,
             EventKind::JobEnded if worker_of(text).is_some_and(|id| self.is_of_another(id, master)) => Phase::Working,
             EventKind::Released => Phase::Released,
@@ -88,11 +91,12 @@ impl Story {
 
     /// All workers are at home. Returns the phase if that is one, and was not seen.
     pub(super) fn all_home(&mut self, at: u64) -> Option<Phase> {
-        if self.at(Phase::Redirected).is_some() { self.see(Phase::Home, at) } else { None }
+        if self.was_away { self.see(Phase::Home, at) } else { None }
     }
 
-    /// A worker is away again.
+    /// A worker is away, for the first time or again.
     pub(super) fn not_home(&mut self) {
+        self.was_away = true;
         self.seen.remove(&Phase::Home);
     }
 
@@ -139,15 +143,22 @@ mod tests {
             (DONE, Phase::Working),
             ("RELEASED: 0 pending, below the release of 7 for 0.3 s", Phase::Released),
         ];
-        assert_eq!(story.all_home(1), None, "nobody was away");
         for (at, (line, phase)) in (10..).zip(lines) {
             assert_eq!(story.line(Who(0), line, at), Some(phase));
             assert_eq!(story.line(Who(0), line, 99), None);
         }
+        assert_eq!(story.all_home(19), None, "those that are told to go are still here");
+        story.not_home();
         assert_eq!((story.all_home(20), story.all_home(21)), (Some(Phase::Home), None));
         assert!(Phase::ALL.iter().all(|phase| story.at(*phase).is_some()));
         assert_eq!(story.between(Phase::Saturated, Phase::Working), Some(4));
-        for other in ["", "WORKER_LEFT (W-4): w4: it left", "it is SATURATED: no", "loan message request_help to m2"] {
+        for other in [
+            "",
+            "LOAN_ACCEPTED (790ef0b8): m2 has promised 2 workers",
+            "WORKER_LEFT (W-4): w4: it left",
+            "it is SATURATED: no",
+            "loan message request_help to m2",
+        ] {
             assert_eq!(Story::default().line(Who(0), other, 1), None, "{other}");
         }
     }
@@ -171,7 +182,7 @@ mod tests {
     #[test]
     fn a_worker_that_goes_again_is_not_home_and_comes_home_again() {
         let mut story = Story::default();
-        story.line(Who(1), "WORKER_LENT (W-4): x", 1);
+        story.not_home();
         assert_eq!(story.all_home(2), Some(Phase::Home));
         story.not_home();
         assert_eq!((story.at(Phase::Home), story.all_home(3)), (None, Some(Phase::Home)));
