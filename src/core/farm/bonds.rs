@@ -41,6 +41,8 @@ pub(in crate::core) struct Own<'a> {
     pub(in crate::core) slots: u32,
     /// From where it spoke last.
     pub(in crate::core) host: IpAddr,
+    /// Its connection, where one stands.
+    pub(in crate::core) link: Option<LinkId>,
     /// How often it was adopted, as it said.
     pub(in crate::core) generation: u64,
 }
@@ -182,6 +184,7 @@ impl Farm {
                 services: &worker.services,
                 slots: worker.native().map_or(1, |native| native.slots),
                 host: worker.host,
+                link: worker.link,
                 generation: worker.native().and_then(|it| it.terms.as_ref()).map_or(0, |it| it.epoch.generation),
             }
         })

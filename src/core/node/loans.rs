@@ -1,7 +1,7 @@
 //! Loans: what masters and workers say of them, and what the machine of loans wants done.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::Node;
 use super::errands::{DIAL, Errands, Way};
@@ -253,7 +253,11 @@ impl Node {
             services: worker.services.iter().map(|offer| offer.name.clone()).collect(),
             slots: worker.slots,
             generation: worker.generation,
-            address: None,
+            // Programs of the classroom read it and nothing rests on it: one that connects for each message has no port of its own.
+            address: Some(Address::of(
+                (worker.link.and_then(|link| self.links.get(link)))
+                    .map_or_else(|| SocketAddr::new(worker.host, 0), |link| link.remote),
+            )),
         });
         own.collect()
     }
