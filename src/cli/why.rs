@@ -13,7 +13,11 @@ use super::work::ToArgs;
 use crate::time::Seconds;
 use crate::wire::{
     Body, Decision, ErrorAnswer, ErrorCode, JobId, JobRef, LoanId, MAX_ID_BYTES, ServerId, WhyAnswer, WhyQuery,
+    quote,
 };
+
+/// Characters of a decision that are shown.
+const LONGEST: usize = 2048;
 
 /// Options of `node why`.
 #[derive(Args, Debug)]
@@ -129,8 +133,8 @@ fn text(found: &Found) -> String {
 
 fn line(decision: &Decision, named: bool) -> String {
     let Decision { seq, age, about, text } = decision;
-    let about = if named { String::new() } else { format!("{}: ", printable(about)) };
-    format!("  {seq}, {} s ago: {about}{}", Seconds(*age), printable(text))
+    let about = if named { String::new() } else { format!("{}: ", quote(about, LONGEST)) };
+    format!("  {seq}, {} s ago: {about}{}", Seconds(*age), quote(text, LONGEST))
 }
 
 #[cfg(test)]
@@ -143,7 +147,7 @@ mod tests {
             seq: 7,
             age: Duration::from_millis(1500),
             about: "w-1".to_owned(),
-            text: "not lent:\nkept, keep=1".to_owned(),
+            text: "not lent:\n kept, keep=1".to_owned(),
         };
         assert!(!line(&decision, false).contains('\n'));
         assert!(line(&decision, false).starts_with("  7, 1.5 s ago: w-1: not lent:"));

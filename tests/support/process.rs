@@ -115,9 +115,24 @@ impl Drop for Process {
     }
 }
 
+/// A command whose process hears SIGINT and SIGQUIT. Shells have the processes that they start in the background ignore them, and
+/// what is ignored stays so in all that a process starts: in a test run of that kind nobody would hear Ctrl-C.
+fn heedful(program: &str) -> Command {
+    let ignored = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = ignored.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    // SIGINT is 2, SIGQUIT is 3, and the lowest bit stands for 1.
+    if mask & 0b110 == 0 {
+        return Command::new(program);
+    }
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT,QUIT").arg(program);
+    command
+}
+
 /// A command that runs the program under test with a clean environment: no option comes from outside the test.
 pub(crate) fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(PROGRAM);
+    let mut command = heedful(PROGRAM);
     command.args(args);
     for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("NODE_")) {
         command.env_remove(key);

@@ -81,6 +81,11 @@ impl Masters {
                 }
             }
         }
+        // It does not name itself, and may have been found by a loan alone: else it would be forgotten when it sends this worker home.
+        if !self.configured.contains(address) && !self.failover.contains(address) {
+            self.failover.truncate(MAX_FAILOVER - 1);
+            self.failover.insert(0, address.clone());
+        }
         let place = self.configured.iter().chain(&self.failover).position(|one| one == address);
         self.next = place.map_or(self.configured.len(), |place| place + 1);
     }
