@@ -12,8 +12,7 @@ use super::pretty::printable;
 use super::work::ToArgs;
 use crate::time::Seconds;
 use crate::wire::{
-    Body, Decision, ErrorAnswer, ErrorCode, JobId, JobRef, LoanId, MAX_ID_BYTES, ServerId, WhyAnswer, WhyQuery,
-    quote,
+    Body, Decision, ErrorAnswer, ErrorCode, JobId, JobRef, LoanId, MAX_ID_BYTES, ServerId, WhyAnswer, WhyQuery, quote,
 };
 
 /// Characters of a decision that are shown.

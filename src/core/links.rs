@@ -177,14 +177,13 @@ impl Links {
         }
     }
 
-    /// A request of this link was handed on and is not answered at once.
-    pub(super) fn touch(&mut self, link: LinkId) {
-        if let Some(entry) = self.table.get_mut(&link)
-            && entry.news().is_some()
-            && !std::mem::replace(&mut entry.touched, true)
-        {
+    /// A request of this link was handed on and is not answered at once. The link, if it stands.
+    pub(super) fn touch(&mut self, link: LinkId) -> Option<&Link> {
+        let entry = self.table.get_mut(&link)?;
+        if entry.news().is_some() && !std::mem::replace(&mut entry.touched, true) {
             self.touched.push(link);
         }
+        Some(entry)
     }
 
     /// What the shell must be told now, of one link at a time.

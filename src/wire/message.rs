@@ -154,7 +154,8 @@ pub enum Body {
     /// `{"TASK":"NO_TASK"}`: nothing to do now. The worker asks again later.
     NoTask,
     /// `{"TASK":"JOB",...}`: a job or a call for a native worker; it answers [`Body::WorkerStatus`].
-    Job(Box<JobOrder>),
+    // Shared with the farm, which keeps it until the worker has finished.
+    Job(Arc<JobOrder>),
     /// `{"TASK":"STOP",...}`: this attempt is not wanted any more. Nobody answers.
     JobStop(Box<JobStop>),
     /// `STATUS` `OK` or `NOK`: a worker has finished. A master answers [`Body::StatusAck`].

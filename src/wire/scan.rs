@@ -27,7 +27,11 @@ pub(super) fn is_plain(text: &str) -> bool {
         return are_plain(first) && are_plain(last) && bytes[16..].as_chunks().0.iter().all(are_plain);
     }
     if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        return special(u64::from_le_bytes(*first)) == 8 && special(u64::from_le_bytes(*last)) == 8;
+        return marks(u64::from_le_bytes(*first)) | marks(u64::from_le_bytes(*last)) == 0;
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let [first, last] = [first, last].map(|half| u64::from(u32::from_le_bytes(*half)));
+        return marks(first | last << 32) == 0;
     }
     !bytes.iter().any(|byte| is_special(*byte))
 }
@@ -332,14 +336,21 @@ fn number<'a>(text: &[u8]) -> Option<Field<'a>> {
 }
 
 /// How many of eight bytes, the lowest first, come before a quote, a backslash or a control character.
+#[inline]
 fn special(bytes: u64) -> u32 {
+    marks(bytes).trailing_zeros() / 8
+}
+
+/// The high bit of the first of such bytes: none, if there is none.
+#[inline(always)]
+fn marks(bytes: u64) -> u64 {
     const ONES: u64 = u64::MAX / 255;
     const HIGH: u64 = ONES << 7;
     // The high bit of each byte that is below `limit`, which is at most 128. Of a byte behind such a one it may be wrong,
     // since it has been borrowed from: the first is right.
     let below = |bytes: u64, limit: u64| bytes.wrapping_sub(ONES * limit) & !bytes;
     let is = |byte: u8| below(bytes ^ (ONES * u64::from(byte)), 1);
-    ((is(b'"') | is(b'\\') | below(bytes, 0x20)) & HIGH).trailing_zeros() / 8
+    (is(b'"') | is(b'\\') | below(bytes, 0x20)) & HIGH
 }
 
 #[cfg(test)]

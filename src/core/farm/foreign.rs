@@ -14,11 +14,11 @@ use std::net::IpAddr;
 
 use super::machine::{Farm, ending, outcome, stranger, told};
 use super::worker::{Stage, Worker};
-use super::{Effect, Order, WorkerKey};
+use super::{Effect, WorkerKey};
 use crate::core::LogLevel;
 use crate::core::links::Reply;
 use crate::wire::{
-    Body, EventKind, Json, Message, ServerId, ServiceName, ServiceOffer, StatusAck, WorkerStatus, quote,
+    Body, EventKind, JobOrder, Json, Message, ServerId, ServiceName, ServiceOffer, StatusAck, WorkerStatus, quote,
 };
 
 /// The service of QUERY.
@@ -125,7 +125,7 @@ impl Farm {
     }
 
     /// Sends an attempt to a worker that has it in its table already: as the answer that it waits for, or unasked.
-    pub(super) fn foreign_order(&mut self, key: WorkerKey, order: &Order) {
+    pub(super) fn foreign_order(&mut self, key: WorkerKey, order: &JobOrder) {
         let user = user(&order.params);
         self.asking.remove(&key);
         let Some(worker) = self.workers.get_mut(&key) else { return };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::ops::Bound;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::index::Index;
@@ -132,22 +133,29 @@ impl Farm {
     }
 
     /// A worker has finished something.
-    pub(in crate::core) fn status(&mut self, reply: Reply, status: WorkerStatus, now: Time) {
+    pub(in crate::core) fn status(&mut self, reply: Reply, mut status: WorkerStatus, now: Time) {
         self.advance(now);
-        let here = self.by_link.get(&reply.link);
-        let key = status.worker.as_ref().map_or(here, |id| self.by_id.get(id)).copied();
-        if let Some(key) = key {
-            match self.workers.get_mut(&key) {
+        let key = match &status.worker {
+            Some(id) => self.by_id.get(id).copied(),
+            None => self.by_link.get(&reply.link).copied(),
+        };
+        if let Some(key) = key
+            && let Some(worker) = self.workers.get_mut(&key)
+        {
+            if worker.native().is_some() && status.attempt.is_some() {
                 // It is settled once for its word and its attempt.
-                Some(worker) if worker.native().is_some() && status.attempt.is_some() => worker.seen = self.now,
-                _ => self.note_word(key),
-            }
-            if self.workers.get(&key).is_some_and(|worker| worker.foreign().is_some() && !worker.running.is_empty()) {
-                return self.foreign_status(key, reply, status);
+                worker.seen = self.now;
+                status.worker = Some(worker.id.clone());
+            } else {
+                self.note_word(key);
+                if self.workers.get(&key).is_some_and(|worker| worker.foreign().is_some() && !worker.running.is_empty())
+                {
+                    return self.foreign_status(key, reply, status);
+                }
+                status.worker = self.workers.get(&key).map(|worker| worker.id.clone()).or(status.worker);
             }
         }
-        let id = key.and_then(|key| self.workers.get(&key)).map(|worker| worker.id.clone()).or(status.worker.clone());
-        match (id, status.attempt.clone()) {
+        match (status.worker.take(), status.attempt.take()) {
             (Some(id), Some(attempt)) => self.native_status(key, id, attempt, reply, status),
             (None, Some(attempt)) => {
                 // Acknowledged, it would be forgotten by who made it; so it is not.
@@ -290,6 +298,8 @@ impl Farm {
             return;
         }
         picked.given = given;
+        let Order { attempt, service, method, params, timeout, output } = order;
+        let order = Arc::new(JobOrder { attempt, call: false, service, method, params, timeout, output });
         let running = Running { order: Some(order.clone()), begun: now, unwanted: false };
         picked.running.insert(order.attempt.clone(), running);
         match picked.kind {

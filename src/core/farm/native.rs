@@ -11,10 +11,11 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::machine::{Farm, ending, native, outcome, told};
 use super::worker::{Running, Welcome};
-use super::{Effect, MAX_CALLS, MAX_WORKERS, Order, WorkerKey};
+use super::{Effect, MAX_CALLS, MAX_WORKERS, WorkerKey};
 use crate::core::LogLevel;
 use crate::core::links::Reply;
 use crate::wire::{
@@ -160,7 +161,7 @@ impl Farm {
         }
         for order in again {
             if let Some(link) = link {
-                self.effect(Effect::Send { link, message: Message::plain(job(order)) });
+                self.effect(Effect::Send { link, message: Message::plain(Body::Job(order)) });
             }
         }
         for attempt in lost {
@@ -170,9 +171,9 @@ impl Farm {
     }
 
     /// Sends an attempt to a worker that has it in its table already.
-    pub(super) fn native_order(&mut self, key: WorkerKey, order: Order) {
+    pub(super) fn native_order(&mut self, key: WorkerKey, order: Arc<JobOrder>) {
         if let Some(link) = self.workers.get(&key).and_then(|worker| worker.link) {
-            self.effect(Effect::Send { link, message: Message::plain(job(order)) });
+            self.effect(Effect::Send { link, message: Message::plain(Body::Job(order)) });
         }
     }
 
@@ -231,7 +232,7 @@ impl Farm {
         native.called = given;
         native.calls.insert(call.attempt.job_id.clone());
         self.calls.insert(call.attempt.job_id.clone(), key);
-        self.effect(Effect::Send { link, message: Message::plain(Body::Job(Box::new(call))) });
+        self.effect(Effect::Send { link, message: Message::plain(Body::Job(Arc::new(call))) });
         true
     }
 
@@ -250,9 +251,4 @@ impl Farm {
             self.effect(Effect::CallLost { call, worker: id.clone(), reason });
         }
     }
-}
-
-fn job(order: Order) -> Body {
-    let Order { attempt, service, method, params, timeout, output } = order;
-    Body::Job(Box::new(JobOrder { attempt, call: false, service, method, params, timeout, output }))
 }

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempts::Attempts;
 use super::bonds::Ordered;
 use super::index::{Rank, Standing, Variant};
 use super::quarantine::Conduct;
-use super::{FORGET_AFTER, MAX_CALLS, Order, PAUSE_BEFORE_PUSH, WAITS_FOR_PUSH, WorkerKey};
+use super::{FORGET_AFTER, MAX_CALLS, PAUSE_BEFORE_PUSH, WAITS_FOR_PUSH, WorkerKey};
 use crate::core::LinkId;
 use crate::core::links::Reply;
 use crate::core::patience::lost_after;
 use crate::time::{Seconds, Time};
-use crate::wire::{Attempt, JobId, ServerId, ServiceOffer, Terms, WorkerMove, WorkerState, WorkerView, quote};
+use crate::wire::{
+    Attempt, JobId, JobOrder, ServerId, ServiceOffer, Terms, WorkerMove, WorkerState, WorkerView, quote,
+};
 
 /// One worker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,7 +57,7 @@ pub(super) struct Worker {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Running {
     /// What it was told; unknown where it brought the attempt along.
-    pub(super) order: Option<Order>,
+    pub(super) order: Option<Arc<JobOrder>>,
     pub(super) begun: Time,
     /// Nobody waits for it any more, but the worker, a foreign one, cannot be told.
     pub(super) unwanted: bool,

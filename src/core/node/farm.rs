@@ -15,8 +15,7 @@ impl Node {
             // Two workers that take each other for a master would ask for ever: nothing is said.
             return self.unanswered(&reply);
         }
-        self.links.touch(reply.link);
-        let Some(host) = self.links.get(reply.link).map(|link| link.remote.ip()) else {
+        let Some(host) = self.links.touch(reply.link).map(|link| link.remote.ip()) else {
             return self.unanswered(&reply);
         };
         match body {

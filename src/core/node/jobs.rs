@@ -794,7 +794,7 @@ mod tests {
         while let Some(output) = node.poll_output() {
             let Output::Send { link, message } = output else { continue };
             match message.body {
-                Body::Job(order) => orders[link.0 as usize / 2 - 1].push(order.attempt),
+                Body::Job(order) => orders[link.0 as usize / 2 - 1].push(order.attempt.clone()),
                 Body::JobAnswer(_) => *answers += 1,
                 Body::StatusAck(_) => *acks += 1,
                 _ => {}

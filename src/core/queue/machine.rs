@@ -222,6 +222,7 @@ impl Queue {
     }
 
     /// What is said of a job; `None` if it is not kept, or not accepted yet. `long`: with service, method and age.
+    #[inline]
     pub(in crate::core) fn view(&self, number: JobNumber, now: Time, long: bool) -> Option<JobView> {
         let job = self.table.get(number)?;
         let names = long.then(|| (self.names.service(job.pair), self.names.method(job.pair)));

@@ -556,7 +556,7 @@ impl Job {
 fn order(attempt: Attempt) -> Body {
     let (service, method) = (ServiceName::new("sleep").unwrap(), ServiceName::run());
     let (params, timeout) = (Json::null(), TIMEOUT);
-    Body::Job(Box::new(JobOrder { attempt, call: false, service, method, params, timeout, output: false }))
+    Body::Job(JobOrder { attempt, call: false, service, method, params, timeout, output: false }.into())
 }
 
 impl Model for Farm {

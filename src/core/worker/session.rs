@@ -15,6 +15,7 @@
 //! To a foreign master, two lines are never sent without an answer or five seconds of silence between them, except
 //! PONG, and 250 ms where it has pushed several tasks: several keep only the first line of what one read returned.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Effect;
@@ -107,7 +108,7 @@ impl Worker {
             }
             Body::Job(order) => {
                 self.heard(now);
-                self.order(link, *order);
+                self.order(link, Arc::unwrap_or_clone(order));
             }
             Body::JobStop(stop) => {
                 self.heard(now);

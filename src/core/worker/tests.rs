@@ -31,7 +31,7 @@ fn one(job: u32, attempt: u32) -> Attempt {
 fn job(attempt: Attempt) -> Body {
     let (service, method) = (ServiceName::new("sleep").unwrap(), ServiceName::run());
     let (params, timeout) = (Json::null(), Duration::from_secs(9));
-    Body::Job(Box::new(JobOrder { attempt, call: false, service, method, params, timeout, output: false }))
+    Body::Job(JobOrder { attempt, call: false, service, method, params, timeout, output: false }.into())
 }
 
 fn welcome(master: &str, drop: Vec<Attempt>) -> Body {
@@ -395,7 +395,7 @@ fn stop_stops_and_the_end_of_the_run_is_swallowed() {
 fn calls_end_with_their_link() {
     let (mut desk, link) = Desk::native();
     let Body::Job(mut order) = job(Attempt { job_id: JobId::new("call-1").unwrap(), attempt: 1 }) else { panic!() };
-    order.call = true;
+    std::sync::Arc::make_mut(&mut order).call = true;
     desk.say(link, Body::Job(order));
     let run = desk.started()[0];
     assert_eq!(run.0 % 2, 0);

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::wire::fields::{Fields, Key};
@@ -111,7 +112,7 @@ impl Request<'_, '_> {
             return cycle::alive(self.fields).ok_or(Undecoded::Ignored);
         }
         Ok(match task {
-            "JOB" => (Body::Job(Box::new(self.order()?)), Shape::Native),
+            "JOB" => (Body::Job(Arc::new(self.order()?)), Shape::Native),
             "STOP" => (Body::JobStop(Box::new(self.stop()?)), Shape::Native),
             _ if is("QUERY") => (Body::Query { user: self.user()? }, shape),
             _ if is("REQUEST") => (Body::TaskRequest { worker: cycle::worker(self.fields) }, shape),

@@ -216,6 +216,7 @@ fn lower(message: &Message, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use proptest::prelude::*;
@@ -424,7 +425,7 @@ mod tests {
     #[test]
     fn two_native_edges_understand_each_other() {
         let (mut ours, mut theirs) = (Edge::outbound(None), Edge::inbound());
-        let order = Body::Job(Box::new(JobOrder {
+        let order = Body::Job(Arc::new(JobOrder {
             attempt: attempt(),
             call: true,
             service: ServiceName::run(),

@@ -1,8 +1,8 @@
 //! What workers and masters say to each other, in native form.
 
 use crate::wire::{
-    Attempt, JobOrder, JobStop, MAX_LINE_BYTES, NativeWorker, ServerId, ServiceName, ServiceOffer, StatusAck,
-    WorkerAlive, WorkerStatus, WorkerView, WorkerWelcome, WorkersAnswer,
+    Attempt, JobOrder, JobStop, MAX_LINE_BYTES, NativeWorker, RequestId, ServerId, ServiceName, ServiceOffer,
+    StatusAck, WorkerAlive, WorkerStatus, WorkerView, WorkerWelcome, WorkersAnswer,
 };
 
 use super::object::{Object, push_text};
@@ -13,6 +13,45 @@ const SERVICES_BYTES: usize = 24 * 1024;
 
 /// What is left for the end of a line after its last list: the twins of a universal ALIVE, at their longest.
 const END: usize = 1024;
+
+/// An order to do a job.
+pub(super) fn order(order: &JobOrder, id: Option<&RequestId>, out: &mut Vec<u8>) {
+    let line = Object::begin(out).constant("TASK", "JOB").id(id).attempt(&order.attempt).mark("CALL", order.call);
+    line.service(&order.service, &order.method)
+        .json("PARAMS", &order.params)
+        .millis("TIMEOUT_MS", order.timeout)
+        .mark("OUTPUT", order.output)
+        .end();
+}
+
+/// What became of an attempt, or of a query.
+pub(super) fn worker_status(status: &WorkerStatus, id: Option<&RequestId>, out: &mut Vec<u8>) {
+    let line = Object::begin(out).word("STATUS", if status.ok { "OK" } else { "NOK" });
+    let line = line.word("TASK", if status.attempt.is_some() { "JOB" } else { "QUERY" });
+    let mut line = line.id(id).worker_uuid(status.worker.as_ref());
+    if let Some(attempt) = &status.attempt {
+        line = line.attempt(attempt);
+    }
+    if !status.retry {
+        line = line.flag("RETRY", false);
+    }
+    if let Some(result) = &status.result {
+        line = line.json("RESULT", result);
+    }
+    match &status.detail {
+        Some(detail) => line.sentence("DETAIL", detail).end(),
+        None => line.end(),
+    }
+}
+
+/// That a STATUS is taken.
+pub(super) fn ack(ack: &StatusAck, id: Option<&RequestId>, out: &mut Vec<u8>) {
+    let line = Object::begin(out).constant("STATUS", "ACK").id(id).worker_uuid(ack.worker.as_ref());
+    match &ack.attempt {
+        Some(attempt) => line.attempt(attempt).end(),
+        None => line.end(),
+    }
+}
 
 impl<'o> Object<'o> {
     /// `SERVICES`, left out where there are none.
@@ -31,10 +70,12 @@ impl<'o> Object<'o> {
         .0
     }
 
+    #[inline(always)]
     fn attempt(self, attempt: &Attempt) -> Object<'o> {
         self.text("JOB_ID", attempt.job_id.as_str()).number("ATTEMPT", u64::from(attempt.attempt))
     }
 
+    #[inline(always)]
     pub(in crate::wire) fn worker_uuid(self, worker: Option<&ServerId>) -> Object<'o> {
         self.maybe("WORKER_UUID", worker.map(|id| id.as_str()))
     }
@@ -80,42 +121,8 @@ impl<'o> Object<'o> {
         line.attempts("DROP", &welcome.drop)
     }
 
-    pub(super) fn order(self, order: &JobOrder) -> Object<'o> {
-        self.attempt(&order.attempt)
-            .mark("CALL", order.call)
-            .service(&order.service, &order.method)
-            .json("PARAMS", &order.params)
-            .millis("TIMEOUT_MS", order.timeout)
-            .mark("OUTPUT", order.output)
-    }
-
     pub(super) fn stop(self, stop: &JobStop) -> Object<'o> {
         self.attempt(&stop.attempt).sentence("REASON", &stop.reason)
-    }
-
-    pub(super) fn worker_status(self, status: &WorkerStatus) -> Object<'o> {
-        let mut line = self.worker_uuid(status.worker.as_ref());
-        if let Some(attempt) = &status.attempt {
-            line = line.attempt(attempt);
-        }
-        if !status.retry {
-            line = line.flag("RETRY", false);
-        }
-        if let Some(result) = &status.result {
-            line = line.json("RESULT", result);
-        }
-        match &status.detail {
-            Some(detail) => line.sentence("DETAIL", detail),
-            None => line,
-        }
-    }
-
-    pub(super) fn ack(self, ack: &StatusAck) -> Object<'o> {
-        let line = self.worker_uuid(ack.worker.as_ref());
-        match &ack.attempt {
-            Some(attempt) => line.attempt(attempt),
-            None => line,
-        }
     }
 
     pub(super) fn workers(self, answer: &WorkersAnswer) -> Object<'o> {

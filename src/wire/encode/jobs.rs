@@ -2,7 +2,7 @@
 
 use crate::wire::{
     Call, CallAnswer, Instance, JobAnswer, JobOutput, JobRef, JobTask, JobView, JobsAnswer, JobsQuery, MAX_LINE_BYTES,
-    Redirect, ResultQuery, ServerId, ServiceName, Submit,
+    Redirect, RequestId, ResultQuery, ServerId, ServiceName, Submit,
 };
 
 use super::object::Object;
@@ -35,12 +35,19 @@ fn usage(task: JobTask) -> (&'static str, &'static str) {
     }
 }
 
+/// What became of a job.
+pub(super) fn job_answer(answer: &JobAnswer, id: Option<&RequestId>, out: &mut Vec<u8>) {
+    let line = Object::begin(out).word("TASK", answer.task.as_str()).constant("RESPONSE", "OK").id(id);
+    line.mark("DUPLICATE", answer.duplicate).job(&answer.job).end();
+}
+
 impl<'o> Object<'o> {
     pub(super) fn usage(self, task: JobTask) -> Object<'o> {
         let (usage, example) = usage(task);
         self.text("USAGE", usage).text("EXAMPLE", example)
     }
 
+    #[inline(always)]
     pub(super) fn service(self, service: &ServiceName, method: &ServiceName) -> Object<'o> {
         self.word("SERVICE", service.as_str()).word("METHOD", method.as_str())
     }
@@ -78,10 +85,6 @@ impl<'o> Object<'o> {
 
     pub(super) fn result_query(self, query: &ResultQuery) -> Object<'o> {
         self.job_ref(&query.job).maybe_millis("WAIT_MS", query.wait).mark("OUTPUT", query.output)
-    }
-
-    pub(super) fn job_answer(self, answer: &JobAnswer) -> Object<'o> {
-        self.mark("DUPLICATE", answer.duplicate).job(&answer.job)
     }
 
     fn job(self, job: &JobView) -> Object<'o> {

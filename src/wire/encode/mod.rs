@@ -1,7 +1,8 @@
 //! From a message to a line, in native form: compact JSON, `TASK`, `RESPONSE` and `ID` first, then a fixed order.
 //!
 //! - `object`: how JSON is written.
-//! - `nodes`, `jobs`, `farm`, `group`, `leases`, `loans`: what is written, by subject.
+//! - `nodes`, `jobs`, `farm`, `group`, `leases`, `loans`, `why`: what is written, by subject. The lines that a job consists of have functions of their
+//!   own, as only there the compiler takes the trouble to write keys without calls.
 
 mod farm;
 mod group;
@@ -52,10 +53,7 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
         Body::Kick(job) => request("KICK", id, out).job_ref(job).end(),
         Body::Usage(task) => request(task.as_str(), id, out).end(),
         Body::UsageAnswer(task) => response(task.as_str(), "OK", id, out).usage(*task).end(),
-        Body::JobAnswer(answer) => {
-            let line = Object::begin(out).word("TASK", answer.task.as_str()).word("RESPONSE", "OK");
-            line.id(id).job_answer(answer).end();
-        }
+        Body::JobAnswer(answer) => jobs::job_answer(answer, id, out),
         Body::JobOutput(output) => request("RESULT", id, out).job_output(output).end(),
         Body::Jobs(query) => request("JOBS", id, out).jobs_query(query).end(),
         Body::JobsAnswer(answer) => response("JOBS", "OK", id, out).jobs_answer(answer).end(),
@@ -77,14 +75,10 @@ pub fn encode(message: &Message, out: &mut Vec<u8>) {
         Body::TaskRequest { worker } => request("REQUEST", id, out).worker_uuid(worker.as_ref()).end(),
         Body::Query { user } => request("QUERY", id, out).json("USER", user).end(),
         Body::NoTask => request("NO_TASK", id, out).end(),
-        Body::Job(order) => request("JOB", id, out).order(order).end(),
+        Body::Job(order) => farm::order(order, id, out),
         Body::JobStop(stop) => request("STOP", id, out).stop(stop).end(),
-        Body::WorkerStatus(status) => {
-            let task = if status.attempt.is_some() { "JOB" } else { "QUERY" };
-            let line = Object::begin(out).text("STATUS", if status.ok { "OK" } else { "NOK" });
-            line.text("TASK", task).id(id).worker_status(status).end();
-        }
-        Body::StatusAck(ack) => line("STATUS", "ACK", id, out).ack(ack).end(),
+        Body::WorkerStatus(status) => farm::worker_status(status, id, out),
+        Body::StatusAck(ack) => farm::ack(ack, id, out),
         Body::KeepAlive => request("KEEPALIVE", id, out).end(),
         Body::Pong { worker } => line("STATUS", "PONG", id, out).worker_uuid(worker.as_ref()).end(),
         Body::ElectionAck { worker, selected } => {

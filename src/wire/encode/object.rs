@@ -8,48 +8,79 @@ use crate::wire::{Address, Json, MAX_LINE_BYTES, Permille, RequestId};
 /// One JSON object that is being written. Keys are our own words and need no escapes.
 pub(in crate::wire) struct Object<'o> {
     pub(super) out: &'o mut Vec<u8>,
-    /// Where its `{` stands.
+    /// Where its `{` will stand. Until its end the comma before the first key stands there, so that all keys are alike.
     pub(super) start: usize,
 }
 
+// What is inlined here is written as constants, a key with all that stands around it in some steps of the machine, instead of
+// in calls.
 impl<'o> Object<'o> {
-    /// Writes `{`.
+    /// Begins after what is written so far.
+    #[inline(always)]
     pub(in crate::wire) fn begin(out: &'o mut Vec<u8>) -> Object<'o> {
         let start = out.len();
-        out.push(b'{');
         Object { out, start }
     }
 
     /// Writes `}` and the newline.
+    #[inline(always)]
     pub(in crate::wire) fn end(self) {
-        self.out.extend_from_slice(b"}\n");
+        self.ended().extend_from_slice(b"}\n");
+    }
+
+    /// Writes `}` of an object within another.
+    pub(super) fn close(self) {
+        self.ended().push(b'}');
+    }
+
+    /// What its `}` belongs to.
+    #[inline(always)]
+    fn ended(self) -> &'o mut Vec<u8> {
+        match self.out.get_mut(self.start) {
+            Some(comma) => *comma = b'{',
+            None => self.out.push(b'{'),
+        }
+        self.out
     }
 
     /// The key of the next value, and what stands before it.
-    // Inlined, a key is a constant, and written in two steps of the machine instead of in a call.
     #[inline(always)]
     pub(super) fn key(&mut self, key: &str) {
-        self.out.extend_from_slice(if self.length() > 1 { b",\"" } else { b"\"" });
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
+        push_joined(self.out, [",\"", key, "\":"]);
     }
 
     /// A string.
     #[inline(always)]
-    pub(in crate::wire) fn text(mut self, key: &str, text: &str) -> Object<'o> {
-        self.key(key);
-        push_text(self.out, text);
+    pub(in crate::wire) fn text(self, key: &str, text: &str) -> Object<'o> {
+        if is_plain(text) { self.plain(key, text) } else { self.escaped(key, text) }
+    }
+
+    /// A text that is known to need no escapes.
+    #[inline(always)]
+    pub(in crate::wire) fn word(self, key: &str, word: &str) -> Object<'o> {
+        debug_assert!(is_plain(word), "{word:?}");
+        self.plain(key, word)
+    }
+
+    /// A word of our own that the code names here: it is written at one go with its key.
+    #[inline(always)]
+    pub(in crate::wire) fn constant(self, key: &str, word: &str) -> Object<'o> {
+        debug_assert!(is_plain(word), "{word:?}");
+        push_joined(self.out, [",\"", key, "\":\"", word, "\""]);
         self
     }
 
-    /// A word of our own, or another text that is known to need no escapes.
     #[inline(always)]
-    pub(in crate::wire) fn word(mut self, key: &str, word: &str) -> Object<'o> {
-        debug_assert!(is_plain(word), "{word:?}");
+    fn plain(self, key: &str, text: &str) -> Object<'o> {
+        push_joined(self.out, [",\"", key, "\":\""]);
+        push_plain(self.out, text);
+        self
+    }
+
+    #[cold]
+    fn escaped(mut self, key: &str, text: &str) -> Object<'o> {
         self.key(key);
-        self.out.push(b'"');
-        self.out.extend_from_slice(word.as_bytes());
-        self.out.push(b'"');
+        push_text(self.out, text);
         self
     }
 
@@ -104,11 +135,6 @@ impl<'o> Object<'o> {
         self.out.len() - self.start
     }
 
-    /// Writes `}` of an object within another.
-    pub(super) fn close(self) {
-        self.out.push(b'}');
-    }
-
     /// The text of a value that passes through.
     #[inline(always)]
     pub(in crate::wire) fn json(mut self, key: &str, json: &Json) -> Object<'o> {
@@ -145,6 +171,7 @@ impl<'o> Object<'o> {
     }
 
     /// The asker's mark, where there is one.
+    #[inline(always)]
     pub(in crate::wire) fn id(self, id: Option<&RequestId>) -> Object<'o> {
         self.maybe("ID", id.map(RequestId::as_str))
     }
@@ -158,6 +185,7 @@ impl<'o> Object<'o> {
     }
 
     /// `true` or `false`.
+    #[inline(always)]
     pub(in crate::wire) fn flag(mut self, key: &str, flag: bool) -> Object<'o> {
         self.key(key);
         self.out.extend_from_slice(if flag { b"true" } else { b"false" });
@@ -165,11 +193,14 @@ impl<'o> Object<'o> {
     }
 
     /// A duration, in whole milliseconds.
+    #[inline(always)]
     pub(super) fn millis(self, key: &str, duration: Duration) -> Object<'o> {
-        self.number(key, u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+        let seconds = duration.as_secs().saturating_mul(1000);
+        self.number(key, seconds.saturating_add(u64::from(duration.subsec_millis())))
     }
 
     /// A duration, where it is there.
+    #[inline(always)]
     pub(super) fn maybe_millis(self, key: &str, duration: Option<Duration>) -> Object<'o> {
         match duration {
             Some(duration) => self.millis(key, duration),
@@ -178,6 +209,7 @@ impl<'o> Object<'o> {
     }
 
     /// `true`, and nothing where it is not so.
+    #[inline(always)]
     pub(super) fn mark(self, key: &str, flag: bool) -> Object<'o> {
         if flag { self.flag(key, true) } else { self }
     }
@@ -234,13 +266,54 @@ pub(super) fn push_text(out: &mut Vec<u8>, text: &str) {
         serde_json::to_writer(out, text).expect("writing a string into memory cannot fail");
         return;
     }
-    out.reserve(text.len() + 2);
     out.push(b'"');
-    out.extend_from_slice(text.as_bytes());
+    push_plain(out, text);
+}
+
+/// A text that needs no escapes, and the quote behind it.
+fn push_plain(out: &mut Vec<u8>, text: &str) {
+    let bytes = text.as_bytes();
+    let end = out.len() + bytes.len();
+    // Most are ids and names, and to call for a copy costs more than a few bytes too many, which are taken back.
+    if let (4..=7, Some(first), Some(last)) = (bytes.len(), bytes.first_chunk(), bytes.last_chunk()) {
+        let [first, last] = [first, last].map(|half| u64::from(u32::from_le_bytes(*half)));
+        out.extend_from_slice(&(first | last << (8 * (bytes.len() - 4))).to_le_bytes());
+        out.truncate(end);
+    } else if let (8..=16, Some(first), Some(last)) = (bytes.len(), bytes.first_chunk(), bytes.last_chunk()) {
+        let [first, last] = [first, last].map(|half| u128::from(u64::from_le_bytes(*half)));
+        out.extend_from_slice(&(first | last << (8 * (bytes.len() - 8))).to_le_bytes());
+        out.truncate(end);
+    } else {
+        out.extend_from_slice(bytes);
+    }
     out.push(b'"');
 }
 
-fn push_number(out: &mut Vec<u8>, mut number: u64) {
+/// Texts one after another.
+#[inline(always)]
+fn push_joined<const N: usize>(out: &mut Vec<u8>, texts: [&str; N]) {
+    // Where the texts are constants, so is the whole of them, and is written without a call.
+    let mut joined = [0; 64];
+    let mut length = 0;
+    for text in texts {
+        let Some(room) = joined.get_mut(length..length + text.len()) else {
+            return texts.iter().for_each(|text| out.extend_from_slice(text.as_bytes()));
+        };
+        room.copy_from_slice(text.as_bytes());
+        length += text.len();
+    }
+    out.extend_from_slice(&joined[..length]);
+}
+
+#[inline]
+fn push_number(out: &mut Vec<u8>, number: u64) {
+    match u8::try_from(number) {
+        Ok(digit @ 0..=9) => out.push(b'0' + digit),
+        _ => push_digits(out, number),
+    }
+}
+
+fn push_digits(out: &mut Vec<u8>, mut number: u64) {
     // The largest has 20 digits.
     let mut digits = [0; 20];
     let mut first = digits.len();
@@ -253,4 +326,58 @@ fn push_number(out: &mut Vec<u8>, mut number: u64) {
         }
     }
     out.extend_from_slice(&digits[first..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(write: impl for<'o> FnOnce(Object<'o>) -> Object<'o>) -> String {
+        // Behind another line, as in the output of a connection.
+        let mut out = b"before\n".to_vec();
+        write(Object::begin(&mut out)).end();
+        let line = String::from_utf8(out).unwrap();
+        line.strip_prefix("before\n").unwrap().to_owned()
+    }
+
+    #[test]
+    fn texts_of_every_length_are_written_as_the_library_writes_them() {
+        for length in 0..70 {
+            let plain: String = ('0'..='9').cycle().take(length).collect();
+            let json = |text: &str| serde_json::to_string(text).unwrap();
+            assert_eq!(line(|o| o.text("KEY", &plain)), format!("{{\"KEY\":{}}}\n", json(&plain)));
+            assert_eq!(line(|o| o.word("A", &plain).word("B", "x")), format!("{{\"A\":\"{plain}\",\"B\":\"x\"}}\n"));
+            assert_eq!(line(|o| o.constant("A", &plain)), format!("{{\"A\":\"{plain}\"}}\n"));
+            for special in ["\"", "\\", "\n", "\u{1f}", "é", "\u{7f}"] {
+                for at in 0..=length {
+                    let text = format!("{}{special}{}", &plain[..at], &plain[at..]);
+                    assert_eq!(line(|o| o.text("KEY", &text)), format!("{{\"KEY\":{}}}\n", json(&text)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn keys_may_be_longer_than_any_of_ours() {
+        let key = "K".repeat(200);
+        assert_eq!(line(|o| o.number(&key, 1).text(&key, "x")), format!("{{\"{key}\":1,\"{key}\":\"x\"}}\n"));
+    }
+
+    #[test]
+    fn objects_stand_in_each_other_and_may_be_empty() {
+        assert_eq!(line(|o| o), "{}\n");
+        assert_eq!(line(|o| o.page("A", &[1, 2], false, |item, _| item)), "{\"A\":[{},{}],\"MORE\":false}\n");
+    }
+
+    #[test]
+    fn numbers_and_durations_are_whole() {
+        let mut numbers = vec![0, u64::MAX];
+        numbers.extend((0..20).flat_map(|power| [10_u64.pow(power) - 1, 10_u64.pow(power), 10_u64.pow(power) + 1]));
+        for number in numbers {
+            assert_eq!(line(|o| o.number("A", number)), format!("{{\"A\":{number}}}\n"));
+            assert_eq!(line(|o| o.millis("A", Duration::from_millis(number))), format!("{{\"A\":{number}}}\n"));
+        }
+        assert_eq!(line(|o| o.millis("A", Duration::from_micros(1_999))), "{\"A\":1}\n");
+        assert_eq!(line(|o| o.millis("A", Duration::MAX)), format!("{{\"A\":{}}}\n", u64::MAX));
+    }
 }

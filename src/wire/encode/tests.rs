@@ -423,7 +423,7 @@ fn farm_body() -> impl Strategy<Value = Body> {
         of(server_id()).prop_map(|worker| Body::TaskRequest { worker }),
         json().prop_map(|user| Body::Query { user }),
         Just(Body::NoTask),
-        order.prop_map(|order| Body::Job(Box::new(order))),
+        order.prop_map(|order| Body::Job(order.into())),
         (attempt(), any::<String>()).prop_map(|(attempt, reason)| Body::JobStop(Box::new(JobStop { attempt, reason }))),
         worker_status().prop_map(|status| Body::WorkerStatus(Box::new(status))),
         (of(server_id()), of(attempt()))
