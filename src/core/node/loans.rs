@@ -176,9 +176,11 @@ impl Node {
                 }
             }
             Body::Loans { after } => {
-                let (own, borrowed) = self.farm.whose();
+                let (own, here) = self.farm.whose();
                 let Some(desk) = &self.desk else { return };
-                let (lent, _) = desk.loans.counts();
+                // One that has registered and has not asked for work yet is none of the farm's.
+                let (lent, borrowed) = desk.loans.counts();
+                let borrowed = borrowed.max(here);
                 let counts = Counts { local: own, lent, borrowed };
                 let answer = desk.loans.answer(after.as_ref(), counts, now);
                 self.reply(&reply, Body::LoansAnswer(Box::new(answer)));

@@ -14,8 +14,8 @@ use crate::core::loans::desk::{Desk, span, workers};
 use crate::core::loans::{Effect, LoanEvent, MAX_PROMISED, MAX_ROUND, Neighbour, Party, Token};
 use crate::time::Time;
 use crate::wire::{
-    Epoch, LoanAnswer, LoanId, LoanRequest, LoanState, LoanView, MAX_QUOTE, MAX_WORKERS_NEEDED, NativeLoanRequest,
-    OfferedWorker, ServerId, ServiceName, quote,
+    Dialect, Epoch, LoanAnswer, LoanId, LoanRequest, LoanState, LoanView, MAX_QUOTE, MAX_WORKERS_NEEDED,
+    NativeLoanRequest, OfferedWorker, RequestId, ServerId, ServiceName, quote,
 };
 
 /// Pause after a round: the load of the node takes that long to show what the guests are worth.
@@ -45,6 +45,7 @@ pub(super) struct Round {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Ask {
     token: Token,
+    request_id: RequestId,
     whom: Neighbour,
     needed: u32,
     sent: Time,
@@ -175,8 +176,8 @@ impl Borrower {
         desk.decided(whom.peer.as_str(), detail.clone());
         desk.event(LoanEvent::LoanAsked, None, Some(&whom.peer), detail);
         let to = whom.party();
-        desk.push(Effect::Ask { token, to, link: whom.link, request_id, request });
-        round.ask = Some(Ask { token, whom, needed, sent: now, until: now + desk.config.answer });
+        desk.push(Effect::Ask { token, to, link: whom.link, request_id: request_id.clone(), request });
+        round.ask = Some(Ask { token, request_id, whom, needed, sent: now, until: now + desk.config.answer });
     }
 
     fn end_round(&mut self, desk: &mut Desk, now: Time) {
@@ -201,12 +202,15 @@ impl Borrower {
         let (name, peer) = (ask.whom.name.clone(), ask.whom.peer.clone());
         match answer {
             LoanAnswer::Rejected { reason, .. } => {
-                desk.heard("response_rejected", None, peer.as_str());
+                desk.heard("response_rejected", Some(&ask.request_id), peer.as_str());
                 let reason = quote(&reason, MAX_QUOTE);
                 self.refused(desk, &ask.whom, &format!("{name} refuses: {reason}"));
             }
-            LoanAnswer::Accepted { offered, workers: named, .. } => {
-                desk.heard("response_accepted", None, peer.as_str());
+            LoanAnswer::Accepted { offered, workers: named, dialect, .. } => {
+                desk.heard("response_accepted", Some(&ask.request_id), peer.as_str());
+                // Who offers in the form of 2025/2 wants to be asked before its workers go home, and knows no other way.
+                let mut ask = ask;
+                ask.whom.asks_back |= dialect == Some(Dialect::Gen2025_2);
                 let got = self.promised(desk, &ask, offered, named, now);
                 if got == 0 {
                     self.refused(desk, &ask.whom, &format!("{name} accepts, and offers nobody"));

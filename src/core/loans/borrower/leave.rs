@@ -10,8 +10,8 @@ use crate::core::loans::desk::{Desk, span};
 use crate::core::loans::{Effect, LoanEvent, Party, Token};
 use crate::time::Time;
 use crate::wire::{
-    Body, Epoch, ErrorAnswer, ErrorCode, LoanAction, LoanDone, LoanId, MAX_WORKERS_NEEDED, MoveKind, NativeMove,
-    Release, ReleaseAnswer, ServerId, WorkerMove,
+    Body, Dialect, Epoch, ErrorAnswer, ErrorCode, LoanAction, LoanDone, LoanId, MAX_WORKERS_NEEDED, MoveKind,
+    NativeMove, Release, ReleaseAnswer, ServerId, WorkerMove,
 };
 
 /// A `COMMAND_RELEASE` that waits for its answer. Its guests go when it comes, or without it.
@@ -165,7 +165,7 @@ impl Borrower {
             target_id: Some(visit.owner.peer.clone()),
             target_name: None,
             native,
-            dialect: None,
+            dialect: visit.asks_back.then_some(Dialect::Gen2025_2),
         };
         desk.said("command_release", None, worker.as_str());
         desk.push(Effect::Release { worker: worker.clone(), order });

@@ -12,8 +12,8 @@ use crate::core::loans::desk::{Desk, named_by, span, workers};
 use crate::core::loans::{AGREE_WITHIN, Asked, Candidate, Effect, LoanEvent, MAX_DEALS, MAX_LOANS, Party, UNHEARD_FOR};
 use crate::time::Time;
 use crate::wire::{
-    Body, Epoch, LoanAnswer, LoanRecord, LoanRequest, MAX_NAME_BYTES, MoveKind, NativeMove, OfferTerms, OfferedWorker,
-    ServerId, WorkerMove, quote,
+    Body, Dialect, Epoch, LoanAnswer, LoanRecord, LoanRequest, MAX_NAME_BYTES, MoveKind, NativeMove, OfferTerms,
+    OfferedWorker, ServerId, WorkerMove, quote,
 };
 
 /// The same refusal to the same master is told to people once in this time.
@@ -91,7 +91,13 @@ impl Owner {
                     (_, Some(_)) => Renewal::Heartbeats,
                     (_, None) => Renewal::Unheard,
                 };
-                self.promise(desk, reply, Terms { borrower, name, said, renewal }, chosen, now);
+                self.promise(
+                    desk,
+                    reply,
+                    Terms { borrower, name, said, renewal, dialect: request.dialect },
+                    chosen,
+                    now,
+                );
             }
         }
     }
@@ -105,13 +111,14 @@ impl Owner {
         for Candidate { worker, native, generation, address, .. } in chosen {
             let Some(counter) = desk.counter() else { break };
             let epoch = Epoch { generation, counter };
-            let Terms { borrower, name, said, renewal } = terms.clone();
+            let Terms { borrower, name, said, renewal, dialect } = terms.clone();
             let loan = Lent {
                 loan_id: desk.loan_id(counter),
                 native,
                 said,
                 borrower,
                 name,
+                dialect,
                 ordered: epoch,
                 epoch,
                 since: now,
@@ -256,6 +263,7 @@ struct Terms {
     name: String,
     said: Option<ServerId>,
     renewal: Renewal,
+    dialect: Option<Dialect>,
 }
 
 impl Renewal {
@@ -285,7 +293,7 @@ impl Lent {
             target_id: self.said.clone(),
             target_name: Some(self.name.clone()),
             native,
-            dialect: None,
+            dialect: self.dialect,
         }
     }
 }

@@ -27,7 +27,7 @@ use super::{Effect, LoanEvent, MAX_COOLING, MAX_LOANS, MAX_UNRECORDED, Party, Pr
 use crate::core::LinkId;
 use crate::core::loans::agenda::take_out;
 use crate::time::Time;
-use crate::wire::{Epoch, LentWorker, LoanId, ServerId};
+use crate::wire::{Dialect, Epoch, LentWorker, LoanId, ServerId};
 
 use asked::Deal;
 use life::Giving;
@@ -49,6 +49,8 @@ struct Lent {
     borrower: Party,
     /// The borrower's name, for people.
     name: String,
+    /// In which form it has asked: a foreign worker is told in that one.
+    dialect: Option<Dialect>,
     /// Of the order by which it goes.
     ordered: Epoch,
     /// Of the last order about the worker: the same, or that by which it is recalled.
