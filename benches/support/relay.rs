@@ -27,6 +27,9 @@ pub(crate) struct Relay {
     poll: Poll,
     lanes: Vec<Lane>,
     broker: Box<dyn Broker>,
+    /// What is read into: made once, since clearing it for each read would cost more than a job.
+    buffer: Box<[u8]>,
+    events: Events,
     out: Out,
     sent: VecDeque<Instant>,
     depth: usize,
@@ -48,7 +51,8 @@ impl Relay {
             lanes.push(Lane { stream, partial: Vec::new(), written: 0 });
         }
         let (out, sent) = (Out::default(), VecDeque::new());
-        let mut relay = Relay { poll, lanes, broker, out, sent, depth, done: 0, latency: histogram() };
+        let (buffer, events) = (vec![0; 64 * 1024].into_boxed_slice(), Events::with_capacity(8));
+        let mut relay = Relay { poll, lanes, broker, buffer, events, out, sent, depth, done: 0, latency: histogram() };
         relay.broker.hello(&mut relay.out);
         relay.flush()?;
         let begin = Instant::now();
@@ -106,16 +110,16 @@ impl Relay {
 
     /// Waits for something and deals with it. `refill`: a job for each that is done.
     fn turn(&mut self, refill: bool) -> Result<(), Failure> {
-        let mut events = Events::with_capacity(8);
-        match self.poll.poll(&mut events, Some(STALLED)) {
+        match self.poll.poll(&mut self.events, Some(STALLED)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             other => other?,
         }
-        if events.is_empty() {
+        if self.events.is_empty() {
             return Err(format!("{} jobs without a result for {STALLED:?}", self.sent.len()).into());
         }
-        for event in &events {
-            let done = self.read(event.token().0)?;
+        let ready: Vec<usize> = self.events.iter().map(|event| event.token().0).collect();
+        for index in ready {
+            let done = self.read(index)?;
             let now = Instant::now();
             for _ in 0..done {
                 let sent = self.sent.pop_front().ok_or("more results than jobs")?;
@@ -130,21 +134,21 @@ impl Relay {
     }
 
     fn read(&mut self, index: usize) -> Result<usize, Failure> {
-        let (mut done, mut buffer) = (0, [0; 64 * 1024]);
+        let mut done = 0;
         loop {
             let lane = &mut self.lanes[index];
-            let count = match lane.stream.read(&mut buffer) {
+            let count = match lane.stream.read(&mut self.buffer) {
                 Ok(0) => return Err("the broker closed a connection".into()),
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(done),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             };
-            lane.partial.extend_from_slice(&buffer[..count]);
+            lane.partial.extend_from_slice(&self.buffer[..count]);
             let (taken, more) = self.broker.take(index, &lane.partial, &mut self.out)?;
             lane.partial.drain(..taken);
             done += more;
-            if count < buffer.len() {
+            if count < self.buffer.len() {
                 return Ok(done);
             }
         }

@@ -107,8 +107,8 @@ impl Node {
         let (jobs, more) = if query.list {
             let (mut jobs, more) = self.queue.list(query, now);
             for job in &mut jobs {
-                if let (JobStatus::Queued, Some(service)) = (job.status, &job.service) {
-                    job.reason = Some(self.why_queued(service));
+                if let Some(why) = self.queue.number(&job.job_id).and_then(|number| self.why_queued(number)) {
+                    job.reason = Some(why);
                 }
             }
             (Some(jobs), more)
@@ -244,8 +244,7 @@ impl Node {
         let asked = waiter.task == JobTask::Result || matches!(waiter.until, Until::Ended(_));
         if job.status == JobStatus::Queued {
             // Who has just submitted it does not ask why it waits.
-            let service = self.queue.service_of(number).filter(|_| asked);
-            job.reason = service.map(|service| self.why_queued(service));
+            job.reason = asked.then(|| self.why_queued(number)).flatten();
         }
         let answer = JobAnswer { task: waiter.task, duplicate: waiter.duplicate, job };
         self.reply(&waiter.reply, Body::JobAnswer(Box::new(answer)));
@@ -281,12 +280,24 @@ impl Node {
         }
     }
 
-    /// Why a job of this service waits, in one sentence.
-    pub(super) fn why_queued(&self, service: &ServiceName) -> String {
-        let census = self.farm.census(service);
-        let ahead = self.queue.ready_of(service);
+    /// Why a job waits for a worker, in one sentence. `None`: it does not.
+    pub(super) fn why_queued(&self, number: JobNumber) -> Option<String> {
+        let ahead = self.queue.ahead_of(number)?;
+        let (_, service, method) = self.queue.pair_of(number)?;
+        Some(self.why_waits(service, method, ahead))
+    }
+
+    /// Why a job of this method waits behind so many.
+    fn why_waits(&self, service: &ServiceName, method: &ServiceName, ahead: usize) -> String {
+        let census = self.farm.census(service, method);
+        let ahead = match ahead {
+            0 => "it is the next".to_owned(),
+            1 => "1 job ahead of it".to_owned(),
+            more => format!("{more} jobs ahead of it"),
+        };
         match (census.offering, census.alive, census.idle) {
             (0, _, _) => format!("waits: no worker offers the service `{service}`"),
+            (1, 0, _) => format!("waits: the only worker that offers `{service}` is not ALIVE"),
             (offering, 0, _) => format!("waits: {offering} workers offer `{service}`, none of them is ALIVE"),
             (_, 1, 0) if census.draining == 1 => {
                 format!("waits: the only worker that offers `{service}` is draining")
@@ -300,15 +311,13 @@ impl Node {
             (_, alive, 0) if census.quarantined + census.draining >= alive => {
                 format!("waits: all {alive} workers that offer `{service}` are quarantined or draining")
             }
-            (_, 1, 0) => format!("waits: the only worker that offers `{service}` is busy; {ahead} jobs wait for it"),
+            (_, 1, 0) => format!("waits: the only worker that offers `{service}` is busy; {ahead}"),
             (_, alive, 0) if census.quarantined + census.draining > 0 => format!(
-                "waits: {alive} workers offer `{service}`; those that are not quarantined or draining are busy, and {ahead} \
-                 jobs wait for them"
+                "waits: {alive} workers offer `{service}`; those that are not quarantined or draining are busy; {ahead}"
             ),
-            (_, alive, 0) => {
-                format!("waits: {alive} workers offer `{service}`, all busy; {ahead} jobs wait for them")
-            }
-            (_, _, _) => "waits: it is given out now".to_owned(),
+            (_, 2, 0) => format!("waits: 2 workers offer `{service}`, both busy; {ahead}"),
+            (_, alive, 0) => format!("waits: {alive} workers offer `{service}`, all busy; {ahead}"),
+            (..) => "waits: it is given out now".to_owned(),
         }
     }
 
@@ -353,8 +362,13 @@ impl Node {
     fn come_far_enough(&mut self, number: JobNumber, now: Time) {
         let Some(ended) = self.queue.settled_end(number) else { return };
         let ready = |waiter: &Waiter| ended || matches!(waiter.until, Until::Settled(_));
+        let mut told = false;
         for waiter in self.waiters.take(number, ready) {
             self.answer_waiter(number, &waiter, now);
+            told = true;
+        }
+        if told && ended {
+            self.queue.told(number);
         }
     }
 
@@ -649,7 +663,7 @@ mod tests {
             let alive = WorkerAlive { worker, owner: None, listens: None, native: Some(Box::new(native)) };
             says(node, 2 + 2 * nth, Body::WorkerAlive(Box::new(alive)), Time::ZERO);
         };
-        let why = |node: &Node| node.why_queued(&ServiceName::new("x").unwrap());
+        let why = |node: &Node| node.why_waits(&ServiceName::new("x").unwrap(), &ServiceName::run(), 0);
         assert_eq!(why(&node), "waits: no worker offers the service `x`");
         comes(&mut node, 0, 0);
         assert_eq!(why(&node), "waits: the only worker that offers `x` is draining");
@@ -657,8 +671,7 @@ mod tests {
         assert_eq!(why(&node), "waits: all 2 workers that offer `x` are draining");
         comes(&mut node, 0, 1);
         says(&mut node, 0, Body::Submit(Box::new(job("x", "run"))), Time::ZERO);
-        let mixed =
-            "waits: 2 workers offer `x`; those that are not quarantined or draining are busy, and 0 jobs wait for them";
+        let mixed = "waits: 2 workers offer `x`; those that are not quarantined or draining are busy; it is the next";
         assert_eq!(why(&node), mixed);
     }
 

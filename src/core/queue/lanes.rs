@@ -96,6 +96,14 @@ impl Lanes {
         self.of(service).flat_map(|(_, lane)| &lane.waiting).map(Timeline::len).sum()
     }
 
+    /// How many jobs of a service, by any method, wait and are more urgent than this one.
+    pub(super) fn ahead_of(&self, service: &ServiceName, priority: u8, since: Moment, number: JobNumber) -> usize {
+        let own = key(usize::from(priority), since);
+        let lanes = self.of(service).flat_map(|(_, lane)| lane.waiting.iter().enumerate());
+        // The moment from which one of that priority would wait if it had this key.
+        lanes.map(|(priority, waiting)| waiting.rank(&(own.after(STEP * priority as u32), number))).sum()
+    }
+
     /// Whether there is room for an open job of this; `None`: of one that no job bears.
     pub(super) fn has_room(&self, pair: Option<Pair>) -> bool {
         self.count < MAX_LANES || pair.is_some_and(|pair| self.lane(pair).is_some())
@@ -275,6 +283,21 @@ mod tests {
         lanes.remove(A, 5, at(9), JobNumber(3));
         assert_eq!(next(&lanes), [(0, 1)]);
         assert_eq!(lanes.oldest(), Some(at(0)));
+    }
+
+    #[test]
+    fn how_many_are_ahead_is_how_many_are_given_out_before() {
+        let mut lanes = Lanes::default();
+        let jobs = [(0, 100, 1), (2, 115, 2), (0, 90, 3), (9, 180, 4), (2, 120, 5), (0, 100, 6)];
+        for (priority, since, number) in jobs {
+            open(&mut lanes, A);
+            lanes.insert(A, priority, at(since), JobNumber(number));
+        }
+        let mut order = jobs;
+        order.sort_by_key(|(priority, since, number)| (key(usize::from(*priority), at(*since)), *number));
+        for (before, (priority, since, number)) in order.into_iter().enumerate() {
+            assert_eq!(lanes.ahead_of(&name("a"), priority, at(since), JobNumber(number)), before, "job {number}");
+        }
     }
 
     #[test]

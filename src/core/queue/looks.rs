@@ -18,14 +18,10 @@ impl Queue {
         job.is_settled().then(|| job.status().is_some_and(JobStatus::is_ended))
     }
 
-    /// Who does a job.
-    pub(in crate::core) fn service_of(&self, number: JobNumber) -> Option<&ServiceName> {
-        self.table.get(number).map(|job| self.names.service(job.pair))
-    }
-
-    /// How many jobs of a service wait for a worker.
-    pub(in crate::core) fn ready_of(&self, service: &ServiceName) -> usize {
-        self.lanes.ready_of(service)
+    /// How many jobs of its service are given out before this one, if nothing changes. `None`: it does not wait for a worker.
+    pub(in crate::core) fn ahead_of(&self, number: JobNumber) -> Option<usize> {
+        let job = self.table.get(number).filter(|job| matches!(job.state, State::Queued))?;
+        Some(self.lanes.ahead_of(self.names.service(job.pair), job.priority, job.since, number))
     }
 
     /// The services with jobs that wait for a worker, and how many of each.

@@ -15,7 +15,7 @@ use super::job::{End, Job, Making, State, clipped, cost_of, names_of};
 use super::lanes::{Lanes, MAX_LANES};
 use super::moment::Moment;
 use super::names::{Names, Pair};
-use super::retention::{Retention, Why};
+use super::retention::Retention;
 use super::table::Table;
 use super::{Effect, Finish, Order, Submitted};
 use crate::time::{Seconds, Time};
@@ -26,10 +26,7 @@ use crate::wire::{
 
 /// Jobs whose time has come that one tick looks at. The rest follows with the next, which is due at once, so that
 /// other inputs find their way between.
-const TICK_BATCH: usize = 1000;
-
-/// How long nothing is forgotten when the disk has not confirmed the end of the oldest job.
-const REST: Duration = Duration::from_secs(1);
+pub(super) const TICK_BATCH: usize = 1000;
 
 /// How an attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +42,7 @@ enum Failure<'a> {
 /// The queue of jobs of a master.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::core) struct Queue {
-    config: QueueConfig,
+    pub(super) config: QueueConfig,
     pub(super) ids: Ids,
     /// The number of the next job.
     pub(super) next: JobNumber,
@@ -510,7 +507,7 @@ impl Queue {
         self.config.durability != Durability::Memory
     }
 
-    fn kept_bytes(&self) -> u64 {
+    pub(super) fn kept_bytes(&self) -> u64 {
         let bytes = |status| self.table.tally(status).bytes;
         bytes(JobStatus::Ok) + bytes(JobStatus::Nok) + bytes(JobStatus::Cancelled) + bytes(JobStatus::Buried)
     }
@@ -658,7 +655,7 @@ impl Queue {
         }
     }
 
-    fn send_remove(&mut self, number: JobNumber, now: Time) {
+    pub(super) fn send_remove(&mut self, number: JobNumber, now: Time) {
         let ticket = self.disk.send(number, Kind::Remove, now);
         self.effects.push_back(Effect::Write { ticket, write: Box::new(JobWrite::Remove { number }) });
     }
@@ -698,35 +695,8 @@ impl Queue {
         self.effects.push_back(Effect::Event { kind, detail, worker: None });
     }
 
-    /// Forgets ended jobs that are too old or too many.
-    fn forget_old(&mut self, now: Time) {
-        for _ in 0..TICK_BATCH {
-            let Some((number, why)) = self.retention.due(&self.config, self.kept_bytes(), now) else { return };
-            if self.disk.illness().is_some() || !self.is_settled(number) {
-                // Its end must be told before it is forgotten.
-                return self.retention.rest(now + REST);
-            }
-            self.withdraw(number);
-            let Some(job) = self.drop_job(number) else { return };
-            if job.status() == Some(JobStatus::Buried) {
-                let reason = match why {
-                    Why::Age => "it is too old",
-                    Why::Count => "more jobs are buried than max-jobs and keep-results allow",
-                    Why::Bytes => "buried jobs hold more than half of max-bytes",
-                };
-                let (id, task) = (self.id(number), self.names.task(job.pair));
-                let text = format!("buried job {id} ({task}) is forgotten: {reason}");
-                self.effects.push_back(Effect::Log { level: LogLevel::Warn, text });
-            }
-            self.names.give_back(job.pair);
-            if self.is_durable() {
-                self.send_remove(number, now);
-            }
-        }
-    }
-
     /// Takes a job out of the table and the keys. It is in no other index; the caller gives back its names.
-    fn drop_job(&mut self, number: JobNumber) -> Option<Box<Job>> {
+    pub(super) fn drop_job(&mut self, number: JobNumber) -> Option<Box<Job>> {
         let job = self.table.remove(number)?;
         if let Some(key) = &job.key
             && self.keys.get(key) == Some(&number)

@@ -21,6 +21,7 @@
 //! for a restart; a crash may forget that another was begun.
 
 mod disk;
+mod forget;
 mod holds;
 mod ids;
 mod job;

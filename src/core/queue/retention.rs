@@ -17,6 +17,9 @@ use crate::time::Time;
 /// What even a job that is one too many is kept for.
 const GRACE: Duration = Duration::from_millis(100);
 
+/// How much later than it is due one that is one too many is looked for: so many go at one look, instead of one look each.
+const SWEEP: Duration = Duration::from_millis(2);
+
 /// How much longer than others buried jobs are kept.
 const BURIED_TIMES: u32 = 10;
 
@@ -97,9 +100,11 @@ impl Retention {
         (now >= self.rests && Moment::at(now) >= due).then_some((number, why))
     }
 
-    /// When [`Retention::due`] has one.
+    /// When [`Retention::due`] has one, or some.
     pub(super) fn deadline(&self, config: &QueueConfig, bytes: u64) -> Option<Time> {
-        self.next(config, bytes).map(|(due, ..)| due.time().max(self.rests))
+        let (due, _, why) = self.next(config, bytes)?;
+        let at = if why == Why::Age { due.time() } else { due.time() + SWEEP };
+        Some(at.max(self.rests))
     }
 }
 
@@ -119,7 +124,7 @@ mod tests {
     fn the_oldest_go_when_there_are_too_many_but_not_at_once() {
         let mut kept = Retention::default();
         (1..=3).for_each(|n| kept.insert(false, Moment::at(at(n)), JobNumber(n)));
-        assert_eq!(kept.deadline(&config(), 0), Some(at(101)));
+        assert_eq!(kept.deadline(&config(), 0), Some(at(103)), "with those of the two milliseconds after it");
         assert_eq!(kept.due(&config(), 0, at(100)), None);
         assert_eq!(kept.due(&config(), 0, at(101)), Some((JobNumber(1), Why::Count)));
         kept.remove(false, Moment::at(at(1)), JobNumber(1));
@@ -135,7 +140,7 @@ mod tests {
         kept.insert(true, Moment::at(at(50)), JobNumber(2));
         assert_eq!(kept.deadline(&config(), 0), Some(at(100_000)));
         kept.insert(true, Moment::at(at(60)), JobNumber(3));
-        assert_eq!(kept.deadline(&config(), 0), Some(at(100)), "one too many");
+        assert_eq!(kept.deadline(&config(), 0), Some(at(102)), "one too many");
     }
 
     #[test]

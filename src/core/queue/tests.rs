@@ -887,6 +887,34 @@ fn buried_jobs_are_kept_longer_and_their_end_is_told() {
 }
 
 #[test]
+fn where_nothing_is_kept_a_job_is_forgotten_once_its_end_is_told_unless_it_has_a_key() {
+    let config = QueueConfig { keep_results: 0, durability: Durability::Memory, ..QueueConfig::default() };
+    let mut desk = Desk::new(config.clone());
+    let (plain, with_key) = (desk.submit(job("query")), desk.submit(keyed("k")));
+    desk.queue.told(plain);
+    assert_eq!(desk.status(plain), JobStatus::Queued, "it has no end that could have been told");
+    for number in [plain, with_key] {
+        let order = desk.start(number, "W1");
+        desk.finish(&order.attempt, "W1", done());
+        desk.queue.told(number);
+    }
+    assert_eq!(desk.queue.view(plain, desk.now, false), None);
+    assert_eq!(desk.status(with_key), JobStatus::Ok);
+    assert_eq!(desk.queue.counts().ok, 1);
+    desk.queue.told(plain);
+    desk.pass(SECOND);
+    assert_eq!((desk.queue.counts().ok, desk.queue.bytes()), (0, 0));
+
+    let kept = QueueConfig { keep_results: 1, ..config };
+    let mut desk = Desk::new(kept);
+    let number = desk.submit(job("query"));
+    let order = desk.start(number, "W1");
+    desk.finish(&order.attempt, "W1", done());
+    desk.queue.told(number);
+    assert_eq!(desk.status(number), JobStatus::Ok, "the last result is kept");
+}
+
+#[test]
 fn old_results_keep_no_new_job_out() {
     let config = QueueConfig { max_bytes: 64 << 10, durability: Durability::Memory, ..QueueConfig::default() };
     let mut desk = Desk::new(config);
