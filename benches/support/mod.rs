@@ -5,7 +5,9 @@
 //!   footprint  ─┼─ support ──┼─ server    the yardsticks: fixed answer, lines split, typed serde
 //!   edge       ─┤            ├─ broker    the languages of job brokers; relay drives them
 //!   jobs       ─┤            ├─ commits   clients that write to a cluster in a closed loop, by lines or gRPC
-//!   agree      ─┘            ├─ cluster   three nodes, or three etcd
+//!   agree      ─┤            ├─ cluster   three nodes, or three etcd
+//!   loans      ─┘            ├─ farms     masters with workers of their own, each a process
+//!                            ├─ crowd     thousands of workers played by one thread
 //!                            ├─ process   children: the node, redis-server, brokers, our yardsticks
 //!                            ├─ machine   cores, CPU time, memory, open files
 //!                            ├─ report    medians, ratios, targets
@@ -18,7 +20,9 @@
 pub(crate) mod broker;
 pub(crate) mod cluster;
 pub(crate) mod commits;
+pub(crate) mod crowd;
 pub(crate) mod failover;
+pub(crate) mod farms;
 pub(crate) mod grpc;
 pub(crate) mod load;
 pub(crate) mod machine;

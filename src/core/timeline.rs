@@ -117,6 +117,14 @@ impl<T: Copy + Ord> Timeline<T> {
         self.ring.binary_search(entry).is_ok() && !has(gone) || has(strays)
     }
 
+    /// How many are smaller than this one, which need not be there.
+    pub(super) fn rank(&self, entry: &T) -> usize {
+        let smaller = self.ring.partition_point(|one| one < entry);
+        let count = |set: &BTreeSet<T>| set.range(..entry).count();
+        let (strays, gone) = self.odd.as_ref().map_or((0, 0), |odd| (count(&odd.strays), count(&odd.gone)));
+        smaller + strays - gone
+    }
+
     /// All, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         let odd = self.odd.as_deref();
@@ -198,7 +206,10 @@ mod tests {
                         prop_assert_eq!(line.first().copied(), first);
                         prop_assert_eq!(first.is_some(), first.is_some_and(|first| line.remove(&first)));
                     }
-                    _ => prop_assert_eq!(line.contains(&entry), plain.contains(&entry)),
+                    _ => {
+                        prop_assert_eq!(line.contains(&entry), plain.contains(&entry));
+                        prop_assert_eq!(line.rank(&entry), plain.range(..entry).count());
+                    }
                 }
                 check(&line, &plain);
             }

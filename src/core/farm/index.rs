@@ -187,11 +187,14 @@ impl Index {
         ranks.into_iter().take(most).map(|(_, _, worker)| worker).collect()
     }
 
-    /// How many there are for this service, by any method.
-    pub(super) fn census(&self, service: &ServiceName) -> Census {
+    /// How many there are for a job of this: those that have the method or, where none of them is there, all that have the
+    /// service.
+    pub(super) fn census(&self, service: &ServiceName, method: &ServiceName) -> Census {
         let mut census = Census::default();
         let variants = self.services.get(service).into_iter().flat_map(|service| &service.variants);
-        for entry in variants.filter_map(|variant| self.entries.get(variant)) {
+        let any = !self.entries_of(service, method).any(|entry| entry.alive > 0);
+        let entries = variants.filter_map(|variant| self.entries.get(variant));
+        for entry in entries.filter(|entry| any || entry.offer.has(method)) {
             census.offering += entry.offering;
             census.alive += entry.alive;
             census.idle += entry.idle.len() as u64;
@@ -328,11 +331,11 @@ mod tests {
         index.place(&new, &ready(2, 1, 1), &ready(2, 0, 1));
         assert_eq!(index.pick(&name("files"), &name("read")), Some(WorkerKey(2)));
         index.check_invariants();
-        let census = index.census(&name("files"));
+        let census = index.census(&name("files"), &name("never"));
         assert_eq!(census, Census { offering: 2, alive: 2, idle: 2, quarantined: 0, draining: 0 });
         index.place(&old, &ready(1, 0, 9), &Standing::default());
         index.leave(&old);
-        assert_eq!(index.census(&name("files")).offering, 1);
+        assert_eq!(index.census(&name("files"), &name("never")).offering, 1);
         index.place(&new, &ready(2, 0, 1), &Standing::default());
         index.leave(&new);
         assert_eq!(index, Index { next: 2, ..Index::default() }, "nothing stays behind");

@@ -415,9 +415,9 @@ impl Farm {
         (views, rest.next().is_some())
     }
 
-    /// How many workers there are for a service.
-    pub(in crate::core) fn census(&self, service: &ServiceName) -> Census {
-        self.index.census(service)
+    /// How many workers there are for a job of this.
+    pub(in crate::core) fn census(&self, service: &ServiceName, method: &ServiceName) -> Census {
+        self.index.census(service, method)
     }
 
     /// Workers with a link, or away and not lost.

@@ -10,6 +10,9 @@ use crate::wire::{
     WhyQuery, quote,
 };
 
+/// An id of this many bytes is in a sentence because that master is meant; a shorter one may be a part of any word.
+const LONG_ID: usize = 32;
+
 /// Decisions that are kept.
 const KEPT: usize = 1000;
 
@@ -64,6 +67,7 @@ impl Node {
         };
         let answer = match why {
             Ok(why) => {
+                let why = why.map(|why| self.with_names(why, now));
                 let named = why.is_none() || about.is_some();
                 let (decisions, more) = match named {
                     true => self.decisions.latest(before, about.as_deref(), now),
@@ -81,6 +85,18 @@ impl Node {
         self.reply(reply, answer);
     }
 
+    /// A sentence for people, with the names of masters where their ids stand in it.
+    fn with_names(&self, mut sentence: String, now: Time) -> String {
+        for entry in self.registry.view(now) {
+            if let (Some(id), Some(name)) = (&entry.server_id, &entry.name)
+                && id.as_str().len() >= LONG_ID
+            {
+                sentence = sentence.replace(id.as_str(), name);
+            }
+        }
+        sentence
+    }
+
     fn why_job(&self, job: &JobRef, now: Time) -> Result<String, String> {
         let view =
             self.queue.find(job).and_then(|number| self.queue.view(number, now, false).map(|view| (number, view)));
@@ -94,13 +110,7 @@ impl Node {
                 quote(job, MAX_QUOTE)
             ));
         };
-        let reason = match self.queue.service_of(number).filter(|_| view.status == JobStatus::Queued) {
-            Some(service) => {
-                let ahead = (self.queue.ready_of(service) as u64).saturating_sub(1);
-                format!("{}; {ahead} other jobs wait for `{service}`", self.why_queued(service))
-            }
-            None => view.reason.unwrap_or_default(),
-        };
+        let reason = self.why_queued(number).or(view.reason).unwrap_or_default();
         let worker = view.worker.as_ref().map(|worker| format!(" on worker {worker}")).unwrap_or_default();
         let attempt = view.attempt;
         Ok(match view.status {

@@ -223,7 +223,7 @@ fn a_worker_that_is_gone_is_forgotten_after_ten_timeouts() {
     assert_eq!(world.farm.workers(), 1);
     world.wait(Duration::from_micros(1));
     assert_eq!(world.farm.workers(), 0);
-    assert_eq!(world.farm.census(&service("query")).offering, 0);
+    assert_eq!(world.farm.census(&service("query"), &ServiceName::run()).offering, 0);
 }
 
 #[test]

@@ -356,7 +356,7 @@ fn a_worker_that_fails_fast_while_others_succeed_gets_no_work_for_a_while() {
     assert_eq!(view.status, WorkerState::Quarantined);
     assert!(view.reason.contains("failed primes 3 times in a row"), "{}", view.reason);
     world.farm.changed();
-    let census = world.farm.census(&service("primes"));
+    let census = world.farm.census(&service("primes"), &ServiceName::run());
     assert_eq!((census.offering, census.alive, census.idle, census.quarantined), (2, 2, 1, 1));
     for _ in 0..10 {
         world.wait(Duration::from_secs(1));

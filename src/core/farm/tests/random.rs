@@ -234,7 +234,7 @@ impl Books {
         assert!(self.has.is_empty(), "never ended: {:?}", self.has);
         assert!(self.calls.is_empty(), "never ended: {:?}", self.calls);
         assert_eq!((self.world.farm.workers(), self.world.farm.deadline()), (0, None));
-        assert_eq!(self.world.farm.census(&service("query")), Default::default());
+        assert_eq!(self.world.farm.census(&service("query"), &ServiceName::run()), Default::default());
     }
 }
 

@@ -80,9 +80,10 @@ pub(super) fn decide(facts: &Facts<'_>, request: &LoanRequest, candidates: Vec<C
     if facts.borrows > 0 {
         return no("high_load", false, format!("this master works with {} of others itself", workers(facts.borrows)));
     }
+    let most = config.cap.map_or("none".to_owned(), |cap| cap.to_string());
     let cap = config.cap.map_or(usize::MAX, |cap| cap as usize).saturating_sub(facts.has);
     if cap == 0 {
-        return no("refused", true, format!("{borrower} has {} of this master, cap={}", workers(facts.has), facts.has));
+        return no("refused", true, format!("{borrower} has {} of this master, cap={most}", workers(facts.has)));
     }
     let here = candidates.len();
     let well = candidates.iter().filter(|one| is_well(one)).count();
@@ -108,7 +109,6 @@ pub(super) fn decide(facts: &Facts<'_>, request: &LoanRequest, candidates: Vec<C
     fit.sort_by(|a, b| b.native.cmp(&a.native).then_with(|| a.worker.cmp(&b.worker)));
     let needed = request.needed.clamp(1, MAX_WORKERS_NEEDED) as usize;
     fit.truncate(needed.min(spare).min(cap).min(facts.room));
-    let most = config.cap.map_or("none".to_owned(), |cap| cap.to_string());
     let had = facts.has;
     let why = format!("{needed} wanted, {} given ({figures}, cap={most}, {had} lent to it before)", fit.len());
     Verdict::Lend { chosen: fit, why }
