@@ -347,5 +347,5 @@ fn a_peer_has_never_answered_is_alive_and_is_lost() {
     drop(peer);
     wait_why(&master, "PEER", &address, "TIMEOUT: no answer for ");
     let text = why(&master, "PEER", &address);
-    assert!(text.contains("the timeout is 1 s"), "{text}");
+    assert!(text.contains("the timeout is 1.0 s"), "{text}");
 }
