@@ -204,6 +204,26 @@ fn a_worker_is_kept() {
 }
 
 #[test]
+fn a_worker_is_kept_or_not_as_the_group_agrees() {
+    let master = master(&["--keep", "1"]);
+    let _worker = ByHand::join(&master, "w1");
+    let agree = |name: &str, value: Value| {
+        let answer = wait_for("the group to agree", || {
+            let answer = master.ask(&json!({"TASK": "SETTINGS", "NAME": name, "VALUE": value}));
+            (answer["RESPONSE"] == "OK").then_some(answer)
+        });
+        assert_eq!(answer["SETTINGS"][0]["NAME"], *name, "{answer}");
+    };
+    agree("keep", json!(0));
+    assert_eq!(not_lent(&master, "w1"), "not lent: nobody has asked for workers");
+    agree("lend", json!("nobody"));
+    assert_eq!(not_lent(&master, "w1"), "not lent: workers are lent to nobody here");
+    agree("lend", Value::Null);
+    agree("keep", Value::Null);
+    assert_eq!(not_lent(&master, "w1"), "not lent: it is kept, keep=1, and 1 worker here and well");
+}
+
+#[test]
 fn a_worker_is_not_lent_because_nobody_asks() {
     let master = master(&["--keep", "1"]);
     let _workers = [ByHand::join(&master, "w1"), ByHand::join(&master, "w2")];

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::{Applied, Ledger, Refusal, words};
 use crate::core::LoadConfig;
+use crate::core::loans::{Lend, LoanConfig};
 use crate::wire::{
     Command, GroupId, Json, LEASE_TTL, LedgerEntry, LedgerItem, MAX_LEASES, MAX_MEMBERS, NewMember, Permille, RaftId,
     ServerId, SettingName, VoterChange,
@@ -391,6 +392,26 @@ fn what_may_be_agreed_is_what_a_node_may_be_told() {
     assert!(config(capacity + 1, release, hold, cpu).check().is_err());
     assert!(config(capacity, release, hold + 1, cpu).check().is_err());
     assert_eq!(cpu, 1000);
+    let span = |name| Duration::from_millis(most(name));
+    let workers = |name| u32::try_from(most(name)).unwrap();
+    let loans = LoanConfig {
+        keep: workers(SettingName::Keep),
+        cap: Some(workers(SettingName::Cap)),
+        cooldown: span(SettingName::Cooldown),
+        lease: span(SettingName::Lease),
+        grace: span(SettingName::Grace),
+        ..LoanConfig::default()
+    };
+    let ms = Duration::from_millis(1);
+    assert_eq!(loans.check(), Ok(()));
+    assert!(LoanConfig { keep: loans.keep + 1, ..loans.clone() }.check().is_err());
+    assert!(LoanConfig { cap: loans.cap.map(|cap| cap + 1), ..loans.clone() }.check().is_err());
+    assert!(LoanConfig { cooldown: loans.cooldown + ms, ..loans.clone() }.check().is_err());
+    assert!(LoanConfig { lease: loans.lease + ms, ..loans.clone() }.check().is_err());
+    assert!(LoanConfig { grace: loans.grace + ms, ..loans.clone() }.check().is_err());
+    for (number, lend) in (0..).zip(Lend::ALL) {
+        assert_eq!(SettingName::Lend.value(number).as_str(), format!("\"{}\"", lend.as_str()));
+    }
 }
 
 #[test]

@@ -40,6 +40,11 @@ impl Loans {
         self.borrower.load(&mut self.desk, load, recalled, now);
     }
 
+    /// Goes by other policies from now on. What goes on goes on by those under which it began.
+    pub(in crate::core) fn configure(&mut self, config: LoanConfig) {
+        self.desk.config = config;
+    }
+
     /// This master is called at another address now, or has another name.
     pub(in crate::core) fn rename(&mut self, own: Own) {
         self.desk.own = own;

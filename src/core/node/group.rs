@@ -245,6 +245,12 @@ impl Node {
                 }
                 return;
             }
+            SettingName::Cap
+            | SettingName::Cooldown
+            | SettingName::Grace
+            | SettingName::Keep
+            | SettingName::Lease
+            | SettingName::Lend => return self.go_by_policy(name, value),
         }
         // A capacity that is agreed on may lie below the release of this node's own options.
         load.release = load.release.min(load.capacity);

@@ -2,26 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::Node;
 use super::errands::{DIAL, Errands, Way};
 use crate::core::links::Reply;
 use crate::core::loans::{
-    Asked, Candidate, Counts, Effect, Guest, LoanConfig, LoanEvent, Loans, Neighbour, Own, Party, Proposal, Saturation,
-    Unagreed,
+    Asked, Candidate, Counts, Effect, Guest, Lend, LoanConfig, LoanEvent, Loans, Neighbour, Own, Party, Proposal,
+    Saturation, Unagreed,
 };
 use crate::core::{LinkId, LogLevel, Output};
 use crate::time::Time;
 use crate::wire::{
     Address, Body, Epoch, ErrorAnswer, ErrorCode, EventKind, LoanAction, LoanId, LoanRequest, Message, Registration,
-    Release, RequestId, Returned, ServerId, ServiceName, StatusAck, Terms, WorkerAlive,
+    Release, RequestId, Returned, ServerId, ServiceName, SettingName, StatusAck, Terms, WorkerAlive,
 };
 
 /// How often what the ledger says of own loans is compared with what this master knows.
-const COMPARE: std::time::Duration = std::time::Duration::from_secs(5);
+const COMPARE: Duration = Duration::from_secs(5);
 
 /// How often the machine of loans hears of pending jobs, where nothing else has changed.
-const TELL_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
+const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// Names of services that a request for workers says at most.
 const MAX_NEEDED: usize = 256;
@@ -30,6 +31,10 @@ const MAX_NEEDED: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Desk {
     pub(super) loans: Loans,
+    /// The policies of this node's own options; what the group has agreed on goes before them.
+    own: LoanConfig,
+    /// Those that it goes by.
+    policies: LoanConfig,
     pub(super) errands: Errands,
     /// Marks of what the group was asked.
     proposals: BTreeMap<u64, Proposal>,
@@ -50,11 +55,45 @@ impl Node {
     /// Where the settings are out of range. The node lends and borrows nothing then.
     pub fn lend(&mut self, settings: LoanConfig, boot: u32, seed: u64, now: Time) -> Result<(), String> {
         settings.check().map_err(|error| error.to_string())?;
-        let loans = Loans::new(self.loan_own(), settings, u64::from(boot), seed, now);
-        let (load, proposals) = (Saturation::default(), BTreeMap::new());
-        let desk = Desk { loans, errands: Errands::default(), proposals, load, told: now, compare: now, home: None };
+        let loans = Loans::new(self.loan_own(), settings.clone(), u64::from(boot), seed, now);
+        let desk = Desk {
+            loans,
+            policies: settings.clone(),
+            own: settings,
+            errands: Errands::default(),
+            proposals: BTreeMap::new(),
+            load: Saturation::default(),
+            told: now,
+            compare: now,
+            home: None,
+        };
         self.desk = Some(Box::new(desk));
         Ok(())
+    }
+
+    /// The group has agreed on a policy, or on none any more: then this node goes by its own option again.
+    pub(super) fn go_by_policy(&mut self, name: SettingName, value: Option<u64>) {
+        let Some(desk) = &mut self.desk else { return };
+        let Desk { own, policies, .. } = desk.as_mut();
+        let workers = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        let span = |own: Duration| value.map_or(own, Duration::from_millis);
+        match name {
+            SettingName::Keep => policies.keep = value.map_or(own.keep, workers),
+            SettingName::Cap => policies.cap = value.map_or(own.cap, |cap| Some(workers(cap)).filter(|cap| *cap > 0)),
+            SettingName::Cooldown => policies.cooldown = span(own.cooldown),
+            SettingName::Lease => policies.lease = span(own.lease),
+            SettingName::Grace => policies.grace = span(own.grace),
+            SettingName::Lend => {
+                let agreed = value.and_then(|at| Lend::ALL.get(usize::try_from(at).ok()?).copied());
+                policies.lend = agreed.unwrap_or(own.lend);
+            }
+            _ => return,
+        }
+        let policies = policies.clone();
+        match policies.check() {
+            Ok(()) => desk.loans.configure(policies),
+            Err(error) => self.log(LogLevel::Warn, format!("the agreed setting {name} is not gone by: {error}")),
+        }
     }
 
     /// Own workers that are promised, on their way or at a borrower, and workers of others that are here on loan.
