@@ -62,6 +62,16 @@ impl Node {
         self.desk.as_ref().map_or((0, 0), |desk| desk.loans.counts())
     }
 
+    /// Where the workers of this master are, and who else is here. Each worker counts once.
+    pub(super) fn worker_counts(&self) -> Counts {
+        let (own, guests) = self.farm.whose();
+        let Some(desk) = &self.desk else { return Counts { local: own, lent: 0, borrowed: guests } };
+        let leaving = desk.loans.lent().filter(|worker| self.farm.is_borrowed(worker) == Some(false)).count() as u64;
+        // One that has registered and has not asked for work yet is none of the farm's.
+        let coming = desk.loans.guests().filter(|worker| self.farm.is_borrowed(worker).is_none()).count() as u64;
+        Counts { local: own - leaving, lent: desk.loans.counts().0, borrowed: guests + coming }
+    }
+
     fn loan_own(&self) -> Own {
         Own {
             server_id: self.identity.server_id.clone(),
@@ -176,12 +186,8 @@ impl Node {
                 }
             }
             Body::Loans { after } => {
-                let (own, here) = self.farm.whose();
+                let counts = self.worker_counts();
                 let Some(desk) = &self.desk else { return };
-                // One that has registered and has not asked for work yet is none of the farm's.
-                let (lent, borrowed) = desk.loans.counts();
-                let borrowed = borrowed.max(here);
-                let counts = Counts { local: own, lent, borrowed };
                 let answer = desk.loans.answer(after.as_ref(), counts, now);
                 self.reply(&reply, Body::LoansAnswer(Box::new(answer)));
             }
@@ -518,9 +524,8 @@ impl Node {
                     LoanEvent::LoanEnded => EventKind::LoanEnded,
                     LoanEvent::WorkerRecalled => EventKind::WorkerRecalled,
                 };
-                let (own, _) = self.farm.whose();
-                let (lent, borrowed) = self.desk.as_ref().map_or((0, 0), |desk| desk.loans.counts());
-                let detail = format!("{detail}; {own} own workers here, {lent} lent, {borrowed} borrowed");
+                let Counts { local, lent, borrowed } = self.worker_counts();
+                let detail = format!("{detail}; {local} own workers here, {lent} lent, {borrowed} borrowed");
                 self.event(kind, worker.or(peer), None, detail);
             }
             Effect::Trace { out, kind, request_id, peer } => {
