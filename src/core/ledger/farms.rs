@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::Refusal;
 use crate::wire::{
-    Adoption, Json, JsonReader, JsonWriter, LentWorker, LoanId, MAX_ADOPTED_WORKERS, MAX_LOANS, MAX_QUOTE, ServerId, quote,
+    Adoption, Json, JsonReader, JsonWriter, LentWorker, LoanId, MAX_ADOPTED_WORKERS, MAX_LOANS, MAX_QUOTE, ServerId,
+    quote,
 };
 
 /// Loans whose end is remembered: those of some minutes at the rate of a busy group, and a beginning is late by seconds.

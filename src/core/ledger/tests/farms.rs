@@ -139,7 +139,10 @@ fn a_beginning_that_comes_behind_its_end_begins_nothing() {
     for nth in 0..1_023 {
         log.put(end(&loan(1_000 + nth, 1, 3, 0)));
     }
-    assert_eq!(why(log.put(Command::Lend(LentWorker { loan_id: LoanId::new("server-1-8").unwrap(), ..late.clone() }))), "`LOAN_ID`: server-1-8 is over");
+    assert_eq!(
+        why(log.put(Command::Lend(LentWorker { loan_id: LoanId::new("server-1-8").unwrap(), ..late.clone() }))),
+        "`LOAN_ID`: server-1-8 is over"
+    );
     log.ledger.check_invariants().unwrap();
 }
 
