@@ -32,17 +32,47 @@ impl Field {
     }
 }
 
-/// Nothing of `from` arrives at `to` any more.
-fn cut(from: &Machine, to: &Machine) {
-    to.on_input(&format!("ip saddr {} drop", from.ip));
+/// Two ends of a way through the network.
+#[derive(Clone, Copy)]
+enum Way {
+    /// From the borrower to the owner.
+    BorrowerOwner,
+    /// And back.
+    OwnerBorrower,
+    WorkerBorrower,
+    BorrowerWorker,
+}
+
+impl Field {
+    /// Nothing arrives any more at the ends of these ways.
+    fn cut(&mut self, ways: &[Way]) {
+        self.lab.is_cut = true;
+        for way in ways {
+            let (from, to) = self.ends(*way);
+            to.on_input(&format!("ip saddr {} drop", from.ip));
+        }
+    }
+
+    /// The network is well again.
+    fn heal(&mut self, ways: &[Way]) {
+        ways.iter().for_each(|way| self.ends(*way).1.heal());
+    }
+
+    fn ends(&self, way: Way) -> (&Machine, &Machine) {
+        match way {
+            Way::BorrowerOwner => (&self.borrower, &self.owner),
+            Way::OwnerBorrower => (&self.owner, &self.borrower),
+            Way::WorkerBorrower => (&self.worker, &self.borrower),
+            Way::BorrowerWorker => (&self.borrower, &self.worker),
+        }
+    }
 }
 
 #[test]
 #[ignore = "needs root, ip and nft; run by .ci/run"]
 fn a_cut_between_borrower_and_owner_that_is_longer_than_the_lease_ends_the_loan() {
     let mut field = Field::lent(&[]);
-    cut(&field.borrower, &field.owner);
-    cut(&field.owner, &field.borrower);
+    field.cut(&[Way::BorrowerOwner, Way::OwnerBorrower]);
     // The worker hears both: it goes home when nobody renews, and the borrower has stopped to use it by then.
     field.lab.borrower.wait_logged(1, &["LOAN_ENDED", "its lease is over"]);
     field.lab.wait_home();
@@ -52,8 +82,7 @@ fn a_cut_between_borrower_and_owner_that_is_longer_than_the_lease_ends_the_loan(
     field.lab.wait_borrower_done();
     let late = field.lab.runs("w")[used..].iter().filter(|run| run.starts_with("begin")).count();
     assert_eq!(late, 0, "the lease was over: {:?}", field.lab.runs("w"));
-    field.borrower.heal();
-    field.owner.heal();
+    field.heal(&[Way::BorrowerOwner, Way::OwnerBorrower]);
     field.lab.settle();
 }
 
@@ -63,11 +92,9 @@ fn a_cut_between_borrower_and_owner_that_is_shorter_than_the_lease_is_nothing() 
     // What is lost in a cut arrives after twice its length: the lease and the timeout are longer than that.
     let mut field = Field::lent(&["--lease", "6", "--timeout", "4"]);
     let renewed = |field: &Field| field.lab.owner.logged(&["loan message loans_renew from"]);
-    cut(&field.borrower, &field.owner);
-    cut(&field.owner, &field.borrower);
+    field.cut(&[Way::BorrowerOwner, Way::OwnerBorrower]);
     watch(Duration::from_millis(1200), || field.lab.watch());
-    field.borrower.heal();
-    field.owner.heal();
+    field.heal(&[Way::BorrowerOwner, Way::OwnerBorrower]);
     let before = renewed(&field);
     field.lab.owner.wait_logged(before + 2, &["loan message loans_renew from"]);
     assert_eq!(field.lab.borrower.logged(&["LOAN_ENDED"]) + field.lab.owner.logged(&["LOAN_ENDED"]), 0);
@@ -82,12 +109,12 @@ fn a_cut_between_borrower_and_owner_that_is_shorter_than_the_lease_is_nothing() 
 fn an_owner_that_is_not_heard_by_the_borrower_has_its_worker_back() {
     let mut field = Field::lent(&[]);
     // The renewals arrive, and their answers do not: the borrower's lease runs out first.
-    cut(&field.owner, &field.borrower);
+    field.cut(&[Way::OwnerBorrower]);
     field.lab.borrower.wait_logged(1, &["LOAN_ENDED", "its lease is over"]);
     field.lab.wait_home();
     field.lab.open_all();
     field.lab.wait_borrower_done();
-    field.borrower.heal();
+    field.heal(&[Way::OwnerBorrower]);
     field.lab.settle();
 }
 
@@ -95,15 +122,13 @@ fn an_owner_that_is_not_heard_by_the_borrower_has_its_worker_back() {
 #[ignore = "needs root, ip and nft; run by .ci/run"]
 fn a_worker_that_is_cut_off_from_its_borrower_goes_home() {
     let mut field = Field::lent(&[]);
-    cut(&field.worker, &field.borrower);
-    cut(&field.borrower, &field.worker);
+    field.cut(&[Way::WorkerBorrower, Way::BorrowerWorker]);
     // The borrower renews what it takes for its guest until that is TIMEOUT there; the worker is at home sooner or later, and only once.
     field.lab.wait_home();
     field.lab.owner_works();
     field.lab.open_all();
     field.lab.wait_borrower_done();
-    field.borrower.heal();
-    field.worker.heal();
+    field.heal(&[Way::WorkerBorrower, Way::BorrowerWorker]);
     field.lab.settle();
 }
 
@@ -111,10 +136,10 @@ fn a_worker_that_is_cut_off_from_its_borrower_goes_home() {
 #[ignore = "needs root, ip and nft; run by .ci/run"]
 fn a_worker_that_does_not_hear_its_borrower_goes_home() {
     let mut field = Field::lent(&[]);
-    cut(&field.borrower, &field.worker);
+    field.cut(&[Way::BorrowerWorker]);
     field.lab.wait_home();
     field.lab.open_all();
     field.lab.wait_borrower_done();
-    field.worker.heal();
+    field.heal(&[Way::BorrowerWorker]);
     field.lab.settle();
 }

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -217,6 +217,8 @@ pub(crate) struct Lab {
     pub(crate) worker: Node,
     /// The borrower's own one.
     own: Node,
+    /// The network is cut: whom a master takes for connected may be gone.
+    pub(crate) is_cut: bool,
     /// Jobs that were accepted by the borrower and by the owner.
     jobs: [Vec<String>; 2],
     dir: TempDir,
@@ -294,6 +296,7 @@ impl Lab {
             borrower: master("borrower", borrower, &addresses.1, "1", at_borrower),
             worker: worker("w", &addresses.1, at_worker),
             owner: master("owner", owner, &addresses.0, "0", at_owner),
+            is_cut: false,
             jobs: Default::default(),
             dir,
         };
@@ -412,7 +415,7 @@ impl Lab {
             let ended = worker.process.as_mut().and_then(Process::ended);
             assert_eq!(ended, None, "{} has ended by itself", worker.name);
         }
-        if self.borrower.is_up() && self.owner.is_up() {
+        if self.borrower.is_up() && self.owner.is_up() && !self.is_cut {
             // Two looks at one and one at the other between them: who is on its way is not taken for two.
             let at_home = self.owner.has_here("w");
             let away = self.borrower.has_here("w");
@@ -427,7 +430,7 @@ impl Lab {
             self.watch();
             let Err(missing) = probe(self) else { return };
             assert!(started.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain for {what}: {missing}");
-            pause(std::time::Duration::from_millis(20));
+            pause(Duration::from_millis(20));
         }
     }
 
@@ -510,6 +513,6 @@ fn wait_well(what: &str, mut probe: impl FnMut() -> Result<(), String>) {
     let started = Instant::now();
     while let Err(missing) = probe() {
         assert!(started.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain for {what}: {missing}");
-        pause(std::time::Duration::from_millis(10));
+        pause(Duration::from_millis(10));
     }
 }
