@@ -21,6 +21,9 @@ use super::wait::{DEADLINE, pause, wait_for, wait_until};
 /// Jobs that saturate a master: one runs, and the others are above the capacity.
 const JOBS: usize = 7;
 
+/// How long a master that was suspended may take to notice that a worker has left it meanwhile.
+const NOTICED: Duration = Duration::from_secs(1);
+
 /// What every master is told beside its place.
 const MASTER: [&str; 18] = [
     "--cpu-threshold",
@@ -219,6 +222,8 @@ pub(crate) struct Lab {
     own: Node,
     /// The network is cut: whom a master takes for connected may be gone.
     pub(crate) is_cut: bool,
+    /// Since when the worker is said to be with both masters.
+    twice: Option<Instant>,
     /// Jobs that were accepted by the borrower and by the owner.
     jobs: [Vec<String>; 2],
     dir: TempDir,
@@ -297,6 +302,7 @@ impl Lab {
             worker: worker("w", &addresses.1, at_worker),
             owner: master("owner", owner, &addresses.0, "0", at_owner),
             is_cut: false,
+            twice: None,
             jobs: Default::default(),
             dir,
         };
@@ -415,12 +421,14 @@ impl Lab {
             let ended = worker.process.as_mut().and_then(Process::ended);
             assert_eq!(ended, None, "{} has ended by itself", worker.name);
         }
-        if self.borrower.is_up() && self.owner.is_up() && !self.is_cut {
-            // Two looks at one and one at the other between them: who is on its way is not taken for two.
-            let at_home = self.owner.has_here("w");
-            let away = self.borrower.has_here("w");
-            assert!(!(at_home && away && self.owner.has_here("w")), "w is with two masters");
+        let both = self.borrower.is_up() && self.owner.is_up() && !self.is_cut;
+        // Two looks at one and one at the other between them: who is on its way is not taken for two.
+        if !(both && self.owner.has_here("w") && self.borrower.has_here("w") && self.owner.has_here("w")) {
+            self.twice = None;
+            return;
         }
+        let since = *self.twice.get_or_insert_with(Instant::now);
+        assert!(since.elapsed() < NOTICED, "w has been with two masters for {:?}", since.elapsed());
     }
 
     /// Waits for a condition, and looks at all that always holds meanwhile. `Err`: what is missing.

@@ -639,7 +639,7 @@ mod tests {
     ) -> Vec<Body> {
         let link = LinkId(link);
         let services = vec![ServiceOffer {
-            name: ServiceName::new("sleep").unwrap(),
+            name: ServiceName::new("query").unwrap(),
             methods: vec![ServiceName::new("run").unwrap()],
             idempotent: Vec::new(),
         }];
@@ -733,14 +733,8 @@ mod tests {
             native: None,
             dialect: None,
         };
-        let reply = Reply { link: LinkId(4), id: RequestId::new("r"), turn: 1 };
-        let candidates = node.candidates_to_lend().into_iter();
-        let candidates =
-            candidates.map(|one| Candidate { services: vec![ServiceName::new("query").unwrap()], ..one }).collect();
-        let from = IpAddr::from([127, 0, 0, 1]);
-        let asked = Asked { reply, from, request, known: None, trusted: Vec::new(), candidates };
-        node.desk.as_mut().unwrap().loans.asked(asked, Time::ZERO);
-        node.carry_out_loans(Time::ZERO);
+        let message = Message { id: RequestId::new("r"), body: Body::LoanRequest(Box::new(request)) };
+        node.handle(Input::Message { link: LinkId(4), message }, Time::ZERO);
         assert!(node.farm.link_of(&id("own")).is_some(), "it is here");
         assert_eq!(node.worker_counts(), Counts { local: 0, lent: 1, borrowed: 0 });
         node.handle(Input::LinkClosed { link: LinkId(2), reason: "gone".to_owned() }, Time::ZERO);
