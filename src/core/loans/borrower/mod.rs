@@ -10,6 +10,8 @@
 //!        └ lease over ──> Stop
 //! ```
 //!
+//! A guest whose owner is TIMEOUT is not sent home because of the load: it serves out its lease here.
+//!
 //! A worker is a guest once at most. Whatever changes a guest ends with [`Borrower::settle`].
 
 mod ask;
