@@ -152,10 +152,12 @@ fn a_worker_that_is_killed_costs_no_job() {
 #[test]
 fn a_lender_that_is_killed_costs_no_job() {
     let mut cluster = Cluster::start(&["--jobs", "200", "--kill", "m2@2"]);
-    cluster.wait_end();
+    let status = cluster.wait_end();
     cluster.wait_line(&["200 jobs: 200 OK, 0 failed"]);
     cluster.wait_line(&["m2 is killed, 2.00 s after the jobs came"]);
     cluster.wait_line(&["m1 ", "TIMEOUT"]);
+    cluster.wait_line(&["7 nodes were ended"]);
+    assert_eq!(status.code(), Some(0), "{}", cluster.process.stdout.text());
     assert_eq!(cluster.nodes(), 0);
 }
 

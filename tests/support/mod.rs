@@ -10,6 +10,8 @@ pub(crate) mod client;
 pub(crate) mod fake_peer;
 pub(crate) mod farm;
 pub(crate) mod group;
+#[cfg(target_os = "linux")]
+pub(crate) mod lending;
 pub(crate) mod native_peer;
 #[cfg(target_os = "linux")]
 pub(crate) mod netns;

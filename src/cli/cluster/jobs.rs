@@ -22,6 +22,9 @@ const AT_ONCE: u32 = 500;
 /// How long a connection and each answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long the disk of a master may take to write the last ends.
+const WRITTEN: Duration = Duration::from_secs(5);
+
 /// How long a master that cannot be reached is tried.
 const GIVE_UP: Duration = Duration::from_secs(30);
 
@@ -95,8 +98,20 @@ pub(super) struct Tally {
     pub(super) by: BTreeMap<String, u64>,
 }
 
+/// Counts them all, one by one. `ended`: all have, by the counts of their master. They are listed so once that is written to its disk.
+pub(super) fn settled_tally(address: &Address, ended: bool) -> Result<Tally, AskError> {
+    let until = Instant::now() + WRITTEN;
+    loop {
+        let tally = tally(address.clone())?;
+        if tally.open == 0 || !ended || Instant::now() >= until {
+            return Ok(tally);
+        }
+        pass(Duration::from_millis(50));
+    }
+}
+
 /// Counts them all, one by one.
-pub(super) fn tally(address: Address) -> Result<Tally, AskError> {
+fn tally(address: Address) -> Result<Tally, AskError> {
     let mut tally = Tally::default();
     let mut node = Node::new(address, PATIENCE);
     each_page::<AskError>(&mut node, JobsQuery::default(), &mut |_, _, page| {
@@ -124,6 +139,25 @@ mod tests {
     use std::collections::BTreeSet;
     use std::io::{BufRead, Write};
     use std::sync::{Arc, Mutex};
+
+    #[test]
+    fn who_is_said_to_have_ended_is_counted_once_that_is_written() {
+        let mut asked = 0;
+        let address = peer(move |mut stream| {
+            let mut line = String::new();
+            while stream.read_line(&mut line).unwrap_or(0) > 0 {
+                asked += 1;
+                line.clear();
+                let status = if asked < 3 { "RUNNING" } else { "OK" };
+                let answer = format!(
+                    r#"{{"TASK":"JOBS","RESPONSE":"OK","DELAYED":0,"QUEUED":0,"RUNNING":0,"OK":1,"NOK":0,"CANCELLED":0,"BURIED":0,"BYTES":0,"MAX_JOBS":9,"MAX_BYTES":9,"DURABILITY":"fsync","JOBS":[{{"JOB_ID":"a-1-1","STATUS":"{status}","ATTEMPT":1,"PRIORITY":0,"AGE_MS":1,"SERVICE":"sleep","METHOD":"run"}}],"MORE":false}}"#
+                );
+                stream.get_mut().write_all(format!("{answer}\n").as_bytes()).unwrap();
+            }
+        });
+        assert_eq!(settled_tally(&address, false).map(|tally| (tally.ok, tally.open)).ok(), Some((0, 1)));
+        assert_eq!(settled_tally(&address, true).map(|tally| (tally.ok, tally.open)).ok(), Some((1, 0)));
+    }
 
     #[test]
     fn what_was_lost_on_its_way_is_sent_again_under_the_same_keys() {

@@ -562,7 +562,7 @@ impl<'a> Stage<'a> {
     fn judge(&mut self) -> Summary {
         let accepted = self.accepted.unwrap_or_default();
         let tally = match self.children.contains_key(&Who(0)) && self.came.is_some() {
-            true => jobs::tally(self.plan.address(Who(0))).ok(),
+            true => jobs::settled_tally(&self.plan.address(Who(0)), self.all_ended.is_some()).ok(),
             false => None,
         };
         let (came, came_at) = self.came.unwrap_or_else(|| (Instant::now(), clock()));

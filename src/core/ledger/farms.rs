@@ -3,12 +3,16 @@
 //! An adoption advances the generation of a worker's epoch, which nothing else does. So the record of one stays for ever, and an owner
 //! that was cut off meanwhile is outranked whenever it comes back. A loan stays until its end is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::Refusal;
 use crate::wire::{
-    Adoption, JsonReader, JsonWriter, LentWorker, LoanId, MAX_ADOPTED_WORKERS, MAX_LOANS, MAX_QUOTE, ServerId, quote,
+    Adoption, Json, JsonReader, JsonWriter, LentWorker, LoanId, MAX_ADOPTED_WORKERS, MAX_LOANS, MAX_QUOTE, ServerId,
+    quote,
 };
+
+/// Loans whose end is remembered: those of some minutes at the rate of a busy group, and a beginning is late by seconds.
+const MAX_ENDED: usize = 1024;
 
 /// Adoptions and loans.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -17,6 +21,8 @@ pub(super) struct Farms {
     adopted: BTreeMap<ServerId, Adoption>,
     /// The loans whose end is not written.
     loans: BTreeMap<LoanId, LentWorker>,
+    /// The loans whose end was written last, oldest first: a beginning that comes behind its end begins nothing.
+    ended: VecDeque<LoanId>,
 }
 
 impl Farms {
@@ -85,8 +91,12 @@ impl Farms {
             )));
         }
         match self.loans.get(&loan.loan_id) {
-            Some(known) if known != loan => Err(contradicts(format!("`LOAN_ID`: {} is another loan", loan.loan_id))),
-            Some(_) => Ok(()),
+            // Its owner has given another order about it since, and did not hear that it was agreed on before.
+            Some(known) if LentWorker { epoch: known.epoch, ..loan.clone() } == *known => Ok(()),
+            Some(_) => Err(contradicts(format!("`LOAN_ID`: {} is another loan", loan.loan_id))),
+            None if self.ended.contains(&loan.loan_id) => {
+                Err(contradicts(format!("`LOAN_ID`: {} is over", loan.loan_id)))
+            }
             None if self.loans.len() >= MAX_LOANS => {
                 Err(Refusal::Full(format!("{MAX_LOANS} loans are open, no more are written")))
             }
@@ -96,13 +106,21 @@ impl Farms {
 
     /// Writes a loan that [`Farms::check_lend`] allows. An older one of the same worker is over by it.
     pub(super) fn lend(&mut self, loan: &LentWorker) {
+        let known = self.loans.get(&loan.loan_id).map_or(loan.epoch, |known| known.epoch.max(loan.epoch));
         self.loans.retain(|_, other| other.worker != loan.worker);
-        self.loans.insert(loan.loan_id.clone(), loan.clone());
+        self.loans.insert(loan.loan_id.clone(), LentWorker { epoch: known, ..loan.clone() });
     }
 
-    /// Writes the end of a loan. Whether there was one.
-    pub(super) fn end(&mut self, loan_id: &LoanId) -> bool {
-        self.loans.remove(loan_id).is_some()
+    /// Writes the end of a loan, known or not: its beginning may be on its way.
+    pub(super) fn end(&mut self, loan_id: &LoanId) {
+        self.loans.remove(loan_id);
+        if self.ended.contains(loan_id) {
+            return;
+        }
+        self.ended.push_back(loan_id.clone());
+        if self.ended.len() > MAX_ENDED {
+            self.ended.pop_front();
+        }
     }
 
     /// Loans of masters that are gone are over.
@@ -110,16 +128,17 @@ impl Farms {
         self.loans.retain(|_, loan| is_member(&loan.owner));
     }
 
-    /// Writes both lists.
+    /// Writes all lists.
     pub(super) fn write<'o>(&self, object: JsonWriter<'o>) -> JsonWriter<'o> {
         let object = object.list("ADOPTED", self.adopted.values(), |adoption, out| {
             out.push('\n');
             adoption.to_json(out);
         });
-        object.list("LOANS", self.loans.values(), |loan, out| {
+        let object = object.list("LOANS", self.loans.values(), |loan, out| {
             out.push('\n');
             loan.to_json(out);
-        })
+        });
+        object.list("ENDED", &self.ended, |loan_id, out| out.push_str(Json::string(loan_id.as_str()).as_str()))
     }
 
     /// What was written. The error names the field.
@@ -137,6 +156,10 @@ impl Farms {
                 return Err("`LOANS`: expected each `LOAN_ID` once".to_owned());
             }
         }
+        for text in object.list("ENDED")? {
+            let loan_id = serde_json::from_str::<String>(text).ok().and_then(LoanId::new);
+            farms.ended.push_back(loan_id.ok_or("`ENDED`: expected the ids of loans")?);
+        }
         Ok(farms)
     }
 
@@ -144,6 +167,12 @@ impl Farms {
     pub(super) fn check_invariants(&self) -> Result<(), String> {
         if self.adopted.len() > MAX_ADOPTED_WORKERS || self.loans.len() > MAX_LOANS {
             return Err(format!("`ADOPTED`, `LOANS`: expected at most {MAX_ADOPTED_WORKERS} and {MAX_LOANS}"));
+        }
+        if self.ended.len() > MAX_ENDED {
+            return Err(format!("`ENDED`: expected at most {MAX_ENDED}"));
+        }
+        if let Some(loan_id) = self.ended.iter().find(|loan_id| self.loans.contains_key(*loan_id)) {
+            return Err(format!("`ENDED`: `{loan_id}`: expected a loan that does not go on"));
         }
         if self.adopted.values().any(|it| it.generation == 0 || it.owner == it.from) {
             return Err("`ADOPTED`: expected a `GENERATION` of 1 or more, and another `OWNER` than `FROM`".to_owned());

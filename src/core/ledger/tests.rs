@@ -441,7 +441,7 @@ fn a_snapshot_reads_like_a_table_and_a_newer_form_is_refused() {
 {"RAFT_ID":1,"SERVER_ID":"server-1","STATE_ID":"00000001","NAME":"lab-1","ADDRESS":"10.0.0.1:9101"}],"LEAVING":[],"SETTINGS":[
 {"NAME":"capacity","VALUE":200,"INDEX":2},
 {"NAME":"cpu-threshold","VALUE":62.5,"INDEX":3}],"LEASES":[
-{"NAME":"backup","HOLDER":"lab-1/77","FENCE":4,"HEARD":4,"TTL_MS":10000,"TICK":0}],"ADOPTED":[],"LOANS":[]}"#;
+{"NAME":"backup","HOLDER":"lab-1/77","FENCE":4,"HEARD":4,"TTL_MS":10000,"TICK":0}],"ADOPTED":[],"LOANS":[],"ENDED":[]}"#;
     assert_eq!(text, expected);
     let error = |from: &str, to: &str| Ledger::restored(&text.replace(from, to)).unwrap_err();
     assert!(error("\"FORMAT\":1", "\"FORMAT\":2").contains("newer version"));

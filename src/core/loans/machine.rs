@@ -202,11 +202,13 @@ impl Loans {
     /// A heartbeat of this master was heard, or it has answered one.
     pub(in crate::core) fn peer_alive(&mut self, peer: &ServerId, now: Time) {
         self.owner.peer_alive(&self.desk, peer, now);
+        self.borrower.peer_alive(&mut self.desk, peer, now);
     }
 
     /// This master has not answered for the timeout, or has said goodbye.
     pub(in crate::core) fn peer_timeout(&mut self, peer: &ServerId, now: Time) {
         self.owner.peer_timeout(&mut self.desk, peer, now);
+        self.borrower.peer_timeout(peer);
     }
 
     /// A link is gone: nobody waits there for an answer.
@@ -241,6 +243,16 @@ impl Loans {
         (self.owner.count() as u64, self.borrower.count() as u64)
     }
 
+    /// Own workers that are promised, on their way, or at a borrower.
+    pub(in crate::core) fn lent(&self) -> impl Iterator<Item = &ServerId> {
+        self.owner.workers()
+    }
+
+    /// Workers of others that are here on loan.
+    pub(in crate::core) fn guests(&self) -> impl Iterator<Item = &ServerId> {
+        self.borrower.workers()
+    }
+
     /// Panics if the machine contradicts itself.
     pub(in crate::core) fn check_invariants(&self) {
         self.owner.check_invariants();
@@ -248,12 +260,13 @@ impl Loans {
     }
 }
 
-/// The counts of workers that LOANS shows.
+/// The counts of workers that LOANS shows. No worker is in two of them: one that is promised and has not left yet is lent, since it gets
+/// nothing more to do here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub(in crate::core) struct Counts {
-    /// Own workers that are here.
+    /// Own workers that are here, and not lent.
     pub(in crate::core) local: u64,
-    /// Own workers that are elsewhere.
+    /// Own workers that are promised, on their way, or at a borrower.
     pub(in crate::core) lent: u64,
     /// Workers of others that are here.
     pub(in crate::core) borrowed: u64,

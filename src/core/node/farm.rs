@@ -21,7 +21,9 @@ impl Node {
         match body {
             Body::WorkerAlive(alive) => {
                 let terms = self.worker_shows(reply.link, &alive, now);
+                let worker = alive.worker.clone();
                 self.farm.alive_with(reply, host, *alive, terms, now);
+                self.worker_has_come(&worker, now);
             }
             Body::Register(registration) => self.registers(reply, host, *registration, now),
             Body::TaskRequest { worker } => self.farm.request(reply, host, worker, now),

@@ -15,7 +15,7 @@ use crate::core::{LinkId, LogLevel, Output};
 use crate::time::Time;
 use crate::wire::{
     Address, Body, Epoch, ErrorAnswer, ErrorCode, EventKind, LoanAction, LoanId, LoanRequest, Message, Registration,
-    Release, RequestId, Returned, ServerId, ServiceName, SettingName, StatusAck, Terms, WorkerAlive,
+    Release, RequestId, Returned, ServerId, ServiceName, SettingName, StatusAck, Terms, WorkerAlive, WorkerMove,
 };
 
 /// How often what the ledger says of own loans is compared with what this master knows.
@@ -46,6 +46,8 @@ pub(super) struct Desk {
     compare: Time,
     /// An own worker that has just come home, and the epoch that its welcome bears.
     home: Option<(ServerId, Epoch)>,
+    /// A worker that comes at this moment and is to go on at once: the farm, which has not got it yet, is told behind its welcome.
+    goes_on: Option<(ServerId, WorkerMove)>,
 }
 
 impl Node {
@@ -66,6 +68,7 @@ impl Node {
             told: now,
             compare: now,
             home: None,
+            goes_on: None,
         };
         self.desk = Some(Box::new(desk));
         Ok(())
@@ -99,6 +102,16 @@ impl Node {
     /// Own workers that are promised, on their way or at a borrower, and workers of others that are here on loan.
     pub(crate) fn loan_counts(&self) -> (u64, u64) {
         self.desk.as_ref().map_or((0, 0), |desk| desk.loans.counts())
+    }
+
+    /// Where the workers of this master are, and who else is here. Each worker counts once.
+    pub(super) fn worker_counts(&self) -> Counts {
+        let (own, guests) = self.farm.whose();
+        let Some(desk) = &self.desk else { return Counts { local: own, lent: 0, borrowed: guests } };
+        let leaving = desk.loans.lent().filter(|worker| self.farm.is_borrowed(worker) == Some(false)).count() as u64;
+        // One that has registered and has not asked for work yet is none of the farm's.
+        let coming = desk.loans.guests().filter(|worker| self.farm.is_borrowed(worker).is_none()).count() as u64;
+        Counts { local: own - leaving, lent: desk.loans.counts().0, borrowed: guests + coming }
     }
 
     fn loan_own(&self) -> Own {
@@ -215,12 +228,8 @@ impl Node {
                 }
             }
             Body::Loans { after } => {
-                let (own, here) = self.farm.whose();
+                let counts = self.worker_counts();
                 let Some(desk) = &self.desk else { return };
-                // One that has registered and has not asked for work yet is none of the farm's.
-                let (lent, borrowed) = desk.loans.counts();
-                let borrowed = borrowed.max(here);
-                let counts = Counts { local: own, lent, borrowed };
                 let answer = desk.loans.answer(after.as_ref(), counts, now);
                 self.reply(&reply, Body::LoansAnswer(Box::new(answer)));
             }
@@ -385,6 +394,14 @@ impl Node {
         })
     }
 
+    /// A worker that has shown itself is in the farm now: whoever was sent on before that is told.
+    pub(super) fn worker_has_come(&mut self, worker: &ServerId, now: Time) {
+        let came = self.desk.as_mut().and_then(|desk| desk.goes_on.take());
+        if let Some((_, order)) = came.filter(|(who, _)| who == worker) {
+            self.farm.send_off(worker, order, now);
+        }
+    }
+
     /// `register_temporary_worker`, and no ALIVE behind it.
     pub(super) fn registers(&mut self, reply: Reply, host: IpAddr, registration: Registration, now: Time) {
         let Registration { worker, home, owner, listens, wants_ack } = registration;
@@ -395,7 +412,9 @@ impl Node {
             let ack = StatusAck { worker: Some(worker), attempt: None };
             return self.reply(&reply, Body::StatusAck(Box::new(ack)));
         }
+        let worker = alive.worker.clone();
         self.farm.alive_with(reply, host, alive, None, now);
+        self.worker_has_come(&worker, now);
     }
 
     /// A worker is not here any more. Only one of the two sides knows it.
@@ -528,17 +547,18 @@ impl Node {
             }
             Effect::Reserve { worker } => self.farm.reserve(&worker, true, now),
             Effect::Free { worker } => self.farm.reserve(&worker, false, now),
-            Effect::Order { worker, order } => {
-                self.farm.send_off(&worker, order, now);
+            Effect::Order { worker, order } | Effect::Release { worker, order } => {
+                if !self.farm.send_off(&worker, order.clone(), now)
+                    && let Some(desk) = &mut self.desk
+                {
+                    desk.goes_on = Some((worker, order));
+                }
             }
             Effect::TakeBack { worker, epoch, reason } => self.take_back(&worker, epoch, reason, now),
             Effect::AtHome { worker, epoch } => {
                 if let Some(desk) = &mut self.desk {
                     desk.home = Some((worker, epoch));
                 }
-            }
-            Effect::Release { worker, order } => {
-                self.farm.send_off(&worker, order, now);
             }
             Effect::Stop { worker, reason } => self.farm.cut_off(&worker, &reason, now),
             Effect::Lease { worker, rest } => {
@@ -557,9 +577,8 @@ impl Node {
                     LoanEvent::LoanEnded => EventKind::LoanEnded,
                     LoanEvent::WorkerRecalled => EventKind::WorkerRecalled,
                 };
-                let (own, _) = self.farm.whose();
-                let (lent, borrowed) = self.desk.as_ref().map_or((0, 0), |desk| desk.loans.counts());
-                let detail = format!("{detail}; {own} own workers here, {lent} lent, {borrowed} borrowed");
+                let Counts { local, lent, borrowed } = self.worker_counts();
+                let detail = format!("{detail}; {local} own workers here, {lent} lent, {borrowed} borrowed");
                 self.event(kind, worker.or(peer), None, detail);
             }
             Effect::Trace { out, kind, request_id, peer } => {
@@ -623,5 +642,146 @@ impl Node {
         if let (Some(why), Some(token), Some(desk)) = (failed, token, &mut self.desk) {
             desk.loans.failed(token, why, now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{Config, Identity, Input};
+    use crate::wire::{LoanAnswer, MoveKind, NativeWorker, OfferTerms, OfferedWorker, ServiceOffer};
+    use std::time::Duration;
+
+    fn id(text: &str) -> ServerId {
+        ServerId::new(text).unwrap()
+    }
+
+    fn master() -> Node {
+        let identity = Identity { server_id: id("A"), name: "a".to_owned() };
+        let mut node = Node::new(Config::default(), identity, 1, Time::ZERO).unwrap();
+        node.lend(LoanConfig { keep: 0, ..LoanConfig::default() }, 1, 1, Time::ZERO).unwrap();
+        let at = SocketAddr::from(([127, 0, 0, 1], 9101));
+        for link in [2, 4] {
+            node.handle(Input::LinkOpened { link: LinkId(link), local: at, remote: at }, Time::ZERO);
+        }
+        node
+    }
+
+    /// What a native worker is told that says ALIVE on this link.
+    fn alive_on(
+        node: &mut Node,
+        link: u64,
+        worker: &str,
+        owner: Option<&str>,
+        loan: Option<&LoanId>,
+        now: Time,
+    ) -> Vec<Body> {
+        let link = LinkId(link);
+        let services = vec![ServiceOffer {
+            name: ServiceName::new("query").unwrap(),
+            methods: vec![ServiceName::new("run").unwrap()],
+            idempotent: Vec::new(),
+        }];
+        let epoch = loan.map(|_| Epoch { generation: 0, counter: 7 });
+        let native = NativeWorker {
+            name: worker.to_owned(),
+            slots: 1,
+            services,
+            epoch,
+            loan_id: loan.cloned(),
+            jobs: Vec::new(),
+        };
+        let (worker, owner) = (id(worker), owner.map(str::to_owned));
+        let alive = WorkerAlive { worker, owner, listens: None, native: Some(Box::new(native)) };
+        let message = Message::plain(Body::WorkerAlive(Box::new(alive)));
+        node.handle(Input::Message { link, message }, now);
+        let outputs = std::iter::from_fn(|| node.poll_output());
+        let said = outputs.filter_map(|output| match output {
+            Output::Send { link: to, message } if to == link => Some(message.body),
+            _ => None,
+        });
+        said.collect()
+    }
+
+    /// A is promised the worker `w` of B on this loan, and then needs it no more.
+    fn promised_for_nothing(node: &mut Node, loan: &LoanId) {
+        let loans = &mut node.desk.as_mut().unwrap().loans;
+        let saturated = Saturation {
+            saturated: true,
+            pending: 150,
+            capacity: 100,
+            release: 60,
+            workers: 1,
+            ..Saturation::default()
+        };
+        loans.load(saturated, Time::ZERO);
+        let known = Neighbour {
+            peer: id("B"),
+            name: "b".into(),
+            address: "127.0.0.1:9102".parse().unwrap(),
+            link: None,
+            native: true,
+            alive: true,
+            saturated: false,
+            score: 1,
+            member: false,
+            services: Vec::new(),
+            asks_back: false,
+        };
+        loans.neighbours(vec![known], Vec::new(), Time::ZERO);
+        let token = std::iter::from_fn(|| loans.poll_effect()).find_map(|effect| match effect {
+            Effect::Ask { token, .. } => Some(token),
+            _ => None,
+        });
+        let epoch = Epoch { generation: 0, counter: 7 };
+        let terms = OfferTerms { loan_id: loan.clone(), epoch, lease: Duration::from_secs(30), agreed: true };
+        let workers = vec![OfferedWorker { worker: id("w"), address: None, terms: Some(terms) }];
+        let answer = LoanAnswer::Accepted { master: Some(id("B")), offered: 1, workers, dialect: None };
+        loans.answered(token.unwrap(), answer, Time::ZERO);
+        loans.load(Saturation { saturated: false, released: true, pending: 0, ..saturated }, Time::ZERO);
+        while loans.poll_effect().is_some() {}
+    }
+
+    #[test]
+    fn who_comes_when_it_is_not_needed_any_more_is_sent_home_behind_its_welcome() {
+        let (mut node, loan) = (master(), LoanId::new("B-1").unwrap());
+        promised_for_nothing(&mut node, &loan);
+        let told = alive_on(&mut node, 2, "w", Some("B"), Some(&loan), Time::ZERO);
+        let [_, Body::Move(order)] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!(order.kind, MoveKind::Return);
+        assert_eq!(order.native.as_ref().unwrap().loan_id.as_ref(), Some(&loan));
+    }
+
+    #[test]
+    fn a_worker_is_counted_once_wherever_it_is() {
+        let (mut node, loan) = (master(), LoanId::new("B-1").unwrap());
+        let comes = |node: &mut Node, link: u64, worker: &str, owner: Option<&str>, loan: Option<&LoanId>| {
+            alive_on(node, link, worker, owner, loan, Time::ZERO)
+        };
+        comes(&mut node, 2, "own", None, None);
+        assert_eq!(node.worker_counts(), Counts { local: 1, lent: 0, borrowed: 0 });
+        // It has its order, and has not left.
+        let request = LoanRequest {
+            master: Some(id("C")),
+            name: None,
+            address: Some("127.0.0.1:9103".parse().unwrap()),
+            port: None,
+            load: 150,
+            capacity: 100,
+            needed: 1,
+            native: None,
+            dialect: None,
+        };
+        let message = Message { id: RequestId::new("r"), body: Body::LoanRequest(Box::new(request)) };
+        node.handle(Input::Message { link: LinkId(4), message }, Time::ZERO);
+        assert!(node.farm.link_of(&id("own")).is_some(), "it is here");
+        assert_eq!(node.worker_counts(), Counts { local: 0, lent: 1, borrowed: 0 });
+        node.handle(Input::LinkClosed { link: LinkId(2), reason: "gone".to_owned() }, Time::ZERO);
+        assert_eq!(node.worker_counts(), Counts { local: 0, lent: 1, borrowed: 0 });
+
+        let mut node = master();
+        promised_for_nothing(&mut node, &loan);
+        comes(&mut node, 4, "w", Some("B"), Some(&loan));
+        assert_eq!(node.worker_counts(), Counts { local: 0, lent: 0, borrowed: 1 });
     }
 }

@@ -122,6 +122,42 @@ fn a_worker_is_lent_once_and_a_loan_is_one_loan() {
 }
 
 #[test]
+fn a_beginning_that_comes_behind_its_end_begins_nothing() {
+    let mut log = three();
+    let late = loan(7, 1, 3, 0);
+    assert_eq!(log.put(end(&late)), Applied::Done, "an end may come first");
+    assert_eq!(why(log.put(Command::Lend(late.clone()))), "`LOAN_ID`: server-1-7 is over");
+    assert_eq!(log.ledger.loans().count(), 0);
+    // The owner's own next loan of the same worker is another one.
+    let next = LentWorker { loan_id: LoanId::new("server-1-8").unwrap(), ..late.clone() };
+    assert_eq!(log.put(Command::Lend(next.clone())), Applied::Done);
+    log.put(end(&next));
+    assert_eq!(why(log.put(Command::Lend(next))), "`LOAN_ID`: server-1-8 is over");
+    // It is remembered by who starts from a snapshot, and for long enough.
+    let copy = Ledger::restored(&log.ledger.text()).unwrap();
+    assert_eq!(copy, log.ledger);
+    for nth in 0..1_023 {
+        log.put(end(&loan(1_000 + nth, 1, 3, 0)));
+    }
+    assert_eq!(
+        why(log.put(Command::Lend(LentWorker { loan_id: LoanId::new("server-1-8").unwrap(), ..late.clone() }))),
+        "`LOAN_ID`: server-1-8 is over"
+    );
+    log.ledger.check_invariants().unwrap();
+}
+
+#[test]
+fn a_loan_that_was_agreed_on_unheard_is_agreed_on_again_under_a_later_order() {
+    let mut log = three();
+    let first = loan(7, 1, 3, 0);
+    log.put(Command::Lend(first.clone()));
+    let recalled = LentWorker { epoch: Epoch { generation: 0, counter: 8 }, ..first.clone() };
+    assert_eq!(log.put(Command::Lend(recalled.clone())), Applied::Done);
+    assert_eq!(log.put(Command::Lend(first)), Applied::Done, "said late, it is the same");
+    assert_eq!(log.ledger.loans().collect::<Vec<_>>(), [&recalled], "and the later order counts");
+}
+
+#[test]
 fn the_loans_of_a_member_that_is_removed_are_over_and_its_adoptions_stay() {
     let mut log = three();
     log.put(Command::Lend(loan(7, 2, 3, 0)));

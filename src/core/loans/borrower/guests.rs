@@ -12,6 +12,9 @@ use crate::wire::{
     ServerId, quote,
 };
 
+/// Why a guest is here.
+pub(super) const WORKS_HERE: &str = "it works here";
+
 /// A worker of another master that is here.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Visit {
@@ -181,7 +184,7 @@ impl Borrower {
             agreed: false,
             stage: Stage::Active,
             done: 0,
-            reason: "it works here".to_owned(),
+            reason: WORKS_HERE.to_owned(),
         };
         self.guests.insert(worker.clone(), visit);
         if let Some(promise) = promise {
@@ -280,6 +283,7 @@ impl Borrower {
     pub(in crate::core::loans) fn renewed(&mut self, desk: &mut Desk, token: Token, done: LoanDone, now: Time) {
         let Some(Renewing { owner, loans, sent }) = self.renewing.remove(&token) else { return };
         desk.heard("loans_renewed", None, owner.as_str());
+        self.peer_alive(desk, &owner, now);
         for (id, worker) in loans {
             let Some(visit) = self.guests.get_mut(&worker).filter(|visit| visit.loan_id.as_ref() == Some(&id)) else {
                 continue;

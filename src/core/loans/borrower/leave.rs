@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::Borrower;
-use super::guests::{Stage, Visit};
+use super::guests::{Stage, Visit, WORKS_HERE};
+use super::{Borrower, MAX_SILENT};
 use crate::core::links::Reply;
 use crate::core::loans::desk::{Desk, span};
 use crate::core::loans::{Effect, LoanEvent, Party, Token};
@@ -27,7 +27,8 @@ impl Borrower {
         if !self.load.released {
             return;
         }
-        let free = |visit: &Visit| visit.stage == Stage::Active && visit.stays.is_none_or(|stays| stays <= now);
+        let stays = |visit: &Visit| visit.stays.is_some_and(|stays| stays > now) || self.has_nowhere_to_go(visit);
+        let free = |visit: &Visit| visit.stage == Stage::Active && !stays(visit);
         let mut all: Vec<(Time, ServerId)> = self
             .guests
             .iter()
@@ -57,6 +58,32 @@ impl Borrower {
                 self.give_back(desk, &owner, some, &why, now);
             }
         }
+    }
+
+    /// A guest on a lease whose owner is TIMEOUT serves it out here: at home it would find nobody, and come back as an orphan.
+    fn has_nowhere_to_go(&self, visit: &Visit) -> bool {
+        visit.lease.is_some() && self.silent.contains(&visit.owner.peer)
+    }
+
+    /// This master is TIMEOUT.
+    pub(in crate::core::loans) fn peer_timeout(&mut self, peer: &ServerId) {
+        if self.silent.len() < MAX_SILENT {
+            self.silent.insert(peer.clone());
+        }
+        self.say_of_guests(peer, "its owner does not answer: it works here until its lease is over");
+    }
+
+    /// This master was heard.
+    pub(in crate::core::loans) fn peer_alive(&mut self, desk: &mut Desk, peer: &ServerId, now: Time) {
+        if self.silent.remove(peer) {
+            self.say_of_guests(peer, WORKS_HERE);
+            self.let_go_surplus(desk, now);
+        }
+    }
+
+    fn say_of_guests(&mut self, owner: &ServerId, why: &str) {
+        let of_owner = |visit: &&mut Visit| visit.stage == Stage::Active && visit.owner.peer == *owner;
+        self.guests.values_mut().filter(of_owner).for_each(|visit| why.clone_into(&mut visit.reason));
     }
 
     /// Asks an owner of 2025/2 first.

@@ -10,6 +10,8 @@
 //!        └ lease over ──> Stop
 //! ```
 //!
+//! A guest whose owner is TIMEOUT is not sent home because of the load: it serves out its lease here.
+//!
 //! A worker is a guest once at most. Whatever changes a guest ends with [`Borrower::settle`].
 
 mod ask;
@@ -19,7 +21,7 @@ mod guests;
 mod leave;
 mod need;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::agenda::Agenda;
@@ -32,6 +34,9 @@ use crate::wire::{LoanId, LoanState, LoanView, ServerId, Terms};
 use ask::{Promise, Round, Unnamed};
 use guests::{Renewing, Stage, Visit};
 use leave::Giving;
+
+/// Masters of which it is remembered that they are TIMEOUT.
+const MAX_SILENT: usize = 1024;
 
 /// The borrower's side.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +60,8 @@ pub(super) struct Borrower {
     givings: BTreeMap<Token, Giving>,
     /// Numbers for guests whose loans have no id.
     next_guest: u64,
+    /// Masters that are TIMEOUT: nobody is sent home to them.
+    silent: BTreeSet<ServerId>,
     over: History,
 }
 
@@ -74,6 +81,7 @@ impl Borrower {
             renewing: BTreeMap::new(),
             givings: BTreeMap::new(),
             next_guest: 0,
+            silent: BTreeSet::new(),
             over: History::default(),
         }
     }
@@ -153,6 +161,11 @@ impl Borrower {
         self.guests.len()
     }
 
+    /// The same, one by one.
+    pub(super) fn workers(&self) -> impl Iterator<Item = &ServerId> {
+        self.guests.keys()
+    }
+
     /// Works out when something is to be done about a guest next.
     fn settle(&mut self, worker: &ServerId) {
         let due = self.guests.get(worker).and_then(Visit::due);
@@ -200,6 +213,7 @@ impl Borrower {
         for giving in self.givings.values() {
             assert!(!giving.workers.is_empty());
         }
+        assert!(self.silent.len() <= MAX_SILENT);
         assert!(self.renewing.len() <= 2 * self.guests.len() + 64, "renewals end");
     }
 }

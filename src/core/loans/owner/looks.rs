@@ -12,6 +12,11 @@ impl Owner {
         self.lent.len()
     }
 
+    /// The same, one by one.
+    pub(in crate::core::loans) fn workers(&self) -> impl Iterator<Item = &ServerId> {
+        self.lent.keys()
+    }
+
     /// All loans for people, in any order.
     pub(in crate::core::loans) fn views(&self, now: Time) -> Vec<LoanView> {
         let live = self.lent.iter().map(|(worker, loan)| loan.view(worker, now));

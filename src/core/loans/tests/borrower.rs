@@ -452,3 +452,38 @@ fn why_of_a_guest_names_its_owner_and_figures() {
     assert_eq!((answer.local, answer.lent, answer.borrowed), (4, 1, 2));
     assert!(answer.asks.starts_with("asks again in") || answer.asks.starts_with("is about to ask"), "{}", answer.asks);
 }
+
+#[test]
+fn who_has_no_home_to_go_to_serves_out_its_lease() {
+    let mut desk = hosting(&["w1", "w2"]);
+    desk.loans.peer_timeout(&id("B"), at(100));
+    desk.loans.load(calm(0), at(100));
+    assert_eq!(releases(&desk.effects()), [], "nobody is there to go to");
+    assert_eq!(state_of(&desk, "w1"), LoanState::Active);
+    // It is not used beyond its lease, and goes then.
+    let effects = desk.pass(at(30_100));
+    assert_eq!(stopped(&effects), [id("w1"), id("w2")]);
+    assert_eq!(releases(&effects).len(), 2);
+
+    let mut desk = hosting(&["w1"]);
+    desk.loans.peer_timeout(&id("B"), at(100));
+    desk.loans.load(calm(0), at(100));
+    desk.loans.peer_alive(&id("C"), at(200));
+    assert_eq!(releases(&desk.effects()), [], "another one");
+    desk.loans.peer_alive(&id("B"), at(300));
+    assert_eq!(releases(&desk.effects())[0].0, id("w1"), "its owner is back");
+    // An answer of it is a sign of life, too.
+    let mut desk = hosting(&["w1"]);
+    desk.loans.peer_timeout(&id("B"), at(100));
+    desk.loans.load(calm(0), at(100));
+    let effects = desk.pass(at(10_000));
+    let [(token, ..)] = actions(&effects)[..] else { panic!("{effects:?}") };
+    desk.loans.done_by(token, renewed(&[&loan(1)]), at(10_050));
+    assert_eq!(releases(&desk.effects())[0].0, id("w1"));
+    // Of a master that is TIMEOUT when its worker comes the same is true.
+    let mut desk = hosting(&[]);
+    desk.loans.peer_timeout(&id("B"), at(100));
+    desk.loans.came(guest("w3", 3), at(200));
+    desk.loans.load(calm(0), at(20_000));
+    assert_eq!(releases(&desk.effects()), []);
+}
