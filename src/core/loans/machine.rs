@@ -236,6 +236,16 @@ impl Loans {
         (self.owner.count() as u64, self.borrower.count() as u64)
     }
 
+    /// Own workers that are promised, on their way, or at a borrower, each with that borrower.
+    pub(in crate::core) fn lent(&self) -> impl Iterator<Item = (&ServerId, &ServerId)> {
+        self.owner.borrowers()
+    }
+
+    /// Guests, each with its owner.
+    pub(in crate::core) fn guests(&self) -> impl Iterator<Item = (&ServerId, &ServerId)> {
+        self.borrower.owners()
+    }
+
     /// Panics if the machine contradicts itself.
     pub(in crate::core) fn check_invariants(&self) {
         self.owner.check_invariants();

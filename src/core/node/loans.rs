@@ -7,7 +7,7 @@ use super::Node;
 use super::errands::{DIAL, Errands, Way};
 use crate::core::links::Reply;
 use crate::core::loans::{
-    Asked, Candidate, Counts, Effect, Guest, LoanConfig, LoanEvent, Loans, Neighbour, Own, Party, Proposal, Saturation,
+    Asked, Candidate, Effect, Guest, LoanConfig, LoanEvent, Loans, Neighbour, Own, Party, Proposal, Saturation,
     Unagreed,
 };
 use crate::core::{LinkId, LogLevel, Output};
@@ -176,12 +176,8 @@ impl Node {
                 }
             }
             Body::Loans { after } => {
-                let (own, here) = self.farm.whose();
+                let counts = self.whereabouts();
                 let Some(desk) = &self.desk else { return };
-                // One that has registered and has not asked for work yet is none of the farm's.
-                let (lent, borrowed) = desk.loans.counts();
-                let borrowed = borrowed.max(here);
-                let counts = Counts { local: own, lent, borrowed };
                 let answer = desk.loans.answer(after.as_ref(), counts, now);
                 self.reply(&reply, Body::LoansAnswer(Box::new(answer)));
             }

@@ -59,6 +59,8 @@ pub(in crate::core) struct Queue {
     pub(super) disk: Disk,
     pub(super) holds: Holds,
     pub(super) effects: VecDeque<Effect>,
+    /// Jobs that this run has forgotten: those that were OK, and those that were NOK or BURIED.
+    pub(super) forgotten: (u64, u64),
     /// Nobody listens to the ends of jobs: they are not put into words.
     mute: bool,
 }
@@ -80,6 +82,7 @@ impl Queue {
             disk: Disk::default(),
             holds: Holds::default(),
             effects: VecDeque::new(),
+            forgotten: (0, 0),
             mute: false,
         }
     }
@@ -708,6 +711,11 @@ impl Queue {
             }
             self.withdraw(number);
             let Some(job) = self.drop_job(number) else { return };
+            match job.status() {
+                Some(JobStatus::Ok) => self.forgotten.0 += 1,
+                Some(JobStatus::Nok | JobStatus::Buried) => self.forgotten.1 += 1,
+                _ => {}
+            }
             if job.status() == Some(JobStatus::Buried) {
                 let reason = match why {
                     Why::Age => "it is too old",

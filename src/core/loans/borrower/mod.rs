@@ -153,6 +153,11 @@ impl Borrower {
         self.guests.len()
     }
 
+    /// The guests, each with its owner.
+    pub(super) fn owners(&self) -> impl Iterator<Item = (&ServerId, &ServerId)> {
+        self.guests.iter().map(|(worker, visit)| (worker, &visit.owner.peer))
+    }
+
     /// Works out when something is to be done about a guest next.
     fn settle(&mut self, worker: &ServerId) {
         let due = self.guests.get(worker).and_then(Visit::due);

@@ -35,6 +35,11 @@ impl Owner {
         self.lent.contains_key(worker)
     }
 
+    /// The workers that are promised, on their way, or elsewhere, each with its borrower.
+    pub(in crate::core::loans) fn borrowers(&self) -> impl Iterator<Item = (&ServerId, &ServerId)> {
+        self.lent.iter().map(|(worker, loan)| (worker, &loan.borrower.peer))
+    }
+
     pub(in crate::core::loans) fn is_saturated(&self) -> bool {
         self.saturated
     }
