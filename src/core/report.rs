@@ -45,6 +45,11 @@ impl Reports {
         true
     }
 
+    /// Whether the last report was handed over; `None`: nothing is known yet.
+    pub(super) fn reached(&self) -> Option<bool> {
+        self.reached
+    }
+
     /// What became of a report.
     pub(super) fn told(&mut self, outcome: Result<(), String>) -> Option<ReportNews> {
         let before = self.reached.replace(outcome.is_ok());
@@ -87,7 +92,9 @@ mod tests {
         assert_eq!(reports.told(failed("too slow")), None);
         assert_eq!(reports.told(Ok(())), Some(ReportNews::Reached));
         assert_eq!(reports.told(Ok(())), None);
+        assert_eq!(reports.reached(), Some(true));
         assert_eq!(reports.told(failed("gone")), Some(ReportNews::Unreachable("gone".to_owned())));
+        assert_eq!((reports.reached(), Reports::new(at(0)).reached()), (Some(false), None));
         assert_eq!(Reports::new(at(0)).told(Ok(())), Some(ReportNews::Reached), "the first one is news as well");
     }
 }

@@ -487,6 +487,10 @@ pub struct HelloAnswer {
     pub interval: Duration,
     /// `TIMEOUT_MS`: milliseconds of silence after which it calls a peer TIMEOUT.
     pub timeout: Duration,
+    /// `SUPERVISOR`: who gets its reports. Left out where nobody does.
+    pub supervisor: Option<Address>,
+    /// `SUPERVISOR_REACHED`: whether the last report was handed over. Left out while nothing is known.
+    pub supervisor_reached: Option<bool>,
 }
 
 /// What `NODES` asks for. All `None` is the whole registry.

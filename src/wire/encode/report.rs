@@ -240,6 +240,27 @@ mod tests {
     }
 
     #[test]
+    fn the_report_in_the_manual_has_the_same_fields_and_every_one_is_explained() {
+        let manual = include_str!("../../../protocol.md");
+        let (_, chapter) = manual.split_once("\n## The supervisor's report\n").expect("the manual has the chapter");
+        let chapter = chapter.split_once("\n## ").map_or(chapter, |(chapter, _)| chapter);
+        let (_, rest) = chapter.split_once("\n```json\n").expect("an example");
+        let (example, table) = rest.split_once("\n```").expect("the example ends");
+        let found = |text: &str| {
+            let (mut found, value) = (BTreeSet::new(), serde_json::from_str::<Value>(text).unwrap());
+            keys(&value, "", &mut found);
+            found
+        };
+        let fields = found(example);
+        assert_eq!(fields, found(&line(&report())));
+        for field in fields {
+            let name = field.rsplit('.').next().unwrap();
+            let group = ["performance", "farm_state"].contains(&name);
+            assert!(group || table.contains(&format!("`{name}`")), "{field} is not explained");
+        }
+    }
+
+    #[test]
     fn every_figure_stands_in_its_place_and_unit() {
         let text = line(&report());
         assert!(text.ends_with("}\n") && text.matches('\n').count() == 1, "{text}");
