@@ -46,7 +46,7 @@ impl Farm {
         for worker in self.workers.values() {
             let (state, _) = worker.state(self.timeout, now);
             let runs = worker.running.len() as u64;
-            // One that drains has no slots any more, but those in which something runs.
+            // One that drains says that it has no slots, and may still run something.
             let has = worker.native().map_or(1, |native| u64::from(native.slots)).max(runs);
             figures.alive += u64::from(state != WorkerState::Away);
             figures.idle += u64::from(state == WorkerState::Idle);

@@ -261,7 +261,7 @@ mod tests {
         world.give(Input::Message { link: peer, message: Message::plain(Body::HeartbeatAnswer(answer)) });
         world.until(1000);
         world.says(a1, &native("a1", 3, "x"));
-        world.says(a2, &native("a2", 2, "y"));
+        world.says(a2, &native("a2", 2, "query"));
         world.says(a3, &native("a3", 4, "y"));
         world.says(guest, r#"{"WORKER":"ALIVE","WORKER_UUID":"g1","SERVER_UUID":"gamma"}"#);
         for _ in 0..4 {
@@ -297,8 +297,8 @@ mod tests {
         let away = |out, peer: &str| BorrowedWorker { out, peer: peer.to_owned() };
         let workers = WorkersReport {
             registered: 4,
-            // a1 runs 2 of 3, the guest has a slot; a2 drains: it has none but those that run; a3 is silent.
-            utilization: report.workers.utilization,
+            // Two run; a1 has three slots, a2, which is about to go, two, and the guest one. a3 is silent.
+            utilization: Permille::of(2, 6),
             alive: 3,
             idle: 1,
             failed: 1,
