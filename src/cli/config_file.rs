@@ -59,7 +59,8 @@ mod tests {
              fresh = false\nephemeral = true\ncapacity = 10\nrelease = 5\nhold = '500ms'\ncpu-threshold = 62.5\n\
              log-level = 'debug'\noutput = 'json'\ndurability = 'os'\nmax-jobs = 5\nmax-bytes = '2G'\n\
              attempts = 2\njob-timeout = 60\nretry-pause = 0.5\nkeep-results = 7\nkeep-for = '1h'\nservices = 's'\n\
-             allow-exec = true\ndiscovery = true\nexpect = 3\nelection = '1s'\n",
+             allow-exec = true\ndiscovery = true\nexpect = 3\nelection = '1s'\nsupervisor = 'tls://lab:443'\n\
+             supervisor-ca = 'ca.pem'\n",
         )
         .unwrap();
         assert_eq!((args.port, args.insecure, args.ephemeral), (Some(9102), Some(true), Some(true)));
@@ -97,6 +98,7 @@ mod tests {
             ("\nlog-level = 'loud'", "expected one of"),
             ("\nmax-bytes = -1", "number of bytes"),
             ("\ndiscovery = 0", "UDP port from 1"),
+            ("\nsupervisor = 'ftp://a:1'", "tls://HOST:PORT"),
             ("\ndurability = 'often'", "fsync, os or memory"),
             ("\nport 7", "line 2"),
         ] {

@@ -258,7 +258,7 @@ mod tests {
             assert_eq!(option.get_env().unwrap().to_str().unwrap(), format!("NODE_{name}"));
             count += 1;
         }
-        assert_eq!(count, 40);
+        assert_eq!(count, 42);
     }
 
     #[test]

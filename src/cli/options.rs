@@ -9,7 +9,9 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-use super::values::{self, Advertise, BindHost, Bytes, Discovery, Durable, Label, Peer, Peers, Percent, Span};
+use super::values::{
+    self, Advertise, BindHost, Bytes, Discovery, Durable, Label, Peer, Peers, Percent, Span, Supervisor,
+};
 use super::worker::WorkerOptions;
 use crate::core::{AgreementConfig, Config, Lend, LoadConfig, LoanConfig, QueueConfig, WorkerConfig};
 use crate::wire::{Address, Durability, Permille, Role};
@@ -240,6 +242,14 @@ pub(super) struct RunArgs {
           num_args = 0..=1, default_missing_value = "true")]
     pub(super) discovery: Option<Discovery>,
 
+    /// A supervisor that gets a report of this master every 10 s. tls:// and port 443 mean TLS, tcp:// plain TCP
+    #[arg(long, env = "NODE_SUPERVISOR", value_name = "[tcp://|tls://]HOST:PORT", help_heading = "Supervisor")]
+    pub(super) supervisor: Option<Supervisor>,
+
+    /// Authorities that may vouch for the supervisor, beside those that this system trusts (PEM)
+    #[arg(long, env = "NODE_SUPERVISOR_CA", value_name = "FILE", help_heading = "Supervisor")]
+    pub(super) supervisor_ca: Option<PathBuf>,
+
     /// How much to log [default: info]
     #[arg(long, env = "NODE_LOG_LEVEL", value_name = "LEVEL", help_heading = "Output")]
     pub(super) log_level: Option<LogLevel>,
@@ -342,6 +352,8 @@ impl RunArgs {
             services,
             allow_exec,
             discovery,
+            supervisor,
+            supervisor_ca,
             log_level,
             output,
             config
@@ -413,6 +425,10 @@ pub(super) struct Options {
     pub(super) allow_exec: bool,
     /// UDP port of discovery: on which a master answers, and to which a worker without masters asks.
     pub(super) discovery: Option<u16>,
+    /// Who gets the reports of a master.
+    pub(super) supervisor: Option<Supervisor>,
+    /// Authorities that may vouch for it, beside those of the system.
+    pub(super) supervisor_ca: Option<PathBuf>,
     /// How much to log.
     pub(super) log_level: LogLevel,
     /// Form of the output.
@@ -514,6 +530,12 @@ impl Options {
             queue.durability = Durability::Memory;
         }
 
+        if let Some(path) = &args.supervisor_ca {
+            let needs = "tells whom to trust over TLS; expected --supervisor tls://HOST:PORT with it";
+            let tls = args.supervisor.as_ref().is_some_and(|supervisor| supervisor.tls);
+            check(tls, || format!("--supervisor-ca {} {needs}", path.display()))?;
+        }
+
         Ok(Options {
             bind,
             peers: peers("--peer", args.peer.unwrap_or_default())?,
@@ -535,6 +557,8 @@ impl Options {
             services: args.services,
             allow_exec,
             discovery: None,
+            supervisor: args.supervisor,
+            supervisor_ca: args.supervisor_ca,
             log_level: args.log_level.unwrap_or(LogLevel::Info),
             output: args.output.unwrap_or(Output::Auto),
         })
@@ -554,6 +578,7 @@ impl Options {
             group: self.group.clone(),
             forget: self.forget,
             forget_owner: self.forget_owner,
+            supervisor: self.supervisor.as_ref().map(|supervisor| supervisor.address.clone()),
             load: self.load.clone(),
             queue: self.queue.clone(),
             // The log has them at `info`, and JSON always.
@@ -719,6 +744,8 @@ mod tests {
             ("--job-timeout 25h", "--job-timeout is 90000s; expected 1 ms to 24 h"),
             ("--retry-pause 6m", "--retry-pause is 360s; expected 0 to 5 min"),
             ("--keep-for 0", "--keep-for is 0ns; expected 1 s to 365 days"),
+            ("--supervisor a:8000 --supervisor-ca f", "--supervisor-ca f tells whom to trust over TLS"),
+            ("--supervisor-ca f", "expected --supervisor tls://HOST:PORT"),
             ("--host 0.0.0.0 --insecure --allow-exec", "anybody who reaches this address could run any command"),
             ("--host 0.0.0.0", "add --insecure"),
             ("--host 192.168.1.7 --insecure=false", "add --insecure"),
@@ -758,6 +785,14 @@ mod tests {
     }
 
     #[test]
+    fn a_supervisor_is_nobody_unless_named() {
+        let supervisor = |line: &str| resolve(line).map(|options| options.config(options.bind).supervisor);
+        assert_eq!(supervisor(""), Ok(None));
+        assert_eq!(supervisor("--supervisor lab:8000"), Ok(Some("lab:8000".parse().unwrap())));
+        assert_eq!(supervisor("--supervisor tls://lab:1 --supervisor-ca f"), Ok(Some("lab:1".parse().unwrap())));
+    }
+
+    #[test]
     fn commands_may_be_offered_where_only_this_machine_reaches() {
         assert!(resolve("--allow-exec").unwrap().allow_exec);
         assert!(resolve("--allow-exec --insecure").unwrap().allow_exec, "the address is not open");
@@ -778,6 +813,7 @@ mod tests {
             (["--durability", "often"], "expected fsync, os or memory"),
             (["--max-bytes", "2X"], "expected bytes"),
             (["--attempts", "few"], "expected a whole number"),
+            (["--supervisor", "http://a:80"], "tls://HOST:PORT"),
             (["--discovery", "0"], "expected a UDP port from 1 to 65535"),
             (["--intervall", "2"], "--interval"),
         ] {

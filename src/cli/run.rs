@@ -15,7 +15,9 @@ use super::exit;
 use super::options::{OptionError, Options, RunArgs, StatePlace};
 use super::table::age_text;
 use crate::core::{Identity, StoredGroup};
-use crate::net::{self, BindError, Discovery, GroupAtRest, JobsAtRest, Listener, RunError, Settings, Stop};
+use crate::net::{
+    self, BindError, Discovery, GroupAtRest, JobsAtRest, Listener, RunError, Settings, Stop, Supervisor, Tls, TlsError,
+};
 use crate::service::{ExecutorConfig, System};
 use crate::store::group::{self, GroupStore};
 use crate::store::jobs::{JobStore, Recovered};
@@ -87,6 +89,7 @@ fn options(args: RunArgs) -> Result<Options, Failure> {
 
 /// Runs a master or a worker, as the options say.
 pub(super) fn run_node(options: &Options) -> Result<Stop, Failure> {
+    let tls = trust(options)?;
     let listener = Listener::bind(options.bind).map_err(|error| match error {
         BindError::Taken(_) => Failure::PortTaken(error),
         BindError::Other(..) => Failure::Bind(error),
@@ -133,6 +136,11 @@ pub(super) fn run_node(options: &Options) -> Result<Stop, Failure> {
             entropy: entropy()?,
             services: Some(Box::new(executor(options))),
             discovery: options.discovery.map(|port| discovery(options, port)).transpose()?,
+            supervisor: options.supervisor.as_ref().map(|supervisor| Supervisor {
+                address: supervisor.address.clone(),
+                tls,
+                directory: state.dir.as_ref().map_or_else(|| ".".into(), |dir| dir.path().to_owned()),
+            }),
             ..Settings::new(config, identity, seed())
         };
         let outcome = net::run(listener, settings, &mut console);
@@ -143,6 +151,20 @@ pub(super) fn run_node(options: &Options) -> Result<Stop, Failure> {
     // What was logged comes before the error that ends it all.
     console.finish();
     outcome
+}
+
+/// Whom to trust where the supervisor is called over TLS; `None`: over plain TCP, or there is none.
+fn trust(options: &Options) -> Result<Option<Tls>, Failure> {
+    let Some(supervisor) = options.supervisor.as_ref().filter(|supervisor| supervisor.tls) else { return Ok(None) };
+    let refused = |error: TlsError| match error {
+        TlsError::File { .. } => format!("--supervisor-ca {error}"),
+        TlsError::NoRoots { .. } => {
+            format!("--supervisor tls://{}: {error} with --supervisor-ca FILE", supervisor.address)
+        }
+        TlsError::Unusable(_) => format!("--supervisor tls://{}: {error}", supervisor.address),
+    };
+    let tls = Tls::new(options.supervisor_ca.as_deref());
+    tls.map(Some).map_err(|error| Failure::Options(OptionError(refused(error))))
 }
 
 /// Opens what is stored of the group of a master, and says what was found. Without a directory it is kept in memory.

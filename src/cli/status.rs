@@ -245,6 +245,14 @@ fn native_text(
     if let Some(group) = group {
         lines.push(format!("  agreement  {}", group_text(group)));
     }
+    if let Some(supervisor) = hello["SUPERVISOR"].as_str() {
+        let reached = match hello["SUPERVISOR_REACHED"].as_bool() {
+            Some(true) => "reached by the last report",
+            Some(false) => "not reached by the last report",
+            None => "no report was sent yet",
+        };
+        lines.push(format!("  supervisor {}, {reached}", printable(supervisor)));
+    }
     let services = services(&hello["SERVICES"]);
     if !services.is_empty() {
         lines.push(format!("  services   {}", printable(&services.join(", "))));
@@ -352,7 +360,7 @@ mod tests {
     fn hello() -> Value {
         json!({"TASK":"HELLO","RESPONSE":"OK","SERVER_ID":"ab12cd34-0000","NAME":"alpha","ROLE":"master",
                "GROUP":"default","ADDRESS":"127.0.0.1:9101","VERSION":"0.1.0","DIALECTS":["native","seed"],
-               "UPTIME_MS":90_000,"HEARTBEATS":12,
+               "UPTIME_MS":90_000,"HEARTBEATS":12,"SUPERVISOR":"lab:8000","SUPERVISOR_REACHED":false,
                "SERVICES":[{"NAME":"sleep","METHODS":["run"]},"query"],"INTERVAL_MS":2000,"TIMEOUT_MS":6000})
     }
 
@@ -421,6 +429,7 @@ mod tests {
             "hot        no: above 70.0 % CPU",
             "peers      3, asked every 2.0 s, TIMEOUT after 6.0 s",
             "agreement  follows beta at term 4, member 1 of 5f0e9a34; 3 vote, 1 spare",
+            "supervisor lab:8000, not reached by the last report",
             "services   sleep, query",
             "a:9102",
             "c:9102",

@@ -174,6 +174,40 @@ impl FromStr for Advertise {
     }
 }
 
+/// `--supervisor`: `HOST:PORT`, `tcp://HOST:PORT` or `tls://HOST:PORT`. Port 443 means TLS unless `tcp://` is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Supervisor {
+    /// Whom to call.
+    pub(super) address: Address,
+    /// Over TLS.
+    pub(super) tls: bool,
+}
+
+impl FromStr for Supervisor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Supervisor, String> {
+        let (said, address) = match text.split_once("://") {
+            None => (None, text),
+            Some(("tcp", address)) => (Some(false), address),
+            Some(("tls", address)) => (Some(true), address),
+            Some((scheme, _)) => {
+                return Err(format!(
+                    "`{scheme}://` is not known; expected HOST:PORT, tcp://HOST:PORT or tls://HOST:PORT"
+                ));
+            }
+        };
+        let address: Address = address.parse().map_err(|error| format!("{error}"))?;
+        if address.is_wildcard() {
+            return Err(format!(
+                "`{address}` is where one listens, not where one calls; expected a host's own address"
+            ));
+        }
+        let tls = said.unwrap_or(address.port == 443);
+        Ok(Supervisor { address, tls })
+    }
+}
+
 /// A name or a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Label(pub(super) String);
@@ -338,7 +372,7 @@ macro_rules! from_toml_string {
         }
     )*};
 }
-from_toml_string!(BindHost, Advertise, Label, Peers, Durable);
+from_toml_string!(BindHost, Advertise, Label, Peers, Durable, Supervisor);
 
 /// Values that TOML writes as a number or a string.
 macro_rules! from_toml_number {
@@ -434,6 +468,19 @@ mod tests {
         assert!(error("0.0.0.0:9102").contains("not where one calls"));
         assert_eq!(" a:1  b:2 ".parse::<Peers>().unwrap().0.len(), 2);
         assert_eq!("".parse::<Peers>().unwrap().0.len(), 0);
+    }
+
+    #[test]
+    fn a_supervisor_is_called_over_tls_where_its_port_or_its_scheme_says_so() {
+        let read = |text: &str| text.parse::<Supervisor>().map(|it| (it.address.to_string(), it.tls));
+        assert_eq!(read("lab:8000"), Ok(("lab:8000".to_owned(), false)));
+        assert_eq!(read("lab:443"), Ok(("lab:443".to_owned(), true)));
+        assert_eq!(read("tcp://lab:443"), Ok(("lab:443".to_owned(), false)));
+        assert_eq!(read("tls://[::1]:8443"), Ok(("[::1]:8443".to_owned(), true)));
+        assert!(read("https://lab:443").unwrap_err().contains("tls://HOST:PORT"));
+        assert!(read("lab").unwrap_err().contains("has no port"));
+        assert!(read("tls://0.0.0.0:443").unwrap_err().contains("not where one calls"));
+        assert!(read("").is_err() && read("tls://").is_err());
     }
 
     #[test]

@@ -35,6 +35,7 @@ mod peer;
 mod queue;
 mod record;
 mod registry;
+mod report;
 pub(crate) mod rng;
 #[cfg(test)]
 mod tests;
@@ -45,8 +46,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::wire::{
-    Address, Attempt, Datagram, Durability, Event, Json, MAX_ATTEMPTS, MAX_SLOTS, Message, Permille, Role, ServerId,
-    ServiceName, ServiceOffer, Stream, is_valid_name,
+    Address, Attempt, Datagram, Durability, Event, Json, MAX_ATTEMPTS, MAX_SLOTS, MasterReport, Message, Permille,
+    Role, ServerId, ServiceName, ServiceOffer, Stream, is_valid_name,
 };
 
 pub use election::LogTicket;
@@ -129,6 +130,8 @@ pub struct Config {
     /// `--forget-owner`: how long the owner of an orphan must have been gone before another master of the group adopts it. Default 60 s, above
     /// `timeout`, at most 48 h. If unsure, longer than a restart of a master takes.
     pub forget_owner: Duration,
+    /// `--supervisor`: who gets a report of this master every ten seconds. Default none, and none at a worker. If unsure, `None`.
+    pub supervisor: Option<Address>,
 }
 
 /// The queue of jobs of a master.
@@ -243,6 +246,7 @@ impl Default for Config {
             tell_ends: true,
             worker: None,
             forget_owner: Duration::from_secs(60),
+            supervisor: None,
         }
     }
 }
@@ -274,6 +278,9 @@ impl Config {
         }
         if (self.role == Role::Worker) != self.worker.is_some() {
             return range("role", format!("{:?}", self.role), "worker where it has the settings of one, else master");
+        }
+        if let Some(supervisor) = self.supervisor.as_ref().filter(|_| self.role == Role::Worker) {
+            return range("supervisor", supervisor.to_string(), "none at a worker: its master reports of it");
         }
         self.worker.as_ref().map_or(Ok(()), WorkerConfig::check)?;
         self.queue.check()?;
@@ -413,6 +420,9 @@ pub enum Input {
     Offers(Vec<ServiceOffer>),
     /// The machine was measured.
     LoadSample(LoadSample),
+    /// What became of an [`Output::Report`]: it was handed over, or why not, for people. The core tells of changes, and reports again when it
+    /// is time. A report that a newer one has replaced before it was sent is not told of.
+    Reported(Result<(), String>),
     /// The operator said something.
     Command(Command),
     /// The deadline may have come.
@@ -502,6 +512,9 @@ pub enum Output {
         /// What.
         datagram: Datagram,
     },
+    /// Report this to the supervisor, with what was measured of the machine, then tell [`Input::Reported`]. Nothing waits for it: a report that
+    /// is still to be sent when the next one comes is dropped.
+    Report(Box<MasterReport>),
     /// Something happened that people and programs may want to know. The shell shows it; the core itself sends it
     /// to the links that asked for `EVENTS`.
     Event(Event),

@@ -88,6 +88,11 @@ impl Reactor {
                     udp.send(to, &datagram);
                 }
             }
+            Output::Report(report) => {
+                if let Some(reporter) = &self.reporter {
+                    reporter.offer(report);
+                }
+            }
             Output::Stopped => self.node_stopped(),
         }
     }

@@ -39,6 +39,7 @@ impl Reactor {
                 Note::Group(GroupNote::Trouble { reason }) => self.tell(Input::GroupTrouble { reason: Some(reason) }),
                 Note::Group(GroupNote::Well) => self.tell(Input::GroupTrouble { reason: None }),
                 Note::Offers(offers) => self.tell(Input::Offers(offers)),
+                Note::Reported(outcome) => self.tell(Input::Reported(outcome)),
                 Note::Sample(sample) => self.tell(Input::LoadSample(sample)),
                 Note::Resolved { name, found } => {
                     let mut context =

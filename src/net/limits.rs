@@ -136,6 +136,10 @@ pub(super) const PRINTED_PIECES: usize = 16;
 /// Time between two measurements of the machine.
 pub(super) const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long handing over a report to the supervisor may take, from the look-up of its name to the last byte: the course's time-out. Half of the
+/// time between two reports.
+pub(super) const REPORT_WITHIN: Duration = Duration::from_secs(5);
+
 /// Time from the first request to stop until the loop ends at the latest. Promised is a second, of which the
 /// process needs some to end.
 pub(super) const STOP_DEADLINE: Duration = Duration::from_millis(800);

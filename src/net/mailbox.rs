@@ -52,6 +52,8 @@ pub(super) enum Note {
     },
     /// What can be run here is now this.
     Offers(Vec<ServiceOffer>),
+    /// A report to the supervisor was handed over, or why not.
+    Reported(Result<(), String>),
 }
 
 /// The loop's end: takes what was told.

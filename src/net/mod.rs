@@ -12,7 +12,7 @@
 //!   udp         discovery                                        hearing   what others tell, handed on
 //!   talk        what runs print, at the pace of links            stopping  the end
 //!   limits      every bound and its reason                       os        what differs between systems
-//!   lookout     when it looks out before it sleeps
+//!   lookout     when it looks out before it sleeps        supervisor the reports of a master, on a thread of their own
 //! ```
 
 use std::io;
@@ -42,6 +42,7 @@ mod reactor;
 mod resolver;
 mod sampler;
 mod stopping;
+mod supervisor;
 mod talk;
 mod timers;
 mod tokens;
@@ -54,6 +55,7 @@ mod tests;
 pub use durable::{GroupAtRest, GroupLog, GroupNote, Jobs, JobsAtRest, StoreNote, TellGroup, TellStored};
 pub use execution::{Services, ServicesAtRest};
 pub use listener::Listener;
+pub use supervisor::{Supervisor, Tls, TlsError};
 pub use udp::{DISCOVERY_PORT, Discovery};
 
 use reactor::Reactor;
@@ -75,7 +77,7 @@ pub(crate) fn is_ignored(signal: i32) -> bool {
 
 /// What a running node is made from.
 pub struct Settings {
-    /// The settings of the core. `bind` is replaced by the listener's address.
+    /// The settings of the core. `bind` is replaced by the listener's address, `supervisor` by that of the one below.
     pub config: Config,
     /// Who this node is.
     pub identity: Identity,
@@ -106,6 +108,8 @@ pub struct Settings {
     pub services: Option<Box<dyn ServicesAtRest>>,
     /// A master that answers discovery, or a worker that asks. `None`: neither.
     pub discovery: Option<Discovery>,
+    /// Who gets the reports of a master. `None`: a worker, or nobody does.
+    pub supervisor: Option<Supervisor>,
 }
 
 impl Settings {
@@ -127,6 +131,7 @@ impl Settings {
             entropy: [0; 32],
             services: None,
             discovery: None,
+            supervisor: None,
         }
     }
 }

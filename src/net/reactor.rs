@@ -26,6 +26,7 @@ use super::outbox::Pool;
 use super::resolver::Resolver;
 use super::sampler::Sampler;
 use super::stopping::Stopping;
+use super::supervisor::Reporter;
 use super::talk::Talk;
 use super::timers::{Timers, Who};
 use super::tokens::{self, Source};
@@ -98,6 +99,7 @@ pub(super) struct Reactor {
     pub(super) pushed: bool,
     pub(super) services: Option<Box<dyn Services>>,
     pub(super) udp: Option<Udp>,
+    pub(super) reporter: Option<Reporter>,
     /// Datagrams may wait to be received.
     pub(super) udp_more: bool,
     /// What the node was told.
@@ -137,8 +139,10 @@ impl Reactor {
             entropy,
             services,
             discovery,
+            supervisor,
         } = settings;
         config.bind = listener.local_addr();
+        config.supervisor = supervisor.as_ref().map(|supervisor| supervisor.address.clone());
         let interval = config.interval;
         // Two for each peer: a link of our own, and its successor while it is dialled.
         let mut reserved = RESERVED_DESCRIPTORS + 2 * config.peers.len();
@@ -172,6 +176,7 @@ impl Reactor {
         let sampler = Sampler::start(mailbox.post.clone())?;
         let dialer = Dialer::new(Resolver::new(mailbox.post.clone()));
         let udp = discovery.map(|discovery| Udp::new(discovery, listener.local_addr(), poll.registry())).transpose()?;
+        let reporter = supervisor.map(|it| Reporter::start(it, mailbox.post.clone())).transpose()?;
         let acceptor = Acceptor::new(listener, poll.registry())?;
         let post = mailbox.post.clone();
         let jobs = jobs.map(|jobs| jobs.start(Box::new(move |note| post.send(Note::Stored(note))))).transpose()?;
@@ -220,6 +225,7 @@ impl Reactor {
             pushed: false,
             services,
             udp,
+            reporter,
             udp_more: false,
             #[cfg(test)]
             heard: Vec::new(),

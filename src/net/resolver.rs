@@ -48,7 +48,7 @@ impl Resolver {
 }
 
 /// The addresses of a name in the order in which the operating system would try them.
-fn look_up(name: &str) -> Result<Vec<IpAddr>, String> {
+pub(super) fn look_up(name: &str) -> Result<Vec<IpAddr>, String> {
     let found = (name, 0).to_socket_addrs().map_err(|error| format!("name {name} unknown: {error}"))?;
     let mut addresses: Vec<IpAddr> = Vec::new();
     for address in found.map(|socket| socket.ip()) {

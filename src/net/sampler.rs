@@ -41,14 +41,8 @@ fn measure(system: &mut System) -> LoadSample {
     system.refresh_cpu_specifics(CpuRefreshKind::nothing().with_cpu_usage());
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
     let cpu = Permille::new((f64::from(system.global_cpu_usage()) * 10.0).round() as u64);
-    let memory = share(system.used_memory(), system.total_memory());
+    let memory = Permille::of(system.used_memory(), system.total_memory());
     LoadSample { cpu, memory }
-}
-
-/// `part` of `whole` in thousandths; nothing of nothing is zero.
-fn share(part: u64, whole: u64) -> Permille {
-    let thousandths = u128::from(part) * 1000 / u128::from(whole.max(1));
-    Permille::new(u64::try_from(thousandths).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -62,10 +56,10 @@ mod tests {
 
     #[test]
     fn shares_are_thousandths_and_survive_any_numbers() {
-        assert_eq!(share(1, 4).get(), 250);
-        assert_eq!(share(0, 0).get(), 0);
-        assert_eq!(share(u64::MAX, u64::MAX).get(), 1000);
-        assert_eq!(share(u64::MAX, 1).get(), 1000);
+        assert_eq!(Permille::of(1, 4).get(), 250);
+        assert_eq!(Permille::of(0, 0).get(), 0);
+        assert_eq!(Permille::of(u64::MAX, u64::MAX).get(), 1000);
+        assert_eq!(Permille::of(u64::MAX, 1).get(), 1000);
     }
 
     #[test]

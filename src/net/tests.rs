@@ -62,6 +62,7 @@ fn settings(id: &str, peers: &[SocketAddr], timeout: Duration) -> Settings {
         entropy: [0; 32],
         services: None,
         discovery: None,
+        supervisor: None,
     }
 }
 

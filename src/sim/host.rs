@@ -345,6 +345,8 @@ impl NativeHost {
                 let to = to.map(|to| host_at(&Address::of(to)));
                 self.wishes.push(Wish::Datagram { to, bytes });
             }
+            // Nobody supervises simulated nodes.
+            Output::Report(_) => {}
             Output::Stopped => self.stopped = true,
         }
     }

@@ -94,13 +94,17 @@ pub enum EventKind {
     MemberAdmitted,
     /// A master has been removed from the group.
     MemberRemoved,
+    /// A report has reached the supervisor, for the first time or again.
+    SupervisorReached,
+    /// Reports do not reach the supervisor.
+    SupervisorUnreachable,
     /// This node stops.
     Stopping,
 }
 
 impl EventKind {
     /// Every kind, in the order of this enum.
-    pub const ALL: [EventKind; 38] = [
+    pub const ALL: [EventKind; 40] = [
         EventKind::PeerLearnt,
         EventKind::PeerAlive,
         EventKind::PeerTimeout,
@@ -138,6 +142,8 @@ impl EventKind {
         EventKind::QuorumBack,
         EventKind::MemberAdmitted,
         EventKind::MemberRemoved,
+        EventKind::SupervisorReached,
+        EventKind::SupervisorUnreachable,
         EventKind::Stopping,
     ];
 
@@ -181,6 +187,8 @@ impl EventKind {
             EventKind::QuorumBack => "QUORUM_BACK",
             EventKind::MemberAdmitted => "MEMBER_ADMITTED",
             EventKind::MemberRemoved => "MEMBER_REMOVED",
+            EventKind::SupervisorReached => "SUPERVISOR_REACHED",
+            EventKind::SupervisorUnreachable => "SUPERVISOR_UNREACHABLE",
             EventKind::Stopping => "STOPPING",
         }
     }

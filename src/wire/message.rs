@@ -377,9 +377,18 @@ impl Role {
 pub struct Permille(u16);
 
 impl Permille {
+    /// All of it.
+    pub const MAX: Permille = Permille(1000);
+
     /// The share, clamped to 1000.
     pub fn new(thousandths: u64) -> Permille {
         Permille(u16::try_from(thousandths.min(1000)).unwrap_or(1000))
+    }
+
+    /// `part` of `whole`, rounded down; nothing of nothing is zero.
+    pub fn of(part: u64, whole: u64) -> Permille {
+        let thousandths = u128::from(part) * 1000 / u128::from(whole.max(1));
+        Permille::new(u64::try_from(thousandths).unwrap_or(u64::MAX))
     }
 
     /// Thousandths, 0 to 1000.
@@ -478,6 +487,10 @@ pub struct HelloAnswer {
     pub interval: Duration,
     /// `TIMEOUT_MS`: milliseconds of silence after which it calls a peer TIMEOUT.
     pub timeout: Duration,
+    /// `SUPERVISOR`: who gets its reports. Left out where nobody does.
+    pub supervisor: Option<Address>,
+    /// `SUPERVISOR_REACHED`: whether the last report was handed over. Left out while nothing is known.
+    pub supervisor_reached: Option<bool>,
 }
 
 /// What `NODES` asks for. All `None` is the whole registry.

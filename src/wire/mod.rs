@@ -34,6 +34,7 @@ mod line;
 mod loan;
 mod message;
 mod parts;
+mod report;
 mod scan;
 mod service;
 mod settings;
@@ -43,7 +44,7 @@ pub use address::{Address, AddressError, Host};
 pub use datagram::{Undecodable, decode_datagram, encode_datagram};
 pub use decode::{Undecoded, decode};
 pub use dialect::{CloseReason, Decoded, Dialect, DialectMemory, Edge, Prepared};
-pub use encode::encode;
+pub use encode::{encode, encode_report};
 pub use error::{ErrorAnswer, ErrorCode};
 pub use event::*;
 pub use farm::*;
@@ -56,6 +57,9 @@ pub(crate) use ledger_json::{group_id, raft_ids};
 pub use limits::*;
 pub use loan::*;
 pub use message::*;
+pub use report::{
+    BorrowedWorker, MachineReport, MasterReport, NeighbourReport, Report, TasksReport, ThresholdsReport, WorkersReport,
+};
 pub use service::*;
 pub use settings::SettingName;
 pub use why::*;

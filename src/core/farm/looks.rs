@@ -4,7 +4,8 @@ use super::WorkerKey;
 use super::machine::Farm;
 use super::worker::Worker;
 use crate::core::LinkId;
-use crate::wire::{ServerId, ServiceName, quote};
+use crate::time::Time;
+use crate::wire::{Permille, ServerId, ServiceName, WorkerState, WorkersReport, quote};
 
 impl Farm {
     /// Who a worker is.
@@ -30,6 +31,35 @@ impl Farm {
             Some(owner) => format!("{}, borrowed from {}", worker.name, quote(owner, 64)),
             None => format!("{}, local", worker.name),
         })
+    }
+
+    /// The workers here that belong to others, each with its owner, as it names it.
+    pub(in crate::core) fn owners(&self) -> impl Iterator<Item = (&ServerId, &str)> {
+        let guests = self.guests.iter().filter_map(|key| self.workers.get(key));
+        guests.filter_map(|worker| Some((&worker.id, worker.owner.as_deref()?)))
+    }
+
+    /// How the workers stand, counted by what `WORKERS` says of each. `home` and `away_from_home` are left for who knows of loans.
+    pub(in crate::core) fn figures(&self, now: Time) -> WorkersReport {
+        let mut figures = WorkersReport { registered: self.workers.len() as u64, ..WorkersReport::default() };
+        let (mut slots, mut running) = (0, 0);
+        for worker in self.workers.values() {
+            let (state, _) = worker.state(self.timeout, now);
+            let runs = worker.running.len() as u64;
+            // One that drains says that it has no slots, and may still run something.
+            let has = worker.native().map_or(1, |native| u64::from(native.slots)).max(runs);
+            figures.alive += u64::from(state != WorkerState::Away);
+            figures.idle += u64::from(state == WorkerState::Idle);
+            figures.failed += u64::from(matches!(state, WorkerState::Away | WorkerState::Quarantined));
+            if matches!(state, WorkerState::Idle | WorkerState::Busy) {
+                figures.available += has - runs;
+            }
+            if state != WorkerState::Away {
+                (slots, running) = (slots + has, running + runs);
+            }
+        }
+        figures.utilization = Permille::of(running, slots);
+        figures
     }
 
     /// Whether this worker says that a method may be done twice.

@@ -259,7 +259,7 @@ impl Worker {
         }
     }
 
-    fn state(&self, timeout: Duration, now: Time) -> (WorkerState, String) {
+    pub(super) fn state(&self, timeout: Duration, now: Time) -> (WorkerState, String) {
         let silent = Seconds(now.since(self.seen));
         if let (None, Some(_)) = (self.link, self.native()) {
             let rest = Seconds((self.seen + lost_after(timeout)).since(now));

@@ -243,14 +243,14 @@ impl Loans {
         (self.owner.count() as u64, self.borrower.count() as u64)
     }
 
-    /// Own workers that are promised, on their way, or at a borrower.
-    pub(in crate::core) fn lent(&self) -> impl Iterator<Item = &ServerId> {
-        self.owner.workers()
+    /// Own workers that are promised, on their way, or at a borrower, each with that borrower.
+    pub(in crate::core) fn lent(&self) -> impl Iterator<Item = (&ServerId, &ServerId)> {
+        self.owner.borrowers()
     }
 
-    /// Workers of others that are here on loan.
-    pub(in crate::core) fn guests(&self) -> impl Iterator<Item = &ServerId> {
-        self.borrower.workers()
+    /// Guests, each with its owner.
+    pub(in crate::core) fn guests(&self) -> impl Iterator<Item = (&ServerId, &ServerId)> {
+        self.borrower.owners()
     }
 
     /// Panics if the machine contradicts itself.

@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::core::LinkId;
+use crate::core::report::Reports;
 use crate::time::Time;
 use crate::wire::{
     Address, Body, Dialect, ErrorAnswer, ErrorCode, Heartbeat, HeartbeatAnswer, HelloAnswer, MAX_LINE_BYTES,
@@ -50,6 +51,8 @@ impl Node {
             heartbeats: self.heartbeats,
             interval: self.config.interval,
             timeout: self.config.timeout,
+            supervisor: self.config.supervisor.clone(),
+            supervisor_reached: self.reports.as_ref().and_then(Reports::reached),
         }
     }
 

@@ -108,9 +108,10 @@ impl Node {
     pub(super) fn worker_counts(&self) -> Counts {
         let (own, guests) = self.farm.whose();
         let Some(desk) = &self.desk else { return Counts { local: own, lent: 0, borrowed: guests } };
-        let leaving = desk.loans.lent().filter(|worker| self.farm.is_borrowed(worker) == Some(false)).count() as u64;
+        let leaving =
+            desk.loans.lent().filter(|(worker, _)| self.farm.is_borrowed(worker) == Some(false)).count() as u64;
         // One that has registered and has not asked for work yet is none of the farm's.
-        let coming = desk.loans.guests().filter(|worker| self.farm.is_borrowed(worker).is_none()).count() as u64;
+        let coming = desk.loans.guests().filter(|(worker, _)| self.farm.is_borrowed(worker).is_none()).count() as u64;
         Counts { local: own - leaving, lent: desk.loans.counts().0, borrowed: guests + coming }
     }
 

@@ -9,6 +9,7 @@ mod ignored;
 mod info;
 mod jobs;
 mod loans;
+mod report;
 mod speak;
 mod waiters;
 mod why;
@@ -26,6 +27,7 @@ use super::load::{Load, LoadChange};
 use super::patience::lost_after;
 use super::queue::Queue;
 use super::registry::{Effect, Registry};
+use super::report::Reports;
 use super::timeline::earlier;
 use super::worker::Worker;
 use super::{Command, Config, ConfigError, Identity, Input, JobNumber, LinkId, LogLevel, Output, StoredJob};
@@ -92,6 +94,8 @@ pub struct Node {
     desk: Option<Box<loans::Desk>>,
     /// What was decided last.
     decisions: why::Decisions,
+    /// When the supervisor hears of this node next; `None`: there is none.
+    reports: Option<Reports>,
 }
 
 impl Node {
@@ -124,6 +128,7 @@ impl Node {
         let worker = config.worker.clone().map(|settings| {
             Box::new(Worker::new(settings, server_id, name, config.interval, config.timeout, seed, now))
         });
+        let reports = config.supervisor.is_some().then(|| Reports::new(now));
         let mut node = Node {
             config,
             identity,
@@ -155,6 +160,7 @@ impl Node {
             bonds: bonds::Bonds::default(),
             desk: None,
             decisions: why::Decisions::default(),
+            reports,
         };
         node.restore_done();
         Ok(node)
@@ -201,6 +207,7 @@ impl Node {
         let now = now.max(self.now);
         self.look_for_group(now);
         self.carry_out(now);
+        self.report_if_due(now);
         self.unsettled = false;
         if cfg!(debug_assertions) {
             self.check_invariants();
@@ -265,6 +272,7 @@ impl Node {
                     group.troubled(reason);
                 }
             }
+            Input::Reported(outcome) => self.reported(outcome),
             Input::Command(Command::Stop) => self.stop(now),
             Input::Tick => self.tick(now),
         }
@@ -285,6 +293,7 @@ impl Node {
         // nobody and loses nobody any more: what is due there stays undone, and would be due for ever.
         let calls = self.registry.deadline().map(|due| due.min(self.pulse));
         let farm = earlier(self.farm.deadline(), self.bonds_deadline());
+        let farm = earlier(farm, self.reports.as_ref().map(Reports::deadline));
         let others = earlier(earlier(calls, farm), self.loans_deadline()).filter(|_| !self.stopped);
         let jobs = earlier(self.queue.deadline(), earlier(self.waiters.deadline(), self.calls.deadline()));
         let worker = self.worker.as_ref().and_then(|worker| worker.deadline());

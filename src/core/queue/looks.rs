@@ -67,6 +67,12 @@ impl Queue {
         }
     }
 
+    /// Jobs that are OK, and those that are NOK or BURIED, with those that this run has forgotten since.
+    pub(in crate::core) fn ended(&self) -> (u64, u64) {
+        let JobCounts { ok, nok, buried, .. } = self.counts();
+        (ok + self.forgotten.0, nok + buried + self.forgotten.1)
+    }
+
     /// Jobs that wait for a worker. Those that wait for their time are not among them: no worker would help.
     pub(in crate::core) fn pending(&self) -> u64 {
         self.table.tally(JobStatus::Queued).jobs

@@ -56,6 +56,8 @@ pub(in crate::core) struct Queue {
     pub(super) disk: Disk,
     pub(super) holds: Holds,
     pub(super) effects: VecDeque<Effect>,
+    /// Jobs that this run has forgotten: those that were OK, and those that were NOK or BURIED.
+    pub(super) forgotten: (u64, u64),
     /// Nobody listens to the ends of jobs: they are not put into words.
     mute: bool,
 }
@@ -77,6 +79,7 @@ impl Queue {
             disk: Disk::default(),
             holds: Holds::default(),
             effects: VecDeque::new(),
+            forgotten: (0, 0),
             mute: false,
         }
     }
@@ -698,6 +701,11 @@ impl Queue {
     /// Takes a job out of the table and the keys. It is in no other index; the caller gives back its names.
     pub(super) fn drop_job(&mut self, number: JobNumber) -> Option<Box<Job>> {
         let job = self.table.remove(number)?;
+        match job.status() {
+            Some(JobStatus::Ok) => self.forgotten.0 += 1,
+            Some(JobStatus::Nok | JobStatus::Buried) => self.forgotten.1 += 1,
+            _ => {}
+        }
         if let Some(key) = &job.key
             && self.keys.get(key) == Some(&number)
         {

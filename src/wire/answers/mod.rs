@@ -69,6 +69,8 @@ struct Hello<'a> {
     heartbeats: u64,
     interval_ms: u64,
     timeout_ms: u64,
+    supervisor: Option<String>,
+    supervisor_reached: Option<bool>,
     #[serde(borrow)]
     services: Option<&'a RawValue>,
     cpu: Option<f64>,
@@ -108,6 +110,8 @@ pub(super) fn hello(text: &str) -> Option<HelloAnswer> {
         heartbeats: hello.heartbeats,
         interval: Duration::from_millis(hello.interval_ms),
         timeout: Duration::from_millis(hello.timeout_ms),
+        supervisor: valid(hello.supervisor, |text| text.parse().ok())?,
+        supervisor_reached: hello.supervisor_reached,
     })
 }
 

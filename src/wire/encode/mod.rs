@@ -1,6 +1,7 @@
 //! From a message to a line, in native form: compact JSON, `TASK`, `RESPONSE` and `ID` first, then a fixed order.
 //!
 //! - `object`: how JSON is written.
+//! - `report`: the report to a supervisor, which is no message.
 //! - `nodes`, `jobs`, `farm`, `group`, `leases`, `loans`, `why`: what is written, by subject. The lines that a job consists of have functions of their
 //!   own, as only there the compiler takes the trouble to write keys without calls.
 
@@ -11,6 +12,7 @@ mod leases;
 pub(super) mod loans;
 mod nodes;
 mod object;
+mod report;
 #[cfg(test)]
 pub(super) mod tests;
 mod why;
@@ -18,6 +20,7 @@ mod why;
 use super::{Body, Message, RequestId};
 
 pub(super) use object::Object;
+pub use report::encode_report;
 
 /// Appends `message` as a line in native form, newline included.
 ///

@@ -40,7 +40,8 @@ impl<'o> Object<'o> {
     }
 
     pub(super) fn hello(self, hello: &HelloAnswer) -> Object<'o> {
-        self.who(&hello.presence)
+        let mut line = self
+            .who(&hello.presence)
             .text("VERSION", &hello.version)
             .texts("DIALECTS", hello.dialects.iter().map(String::as_str))
             .number("LINE_BYTES", hello.line_bytes)
@@ -48,9 +49,14 @@ impl<'o> Object<'o> {
             .millis("UPTIME_MS", hello.uptime)
             .number("HEARTBEATS", hello.heartbeats)
             .millis("INTERVAL_MS", hello.interval)
-            .millis("TIMEOUT_MS", hello.timeout)
-            .load(&hello.presence.load)
-            .offers(&hello.presence.services)
+            .millis("TIMEOUT_MS", hello.timeout);
+        if let Some(supervisor) = &hello.supervisor {
+            line = line.address("SUPERVISOR", supervisor);
+        }
+        if let Some(reached) = hello.supervisor_reached {
+            line = line.flag("SUPERVISOR_REACHED", reached);
+        }
+        line.load(&hello.presence.load).offers(&hello.presence.services)
     }
 
     pub(super) fn nodes_query(mut self, query: &NodesQuery) -> Object<'o> {

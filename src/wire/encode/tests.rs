@@ -112,17 +112,24 @@ fn node() -> impl Strategy<Value = NodeEntry> {
 fn hello() -> impl Strategy<Value = HelloAnswer> {
     let words = (any::<String>(), vec(any::<String>(), 0..4));
     let figures = (any::<u64>(), any::<bool>(), millis(), any::<u64>(), millis(), millis());
-    (presence(), words, figures).prop_map(
-        |(presence, (version, dialects), (line_bytes, secret, uptime, heartbeats, interval, timeout))| HelloAnswer {
-            presence,
-            version,
-            dialects,
-            line_bytes,
-            secret,
-            uptime,
-            heartbeats,
-            interval,
-            timeout,
+    (presence(), words, figures, (of(address()), any::<Option<bool>>())).prop_map(
+        |(presence, words, figures, reports)| {
+            let (version, dialects) = words;
+            let (line_bytes, secret, uptime, heartbeats, interval, timeout) = figures;
+            let (supervisor, supervisor_reached) = reports;
+            HelloAnswer {
+                presence,
+                version,
+                dialects,
+                line_bytes,
+                secret,
+                uptime,
+                heartbeats,
+                interval,
+                timeout,
+                supervisor,
+                supervisor_reached,
+            }
         },
     )
 }
@@ -727,6 +734,8 @@ fn every_message_but_pages_fits_a_line_at_its_longest() {
         heartbeats: u64::MAX,
         interval: Duration::MAX,
         timeout: Duration::MAX,
+        supervisor: Some(Address { host: crate::wire::Host::Name("h".repeat(253)), port: u16::MAX }),
+        supervisor_reached: Some(false),
     };
     let id = RequestId::new("\u{1}".repeat(MAX_ID_BYTES));
     assert!(line(&Message { id, body: Body::HelloAnswer(Box::new(hello)) }).len() < 4096);

@@ -358,6 +358,8 @@ fn a_worker_that_fails_fast_while_others_succeed_gets_no_work_for_a_while() {
     world.farm.changed();
     let census = world.farm.census(&service("primes"), &ServiceName::run());
     assert_eq!((census.offering, census.alive, census.idle, census.quarantined), (2, 2, 1, 1));
+    let figures = world.farm.figures(world.now);
+    assert_eq!((figures.registered, figures.alive, figures.idle, figures.failed), (2, 2, 1, 1));
     for _ in 0..10 {
         world.wait(Duration::from_secs(1));
         world.farm.heard(&id("bad"), world.now);

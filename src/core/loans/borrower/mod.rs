@@ -161,9 +161,9 @@ impl Borrower {
         self.guests.len()
     }
 
-    /// The same, one by one.
-    pub(super) fn workers(&self) -> impl Iterator<Item = &ServerId> {
-        self.guests.keys()
+    /// The guests, each with its owner.
+    pub(super) fn owners(&self) -> impl Iterator<Item = (&ServerId, &ServerId)> {
+        self.guests.iter().map(|(worker, visit)| (worker, &visit.owner.peer))
     }
 
     /// Works out when something is to be done about a guest next.

@@ -12,11 +12,6 @@ impl Owner {
         self.lent.len()
     }
 
-    /// The same, one by one.
-    pub(in crate::core::loans) fn workers(&self) -> impl Iterator<Item = &ServerId> {
-        self.lent.keys()
-    }
-
     /// All loans for people, in any order.
     pub(in crate::core::loans) fn views(&self, now: Time) -> Vec<LoanView> {
         let live = self.lent.iter().map(|(worker, loan)| loan.view(worker, now));
@@ -38,6 +33,11 @@ impl Owner {
     /// Whether this worker is promised, on its way, or elsewhere.
     pub(in crate::core::loans) fn has(&self, worker: &ServerId) -> bool {
         self.lent.contains_key(worker)
+    }
+
+    /// The workers that are promised, on their way, or elsewhere, each with its borrower.
+    pub(in crate::core::loans) fn borrowers(&self) -> impl Iterator<Item = (&ServerId, &ServerId)> {
+        self.lent.iter().map(|(worker, loan)| (worker, &loan.borrower.peer))
     }
 
     pub(in crate::core::loans) fn is_saturated(&self) -> bool {
