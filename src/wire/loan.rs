@@ -190,6 +190,9 @@ pub struct WorkerMove {
     /// as its link has spoken of loans before, else as an envelope. To choose is up to who orders, since ALIVE is alike in all of them; what
     /// came as `REDIRECT` or `RETURN` says so.
     pub dialect: Option<Dialect>,
+    /// The worker shows itself there by a [`Registration`] before it asks for work: so it is done among programs of 2026/1. An envelope of a
+    /// foreign master means it, `REGISTER` of a native one says it; nobody who sends a worker home does.
+    pub registers: bool,
     /// What only native masters say.
     pub native: Option<NativeMove>,
 }
@@ -253,8 +256,8 @@ pub struct ReleaseAnswer {
     pub completed: bool,
 }
 
-/// `notify_worker_returned`: a borrower has sent a worker home. Answered by `ACK` where the asker is native, by nothing otherwise; the
-/// worker's own return is the proof.
+/// `notify_worker_returned`: a borrower has sent a worker home. Answered by `ACK` where it has a mark, or the asker is native, by nothing otherwise;
+/// the worker's own return is the proof.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Returned {
     /// `worker_id`, `worker_uuid`.

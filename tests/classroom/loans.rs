@@ -12,7 +12,8 @@ use super::support::{wait_for, wait_until};
 use super::{alive, status, submit, wait_log};
 
 /// Saturated above one job, at once; quick to see who is there.
-const BUSY: [&str; 10] = ["--capacity", "1", "--release", "1", "--hold", "0", "--cooldown", "0", "--interval", "0.2"];
+pub(super) const BUSY: [&str; 10] =
+    ["--capacity", "1", "--release", "1", "--hold", "0", "--cooldown", "0", "--interval", "0.2"];
 
 /// The official request for two workers, with the address that most add.
 fn request_help(id: &str, port: u16, needed: u64) -> Value {
@@ -23,7 +24,7 @@ fn request_help(id: &str, port: u16, needed: u64) -> Value {
 }
 
 /// A master of ours that lends all that it has, with so many foreign workers that asked once.
-fn lender(workers: &[&str], options: &[&str]) -> Master {
+pub(super) fn lender(workers: &[&str], options: &[&str]) -> Master {
     let master = Master::start(&[&["--keep", "0", "--interval", "0.2", "--timeout", "1"], options].concat());
     for worker in workers {
         assert_eq!(one_shot(master.node.port, &alive(worker))["TASK"], "NO_TASK");
@@ -32,7 +33,7 @@ fn lender(workers: &[&str], options: &[&str]) -> Master {
 }
 
 /// What a master answers to the next ALIVE, once that is an order to go.
-fn order_to(master: &Master, worker: &Value) -> Value {
+pub(super) fn order_to(master: &Master, worker: &Value) -> Value {
     wait_for("an order to go", || {
         let answer = one_shot(master.node.port, worker);
         (answer["TASK"] != "NO_TASK" && answer["TASK"] != "QUERY").then_some(answer)
@@ -116,14 +117,14 @@ fn borrower(peers: &[&FakeMaster], jobs: usize) -> Master {
     master
 }
 
-fn wait_alive(master: &Master, address: &str) -> bool {
+pub(super) fn wait_alive(master: &Master, address: &str) -> bool {
     let nodes = master.ask(&json!({"TASK": "NODES"}));
     nodes["NODES"]
         .as_array()
         .is_some_and(|nodes| nodes.iter().any(|node| node["ADDRESS"] == address && node["STATUS"] == "ALIVE"))
 }
 
-fn register(owner: &FakeMaster) -> Value {
+pub(super) fn register(owner: &FakeMaster) -> Value {
     json!({"type": "register_temporary_worker", "request_id": "r1", "payload": {
         "worker_id": "B1", "original_master_address": owner.address(), "original_master_id": "Master_B",
     }})

@@ -6,6 +6,7 @@ mod loans;
 mod masters;
 #[path = "../support/mod.rs"]
 mod support;
+mod traps;
 mod workers;
 
 use serde_json::{Value, json};

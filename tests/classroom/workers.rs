@@ -17,7 +17,7 @@ use super::support::wait_until;
 use super::{alive, status, submit, wait_log};
 
 /// A foreign worker as `WORKERS` shows it.
-fn shown(master: &Master, worker: &str) -> Option<Value> {
+pub(super) fn shown(master: &Master, worker: &str) -> Option<Value> {
     let answer = master.ask(&json!({"TASK": "WORKERS"}));
     let workers = answer["WORKERS"].as_array().expect("a list").clone();
     workers.into_iter().find(|shown| shown["WORKER_UUID"] == worker)

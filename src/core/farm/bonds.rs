@@ -3,13 +3,17 @@
 //! An order is kept until the worker has shown, by the epoch that it says, that it has seen it: a link that drops takes nothing with it.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::machine::Farm;
-use super::worker::{Stage, Worker};
+use super::worker::{Call, Stage, Worker};
 use super::{Effect, WorkerKey};
-use crate::core::LinkId;
+use crate::core::{LinkId, LogLevel};
 use crate::time::Time;
 use crate::wire::{Attempt, Body, Epoch, EventKind, Message, ServerId, ServiceOffer, Terms, WorkerMove};
+
+/// How long a foreign worker that is called may take to stand, to answer, and to end what it does meanwhile.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// A native worker that belongs to another master.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,8 +84,66 @@ impl Farm {
         if let Some(link) = link {
             self.send_order(link, order);
         }
+        if let Some(foreign) = self.workers.get_mut(&key).and_then(Worker::foreign_mut) {
+            foreign.call = Call::None;
+        }
+        // One that has waited to be pushed for long enough is told now: nothing else is due of it.
+        if !self.call_to_go(key) && self.push_order(key) {
+            return true;
+        }
         self.settle(key);
         true
+    }
+
+    /// Calls a foreign worker that listens, and does nothing else just now, to tell it where to go: such a worker expects no order as the
+    /// answer to ALIVE. `true`: it is being called, and is told nothing of that otherwise.
+    pub(super) fn call_to_go(&mut self, key: WorkerKey) -> bool {
+        let until = self.now + ANSWERS_WITHIN;
+        let Some(worker) = self.workers.get_mut(&key) else { return false };
+        let order = worker.ordered.as_ref().map(|ordered| ordered.order.clone());
+        let (id, idle) = (worker.id.clone(), worker.running.is_empty());
+        let (Some(foreign), Some(order)) = (worker.foreign_mut(), order) else { return false };
+        match (foreign.call, foreign.listens.clone()) {
+            (Call::UnderWay { .. }, _) => true,
+            (Call::None, Some(address)) if idle && !matches!(foreign.stage, Stage::Reported) => {
+                foreign.call = Call::UnderWay { until };
+                self.effect(Effect::Call { worker: id, address, order });
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// How the call to a worker came out: it has acknowledged the order, or not, for a reason. Then it is told when it asks for work.
+    pub(in crate::core) fn called(&mut self, worker: &ServerId, answer: Result<(), &str>, now: Time) {
+        self.advance(now);
+        let Some(key) = self.by_id.get(worker).copied() else { return };
+        let Some(foreign) = self.workers.get_mut(&key).and_then(Worker::foreign_mut) else { return };
+        if !matches!(foreign.call, Call::UnderWay { .. }) {
+            return;
+        }
+        match answer {
+            Ok(()) => self.remove(key, Some(EventKind::WorkerLeft), "it was sent to another master"),
+            Err(why) => {
+                foreign.call = Call::Failed;
+                let text =
+                    format!("worker {worker} was called to be told where to go, and is told at its next ALIVE: {why}");
+                self.log(LogLevel::Info, text);
+                self.settle(key);
+            }
+        }
+    }
+
+    /// Gives up a call that is late.
+    pub(super) fn call_unanswered(&mut self, key: WorkerKey) {
+        let now = self.now;
+        let Some(worker) = self.workers.get_mut(&key) else { return };
+        let id = worker.id.clone();
+        let late = worker.foreign().is_some_and(|it| matches!(it.call, Call::UnderWay { until } if until <= now));
+        if late {
+            self.effect(Effect::HangUp { worker: id.clone() });
+            self.called(&id, Err("it did not answer"), now);
+        }
     }
 
     /// How a native worker stands here from now on: what its welcome says.
@@ -125,6 +187,12 @@ impl Farm {
         let Some(key) = self.by_id.get(worker).copied() else { return };
         if let Some(worker) = self.workers.get_mut(&key) {
             (worker.ordered, worker.reserved) = (None, false);
+            let id = worker.id.clone();
+            if let Some(foreign) = worker.foreign_mut()
+                && let Call::UnderWay { .. } = std::mem::replace(&mut foreign.call, Call::None)
+            {
+                self.effect(Effect::HangUp { worker: id });
+            }
             self.settle(key);
         }
     }
@@ -159,7 +227,8 @@ impl Farm {
         let now = self.now;
         let Some(worker) = self.workers.get_mut(&key) else { return false };
         let waits = worker.foreign().and_then(|foreign| foreign.pushable()).is_some_and(|from| from <= now);
-        let Some(link) = worker.link.filter(|_| waits) else { return false };
+        let called = worker.foreign().is_some_and(|foreign| matches!(foreign.call, Call::UnderWay { .. }));
+        let Some(link) = worker.link.filter(|_| waits && !called) else { return false };
         let Some(ordered) = worker.ordered.take() else { return false };
         self.send_order(link, ordered.order);
         self.remove(key, Some(EventKind::WorkerLeft), "it was sent to another master");
@@ -215,6 +284,12 @@ impl Farm {
     pub(in crate::core) fn is_borrowed(&self, worker: &ServerId) -> Option<bool> {
         let worker = self.by_id.get(worker).and_then(|key| self.workers.get(key))?;
         Some(worker.owner.is_some())
+    }
+
+    /// Whether a foreign worker has said something on another link since then.
+    pub(in crate::core) fn spoke_elsewhere(&self, worker: &ServerId, link: LinkId, since: Time) -> bool {
+        let worker = self.by_id.get(worker).and_then(|key| self.workers.get(key));
+        worker.is_some_and(|it| it.foreign().is_some() && it.link != Some(link) && it.seen > since)
     }
 
     /// On which link a worker is reached.

@@ -18,7 +18,8 @@ use super::{Effect, WorkerKey};
 use crate::core::LogLevel;
 use crate::core::links::Reply;
 use crate::wire::{
-    Body, EventKind, JobOrder, Json, Message, ServerId, ServiceName, ServiceOffer, StatusAck, WorkerStatus, quote,
+    Address, Body, EventKind, JobOrder, Json, Message, ServerId, ServiceName, ServiceOffer, StatusAck, WorkerStatus,
+    quote,
 };
 
 /// The service of QUERY.
@@ -26,11 +27,21 @@ const QUERY: &str = "query";
 
 impl Farm {
     /// A foreign worker asks for work with ALIVE.
-    pub(super) fn foreign_alive(&mut self, reply: Reply, host: IpAddr, id: ServerId, owner: Option<String>) {
+    pub(super) fn foreign_alive(
+        &mut self,
+        reply: Reply,
+        host: IpAddr,
+        id: ServerId,
+        owner: Option<String>,
+        listens: Option<Address>,
+    ) {
         let Some(key) = self.stranger(&reply, host, id, owner.clone()) else {
             return self.effect(Effect::Answer { reply, body: Body::NoTask });
         };
         let Some(worker) = self.workers.get_mut(&key) else { return };
+        if let Some(foreign) = worker.foreign_mut() {
+            foreign.listens = listens.or(foreign.listens.take());
+        }
         if worker.owner != owner {
             worker.owner = owner;
             let text = match &worker.owner {
@@ -171,13 +182,15 @@ impl Farm {
         {
             foreign.stage = Stage::Quiet { since: now };
         }
+        self.call_to_go(key);
     }
 
     /// Answers a worker that asked and gets nothing.
     pub(super) fn decline(&mut self, key: WorkerKey) {
         let Some(Stage::Asking { reply, requested }) = self.stop_asking(key) else { return };
+        let called = self.call_to_go(key);
         let Some(worker) = self.workers.get_mut(&key) else { return };
-        if let Some(ordered) = worker.ordered.take() {
+        if !called && let Some(ordered) = worker.ordered.take() {
             let body = Body::Move(Box::new(ordered.order));
             self.effect(Effect::Answer { reply, body });
             return self.remove(key, Some(EventKind::WorkerLeft), "it was sent to another master");

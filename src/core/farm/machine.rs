@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use super::index::Index;
 use super::quarantine::Successes;
-use super::worker::{Foreign, Kind, Native, Running, Stage, Worker};
+use super::worker::{Call, Foreign, Kind, Native, Running, Stage, Worker};
 use super::{Census, Effect, FORGET_AFTER, MAX_CANDIDATES, Order, WorkerKey};
 use crate::core::links::Reply;
 use crate::core::patience::lost_after;
 use crate::core::{LinkId, LogLevel, Outcome};
 use crate::time::{Seconds, Time};
 use crate::wire::{
-    Address, Attempt, Body, EventKind, INSTANCES_PAGE, Instance, JobId, JobOrder, JobOutput, Json, MAX_QUOTE, Place,
-    ServerId, ServiceName, ServiceOffer, StatusAck, Terms, WORKERS_PAGE, WorkerAlive, WorkerStatus, WorkerView, quote,
+    Address, Attempt, Body, EventKind, Host, INSTANCES_PAGE, Instance, JobId, JobOrder, JobOutput, Json, Listens,
+    MAX_QUOTE, Place, ServerId, ServiceName, ServiceOffer, StatusAck, Terms, WORKERS_PAGE, WorkerAlive, WorkerStatus,
+    WorkerView, quote,
 };
 
 /// The workers of a master.
@@ -109,7 +110,7 @@ impl Farm {
         self.alive_with(reply, host, alive, None, now);
     }
 
-    /// The same, with what a native one is told of whom it belongs to.
+    /// The same, with what a native one is told of whom it belongs to. Where it says that it listens, it may be called.
     pub(in crate::core) fn alive_with(
         &mut self,
         reply: Reply,
@@ -119,10 +120,13 @@ impl Farm {
         now: Time,
     ) {
         self.advance(now);
-        let WorkerAlive { worker, owner, native, .. } = alive;
+        let WorkerAlive { worker, owner, native, listens } = alive;
         match native {
             Some(native) => self.native_alive(reply, host, worker, owner, *native, terms),
-            None => self.foreign_alive(reply, host, worker, owner),
+            None => {
+                let at = |Listens { host: at, port }| Address { host: at.unwrap_or(Host::Ip(host)), port };
+                self.foreign_alive(reply, host, worker, owner, listens.map(at));
+            }
         }
     }
 
@@ -248,6 +252,7 @@ impl Farm {
             let Some(worker) = self.workers.get_mut(&key) else { continue };
             worker.filed.due = None;
             worker.conduct.lift(self.now);
+            self.call_unanswered(key);
             if self.push_order(key) {
                 continue;
             }
@@ -524,7 +529,8 @@ pub(super) fn ending(outcome: &Outcome) -> String {
 
 /// A foreign worker that has not been answered anything yet.
 pub(super) fn stranger(now: Time) -> Kind {
-    Kind::Foreign(Foreign { stage: Stage::Quiet { since: now }, requests: false, waits: false })
+    let stage = Stage::Quiet { since: now };
+    Kind::Foreign(Foreign { stage, requests: false, waits: false, listens: None, call: Call::None })
 }
 
 /// A native worker that has nothing yet.

@@ -35,7 +35,7 @@ use std::time::Duration;
 use super::links::Reply;
 use super::order::Order;
 use super::{LinkId, LogLevel, Outcome};
-use crate::wire::{Attempt, Body, EventKind, JobId, JobOutput, Message, ServerId};
+use crate::wire::{Address, Attempt, Body, EventKind, JobId, JobOutput, Message, ServerId, WorkerMove};
 
 pub(super) use bonds::Guest;
 pub(super) use machine::Farm;
@@ -105,6 +105,20 @@ pub(super) enum Effect {
         link: LinkId,
         /// What.
         message: Message,
+    },
+    /// Call this foreign worker, and tell it where to go; [`Farm::called`] follows, or [`Effect::HangUp`].
+    Call {
+        /// Whom.
+        worker: ServerId,
+        /// Where it listens: its own host, or one that the operator has named.
+        address: Address,
+        /// What it is told.
+        order: WorkerMove,
+    },
+    /// Nobody waits any more for this worker to answer its call.
+    HangUp {
+        /// Whose.
+        worker: ServerId,
     },
     /// Close this connection: its worker has a newer one, or has been silent for too long. The farm has forgotten it.
     Close {

@@ -9,7 +9,7 @@ use super::attempts::Attempts;
 use super::index::{Standing, by_name};
 use super::machine::{Ack, Farm};
 use super::quarantine::Conduct;
-use super::worker::{Filed, Kind, Stage, Worker};
+use super::worker::{Call, Filed, Kind, Stage, Worker};
 use super::{Effect, MAX_LEFT_BEHIND, MAX_WORKERS, WorkerKey};
 use crate::core::LinkId;
 use crate::wire::{EventKind, ServerId, ServiceOffer, quote};
@@ -147,6 +147,9 @@ impl Farm {
         self.by_id.remove(&worker.id);
         self.asking.remove(&key);
         self.guests.remove(&key);
+        if worker.foreign().is_some_and(|foreign| matches!(foreign.call, Call::UnderWay { .. })) {
+            self.effects.push_back(Effect::HangUp { worker: worker.id.clone() });
+        }
         self.index.place(&worker.variants, &worker.filed.standing, &Standing::default());
         self.index.leave(&worker.variants);
         self.refile(key, &worker.filed, &Filed::default());

@@ -1,5 +1,6 @@
 //! The laws of the farm, each by a conversation, and all of them under random inputs.
 
+mod calls;
 mod classroom;
 mod native;
 mod random;

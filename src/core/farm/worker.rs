@@ -15,7 +15,7 @@ use crate::core::links::Reply;
 use crate::core::patience::lost_after;
 use crate::time::{Seconds, Time};
 use crate::wire::{
-    Attempt, JobId, JobOrder, ServerId, ServiceOffer, Terms, WorkerMove, WorkerState, WorkerView, quote,
+    Address, Attempt, JobId, JobOrder, ServerId, ServiceOffer, Terms, WorkerMove, WorkerState, WorkerView, quote,
 };
 
 /// One worker.
@@ -101,6 +101,21 @@ pub(super) struct Foreign {
     pub(super) requests: bool,
     /// It has done what was pushed, and has not asked since: it waits to be pushed.
     pub(super) waits: bool,
+    /// Where it listens for orders to go.
+    pub(super) listens: Option<Address>,
+    /// How the call there stands by which it is told to go.
+    pub(super) call: Call,
+}
+
+/// A call to a foreign worker that listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Call {
+    /// It was not called.
+    None,
+    /// It is being called, and answers until then.
+    UnderWay { until: Time },
+    /// It did not answer: it is told when it asks for work, as others are.
+    Failed,
 }
 
 impl Foreign {
@@ -228,6 +243,7 @@ impl Worker {
     pub(super) fn due(&self, timeout: Duration, now: Time) -> Option<Time> {
         let own = match &self.kind {
             Kind::Native(_) => Some(self.seen + lost_after(timeout)),
+            Kind::Foreign(Foreign { call: Call::UnderWay { until }, .. }) => Some(*until),
             Kind::Foreign(_) if self.is_left_behind() => Some(self.seen + timeout * FORGET_AFTER),
             Kind::Foreign(_) if self.link.is_none() => None,
             Kind::Foreign(foreign) => foreign.pushable().filter(|from| *from > now),

@@ -11,8 +11,8 @@ use crate::core::LinkId;
 use crate::core::links::Reply;
 use crate::time::Time;
 use crate::wire::{
-    Epoch, LoanAction, LoanAnswer, LoanDone, LoanId, LoansAnswer, Release, ReleaseAnswer, Returned, ServerId,
-    ServiceName, Terms,
+    Epoch, LoanAction, LoanAnswer, LoanDone, LoanId, LoansAnswer, Release, ReleaseAnswer, RequestId, Returned,
+    ServerId, ServiceName, Terms,
 };
 
 /// The loans of a master, in and out.
@@ -194,9 +194,10 @@ impl Loans {
         speaker: Option<&ServerId>,
         from: IpAddr,
         returned: Returned,
+        request_id: Option<&RequestId>,
         now: Time,
     ) {
-        self.owner.returned(&mut self.desk, speaker, from, returned, now);
+        self.owner.returned(&mut self.desk, speaker, from, (returned, request_id), now);
     }
 
     /// A heartbeat of this master was heard, or it has answered one.
@@ -236,6 +237,11 @@ impl Loans {
     /// Why this master asks its neighbours for workers, or does not.
     pub(in crate::core) fn why_asks(&self, now: Time) -> String {
         super::show::why_asks(self, now)
+    }
+
+    /// A mark for an envelope to a stranger: a uuid v4.
+    pub(in crate::core) fn mark(&mut self) -> RequestId {
+        self.desk.request_id()
     }
 
     /// Own workers that are promised, on their way, or at a borrower; and guests.

@@ -316,6 +316,8 @@ pub(super) enum Effect {
     Notify {
         /// Whom.
         to: Party,
+        /// Its mark, which strangers want to see; `None` between native masters.
+        request_id: Option<RequestId>,
         /// What.
         returned: Returned,
     },
@@ -331,10 +333,12 @@ pub(super) enum Effect {
         /// Which.
         reply: Reply,
     },
-    /// Say `RELEASE_COMPLETED` on this link. Said once a `COMMAND_RELEASE`.
+    /// Say `RELEASE_COMPLETED` on this link, or where that is gone, to the peer of this name, if it is one. Said once of each worker of a `COMMAND_RELEASE`.
     Completed {
         /// On which connection.
         link: LinkId,
+        /// Who has given the workers back, as it says.
+        to: Option<ServerId>,
         /// What.
         answer: ReleaseAnswer,
     },

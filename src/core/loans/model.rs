@@ -354,7 +354,7 @@ impl World {
             Said::Returned(loan_id) => {
                 let returned = Returned { worker: id("w"), loan_id };
                 let host = IpAddr::from([10, 0, 0, 1]);
-                self.with(to, |loans| loans.returned(Some(&from), host, returned, NOW));
+                self.with(to, |loans| loans.returned(Some(&from), host, returned, None, NOW));
             }
             Said::Accepted(token, terms) => {
                 let lease = std::time::Duration::from_secs(30);

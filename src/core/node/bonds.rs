@@ -193,6 +193,7 @@ impl Node {
             target_name: None,
             native: Some(native),
             dialect: None,
+            registers: false,
         }
     }
 }

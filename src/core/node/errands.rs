@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::core::LinkId;
 use crate::core::loans::Token;
-use crate::wire::{Address, Message, RequestId};
+use crate::wire::{Address, Message, RequestId, ServerId};
 
 /// How long a connection for one message may take to stand. What waits for an answer gives up by itself.
 pub(super) const DIAL: Duration = Duration::from_secs(5);
@@ -13,11 +13,28 @@ pub(super) const DIAL: Duration = Duration::from_secs(5);
 /// Connections for errands at a time: each loan to a stranger has one now and then.
 const MAX_DIALLED: usize = 256;
 
+/// Who waits for what comes of a message.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Waits {
+    /// Nobody: the connection ends behind it.
+    Nobody,
+    /// The machine of loans.
+    Loans(Token),
+    /// The farm: it calls this worker.
+    Worker(ServerId),
+}
+
+impl From<Option<Token>> for Waits {
+    fn from(token: Option<Token>) -> Waits {
+        token.map_or(Waits::Nobody, Waits::Loans)
+    }
+}
+
 /// One message, and who waits for what comes of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Errand {
-    /// Who waits for the answer; `None`: nobody.
-    token: Option<Token>,
+    /// Who waits for the answer.
+    waits: Waits,
     /// Said once the connection stands.
     message: Option<Message>,
     /// Its mark, by which an answer on a shared link is known.
@@ -36,14 +53,14 @@ pub(super) struct Errands {
 
 impl Errands {
     /// A message to an address, on a connection of its own: the link to ask for, or `None` if there are too many.
-    pub(super) fn dial(&mut self, token: Option<Token>, message: Message) -> Option<LinkId> {
+    pub(super) fn dial(&mut self, waits: Waits, message: Message) -> Option<LinkId> {
         if self.dialled.len() >= MAX_DIALLED {
             return None;
         }
         let link = LinkId::of_worker(self.next);
         self.next += 1;
         let id = message.id.clone();
-        self.dialled.insert(link, Errand { token, message: Some(message), id });
+        self.dialled.insert(link, Errand { waits, message: Some(message), id });
         Some(link)
     }
 
@@ -61,7 +78,7 @@ impl Errands {
     pub(super) fn opened(&mut self, link: LinkId) -> Option<(Message, bool)> {
         let errand = self.dialled.get_mut(&link)?;
         let message = errand.message.take()?;
-        let waits = errand.token.is_some();
+        let waits = errand.waits != Waits::Nobody;
         if !waits {
             self.dialled.remove(&link);
         }
@@ -69,8 +86,8 @@ impl Errands {
     }
 
     /// A connection of its own is gone, or could not be made: who waits there.
-    pub(super) fn closed(&mut self, link: LinkId) -> Option<Token> {
-        self.dialled.remove(&link).and_then(|errand| errand.token)
+    pub(super) fn closed(&mut self, link: LinkId) -> Option<Waits> {
+        self.dialled.remove(&link).map(|errand| errand.waits).filter(|waits| *waits != Waits::Nobody)
     }
 
     /// A native link is gone: who waits there.
@@ -86,22 +103,29 @@ impl Errands {
     }
 
     /// An answer has come: whose it is, and the connection that is not needed any more.
-    pub(super) fn answered(&mut self, link: LinkId, id: Option<&RequestId>) -> Option<(Token, Option<LinkId>)> {
+    pub(super) fn answered(&mut self, link: LinkId, id: Option<&RequestId>) -> Option<(Waits, Option<LinkId>)> {
         if let Some(errand) = self.dialled.get(&link) {
             // What stands there alone is answered by whatever comes; who echoes a mark echoes this one.
             let echoes = id.is_none() || errand.id.is_none() || id == errand.id.as_ref();
-            let token = errand.token.filter(|_| echoes)?;
-            self.dialled.remove(&link);
-            return Some((token, Some(link)));
+            if !echoes || errand.waits == Waits::Nobody {
+                return None;
+            }
+            let errand = self.dialled.remove(&link)?;
+            return Some((errand.waits, Some(link)));
         }
         let token = self.shared.remove(&(link, id?.clone()))?;
-        Some((token, None))
+        Some((Waits::Loans(token), None))
     }
 
     /// Nobody waits for this any more: the connection that is to be closed.
     pub(super) fn drop(&mut self, token: Token) -> Option<LinkId> {
         self.shared.retain(|_, waits| *waits != token);
-        let link = self.dialled.iter().find(|(_, errand)| errand.token == Some(token)).map(|(link, _)| *link)?;
+        self.hang_up(&Waits::Loans(token))
+    }
+
+    /// The same of a connection that was made for who waits there.
+    pub(super) fn hang_up(&mut self, who: &Waits) -> Option<LinkId> {
+        let link = self.dialled.iter().find(|(_, errand)| errand.waits == *who).map(|(link, _)| *link)?;
         self.dialled.remove(&link);
         Some(link)
     }
@@ -131,30 +155,34 @@ mod tests {
     #[test]
     fn an_answer_is_known_by_its_connection_and_on_a_shared_one_by_its_mark() {
         let mut errands = Errands::default();
-        let link = errands.dial(Some(Token(1)), message("a")).unwrap();
+        let link = errands.dial(Waits::Loans(Token(1)), message("a")).unwrap();
         assert_eq!(errands.opened(link), Some((message("a"), true)));
         assert_eq!(errands.opened(link), None, "once");
         assert_eq!(errands.answered(link, Some(&id("b"))), None, "another's");
-        assert_eq!(errands.answered(link, None), Some((Token(1), Some(link))), "a stranger leaves the mark out");
+        assert_eq!(
+            errands.answered(link, None),
+            Some((Waits::Loans(Token(1)), Some(link))),
+            "a stranger leaves the mark out"
+        );
         assert_eq!(errands.answered(link, None), None);
         let native = LinkId(1);
         errands.share(Token(2), native, id("c"));
         errands.share(Token(3), native, id("d"));
         assert_eq!(errands.answered(native, None), None);
-        assert_eq!(errands.answered(native, Some(&id("c"))), Some((Token(2), None)));
+        assert_eq!(errands.answered(native, Some(&id("c"))), Some((Waits::Loans(Token(2)), None)));
         assert_eq!(errands.lost(native), [Token(3)]);
     }
 
     #[test]
     fn what_nobody_waits_for_is_said_and_forgotten() {
         let mut errands = Errands::default();
-        let link = errands.dial(None, message("a")).unwrap();
+        let link = errands.dial(Waits::Nobody, message("a")).unwrap();
         assert_eq!(errands.opened(link), Some((message("a"), false)));
         assert!(!errands.is_dialled(link));
-        let link = errands.dial(Some(Token(7)), message("b")).unwrap();
+        let link = errands.dial(Waits::Loans(Token(7)), message("b")).unwrap();
         assert_eq!(errands.drop(Token(7)), Some(link));
         assert_eq!(errands.closed(link), None);
-        let many = (0..=MAX_DIALLED).filter_map(|_| errands.dial(Some(Token(9)), message("c"))).count();
+        let many = (0..=MAX_DIALLED).filter_map(|_| errands.dial(Waits::Loans(Token(9)), message("c"))).count();
         assert_eq!(many, MAX_DIALLED, "bounded");
     }
 }

@@ -6,7 +6,7 @@ use crate::core::farm::Effect;
 use crate::core::links::Reply;
 use crate::core::{LinkId, Output};
 use crate::time::Time;
-use crate::wire::{Body, ErrorAnswer, ErrorCode, EventKind, ServerId, WorkersAnswer};
+use crate::wire::{Body, ErrorAnswer, ErrorCode, EventKind, Message, ServerId, WorkersAnswer};
 
 impl Node {
     /// A line of the worker cycle, on a link that is not this node's own session with a master.
@@ -19,7 +19,8 @@ impl Node {
             return self.unanswered(&reply);
         };
         match body {
-            Body::WorkerAlive(alive) => {
+            Body::WorkerAlive(mut alive) => {
+                alive.listens = self.believed(alive.listens.take(), host);
                 let terms = self.worker_shows(reply.link, &alive, now);
                 let worker = alive.worker.clone();
                 self.farm.alive_with(reply, host, *alive, terms, now);
@@ -62,9 +63,17 @@ impl Node {
         while let Some(effect) = self.farm.poll_effect() {
             any = true;
             match effect {
-                Effect::Answer { reply, body } => self.reply(&reply, body),
+                Effect::Answer { reply, body } => {
+                    let message = self.marked(Message { id: reply.id.clone(), body });
+                    self.reply(&Reply { id: message.id, ..reply }, message.body);
+                }
                 Effect::Unanswered { reply } => self.unanswered(&reply),
-                Effect::Send { link, message } => self.send(link, message),
+                Effect::Send { link, message } => {
+                    let message = self.marked(message);
+                    self.send(link, message);
+                }
+                Effect::Call { worker, address, order } => self.call_worker(worker, address, order, now),
+                Effect::HangUp { worker } => self.hang_up_worker(worker),
                 Effect::Close { link } => {
                     self.forget_link(link, "replaced by a newer one", now);
                     self.outputs.push_back(Output::Close { link });

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::Node;
-use super::errands::{DIAL, Errands, Way};
+use super::errands::{DIAL, Errands, Waits, Way};
 use crate::core::links::Reply;
 use crate::core::loans::{
     Asked, Candidate, Counts, Effect, Guest, Lend, LoanConfig, LoanEvent, Loans, Neighbour, Own, Party, Proposal,
@@ -14,9 +14,13 @@ use crate::core::loans::{
 use crate::core::{LinkId, LogLevel, Output};
 use crate::time::Time;
 use crate::wire::{
-    Address, Body, Epoch, ErrorAnswer, ErrorCode, EventKind, LoanAction, LoanId, LoanRequest, Message, Registration,
-    Release, RequestId, Returned, ServerId, ServiceName, SettingName, StatusAck, Terms, WorkerAlive, WorkerMove,
+    Address, Body, Epoch, ErrorAnswer, ErrorCode, EventKind, Host, Listens, LoanAction, LoanId, LoanRequest, Message,
+    REGISTER_WAIT, Registration, Release, RequestId, Returned, ServerId, ServiceName, SettingName, StatusAck, Terms,
+    WorkerAlive, WorkerMove,
 };
+
+/// How long before a registration is handed on its worker may have spoken elsewhere: it was held back for a while, and that may end late.
+const SINCE: Duration = REGISTER_WAIT.saturating_mul(4);
 
 /// How often what the ledger says of own loans is compared with what this master knows.
 const COMPARE: Duration = Duration::from_secs(5);
@@ -323,10 +327,14 @@ impl Node {
         let worker = returned.worker.clone();
         let native = returned.loan_id.is_some();
         if let Some(desk) = &mut self.desk {
-            desk.loans.returned(speaker.as_ref(), from, returned, now);
+            desk.loans.returned(speaker.as_ref(), from, returned, reply.id.as_ref(), now);
         }
         if native {
             let ack = StatusAck { worker: Some(worker), attempt: None };
+            self.reply(reply, Body::StatusAck(Box::new(ack)));
+        } else if reply.id.is_some() {
+            // Not laid down; who marks it may wait for its mark, and nobody minds an answer.
+            let ack = StatusAck { worker: None, attempt: None };
             self.reply(reply, Body::StatusAck(Box::new(ack)));
         } else {
             self.unanswered(reply);
@@ -335,6 +343,11 @@ impl Node {
 
     /// A worker says ALIVE: whom it belongs to, and what a native one is told of that.
     pub(super) fn worker_shows(&mut self, link: LinkId, alive: &WorkerAlive, now: Time) -> Option<Terms> {
+        self.worker_of(link, alive, None, now)
+    }
+
+    /// The same of one that may have said where it is at home.
+    fn worker_of(&mut self, link: LinkId, alive: &WorkerAlive, home: Option<Address>, now: Time) -> Option<Terms> {
         let terms = self.terms_for(alive);
         let own_id = self.identity.server_id.clone();
         let (worker, native) = (alive.worker.clone(), alive.native.as_deref());
@@ -355,7 +368,7 @@ impl Node {
             if fresh && orphan {
                 desk.loans.gone(&worker, now);
             } else if fresh {
-                let home = alive.owner.as_deref().and_then(|text| text.parse().ok());
+                let home = home.or_else(|| alive.owner.as_deref().and_then(|text| text.parse().ok()));
                 let loan_id = native.and_then(|native| native.loan_id.clone());
                 let guest = Guest {
                     worker: worker.clone(),
@@ -406,9 +419,14 @@ impl Node {
     /// `register_temporary_worker`, and no ALIVE behind it.
     pub(super) fn registers(&mut self, reply: Reply, host: IpAddr, registration: Registration, now: Time) {
         let Registration { worker, home, owner, listens, wants_ack } = registration;
+        // It has gone on elsewhere while this waited for what follows it: nobody listens here any more.
+        if self.farm.spoke_elsewhere(&worker, reply.link, now - SINCE) {
+            return self.unanswered(&reply);
+        }
         let owner = owner.or_else(|| home.as_ref().map(Address::to_string));
-        let alive = WorkerAlive { worker: worker.clone(), owner, listens: listens.map(Into::into), native: None };
-        self.worker_shows(reply.link, &alive, now);
+        let listens = self.believed(listens.map(Into::into), host);
+        let alive = WorkerAlive { worker: worker.clone(), owner, listens, native: None };
+        self.worker_of(reply.link, &alive, home, now);
         if wants_ack {
             let ack = StatusAck { worker: Some(worker), attempt: None };
             return self.reply(&reply, Body::StatusAck(Box::new(ack)));
@@ -432,15 +450,18 @@ impl Node {
             Body::LoanAnswer(_) | Body::LoanDone(_) | Body::ReleaseAnswer(_) | Body::Error(_) | Body::StatusAck(_)
         );
         let Some(desk) = self.desk.as_mut().filter(|_| answers) else { return false };
-        let Some((token, done_with)) = desk.errands.answered(link, id) else { return false };
-        match body.clone() {
-            Body::LoanAnswer(answer) => desk.loans.answered(token, *answer, now),
-            Body::LoanDone(done) => desk.loans.done_by(token, *done, now),
-            Body::ReleaseAnswer(answer) => desk.loans.release_answered(token, *answer, now),
-            Body::Error(error) => {
+        let Some((waits, done_with)) = desk.errands.answered(link, id) else { return false };
+        match (waits, body.clone()) {
+            (Waits::Nobody, _) => {}
+            (Waits::Worker(worker), Body::StatusAck(_)) => self.farm.called(&worker, Ok(()), now),
+            (Waits::Worker(worker), _) => self.farm.called(&worker, Err("it answered something else"), now),
+            (Waits::Loans(token), Body::LoanAnswer(answer)) => desk.loans.answered(token, *answer, now),
+            (Waits::Loans(token), Body::LoanDone(done)) => desk.loans.done_by(token, *done, now),
+            (Waits::Loans(token), Body::ReleaseAnswer(answer)) => desk.loans.release_answered(token, *answer, now),
+            (Waits::Loans(token), Body::Error(error)) => {
                 desk.loans.failed(token, &format!("{}: {}", error.code.as_str(), error.detail), now);
             }
-            _ => desk.loans.failed(token, "it answered with an ACK", now),
+            (Waits::Loans(token), _) => desk.loans.failed(token, "it answered with an ACK", now),
         }
         if let Some(link) = done_with {
             self.links.closed(link);
@@ -467,11 +488,56 @@ impl Node {
     /// A link is gone: whoever waits there for an answer learns it.
     pub(super) fn errands_closed(&mut self, link: LinkId, reason: &str, now: Time) {
         let Some(desk) = &mut self.desk else { return };
-        let dialled = desk.errands.closed(link);
-        for token in dialled.into_iter().chain(desk.errands.lost(link)) {
+        match desk.errands.closed(link) {
+            Some(Waits::Loans(token)) => desk.loans.failed(token, reason, now),
+            Some(Waits::Worker(worker)) => self.farm.called(&worker, Err(reason), now),
+            Some(Waits::Nobody) | None => {}
+        }
+        for token in desk.errands.lost(link) {
             desk.loans.failed(token, reason, now);
         }
         desk.loans.link_closed(link, now);
+    }
+
+    /// Calls a foreign worker to tell it where to go.
+    pub(super) fn call_worker(&mut self, worker: ServerId, address: Address, order: WorkerMove, now: Time) {
+        let message = self.marked(Message::plain(Body::Move(Box::new(order))));
+        let link = self.desk.as_mut().and_then(|desk| desk.errands.dial(Waits::Worker(worker.clone()), message));
+        match link {
+            Some(link) => self.outputs.push_back(Output::Open { link, address, within: DIAL }),
+            None => self.farm.called(&worker, Err("too many connections for loans are open"), now),
+        }
+    }
+
+    /// Nobody waits any more for a worker to answer its call.
+    pub(super) fn hang_up_worker(&mut self, worker: ServerId) {
+        let link = self.desk.as_mut().and_then(|desk| desk.errands.hang_up(&Waits::Worker(worker)));
+        if let Some(link) = link {
+            self.links.closed(link);
+            self.outputs.push_back(Output::Close { link });
+        }
+    }
+
+    /// An order to a foreign worker has a mark of its own, as every envelope has: strict programs ignore one without.
+    pub(super) fn marked(&mut self, message: Message) -> Message {
+        let bare = message.id.is_none() && matches!(&message.body, Body::Move(order) if order.native.is_none());
+        let id = self.desk.as_mut().filter(|_| bare).map(|desk| desk.loans.mark());
+        Message { id: id.or(message.id), body: message.body }
+    }
+
+    /// Where a foreign worker may be called: at its own host, or at one that the operator has named; nowhere, if it says another.
+    pub(super) fn believed(&self, listens: Option<Listens>, host: IpAddr) -> Option<Listens> {
+        let Listens { host: said, port } = listens?;
+        let own = Some(Listens { host: Some(Host::Ip(host.to_canonical())), port });
+        match said {
+            None => own,
+            Some(Host::Ip(ip)) if ip.to_canonical() == host.to_canonical() || ip.is_unspecified() => own,
+            Some(Host::Name(name)) if name == "localhost" && host.to_canonical().is_loopback() => own,
+            Some(said) if self.config.peers.iter().any(|peer| peer.host == said) => {
+                Some(Listens { host: Some(said), port })
+            }
+            Some(_) => None,
+        }
     }
 
     /// The group has answered a proposal of the loans. `false`: it was none of theirs.
@@ -516,8 +582,9 @@ impl Node {
             Effect::GiveBack { token, to, release } => {
                 self.run_errand(Some(token), &to, None, Message::plain(Body::Release(Box::new(release))), now);
             }
-            Effect::Notify { to, returned } => {
-                self.run_errand(None, &to, None, Message::plain(Body::Returned(Box::new(returned))), now);
+            Effect::Notify { to, request_id, returned } => {
+                let message = Message { id: request_id, body: Body::Returned(Box::new(returned)) };
+                self.run_errand(None, &to, None, message, now);
             }
             Effect::Drop { token } => {
                 if let Some(link) = self.desk.as_mut().and_then(|desk| desk.errands.drop(token)) {
@@ -527,9 +594,12 @@ impl Node {
             }
             Effect::Answer { reply, body } => self.reply(&reply, body),
             Effect::Unanswered { reply } => self.unanswered(&reply),
-            Effect::Completed { link, answer } => {
-                if self.links.get(link).is_some() {
-                    self.send(link, Message::plain(Body::ReleaseAnswer(Box::new(answer))));
+            Effect::Completed { link, to, answer } => {
+                let message = Message::plain(Body::ReleaseAnswer(Box::new(answer)));
+                match to {
+                    _ if self.links.get(link).is_some() => self.send(link, message),
+                    Some(peer) => self.run_errand(None, &Party { peer, address: None }, None, message, now),
+                    None => {}
                 }
             }
             Effect::Propose { proposal, record } => {
@@ -617,10 +687,12 @@ impl Node {
     ) {
         let link =
             link.or_else(|| self.registry.native_link_to(&to.peer)).filter(|link| self.links.get(*link).is_some());
+        let known = || self.registry.standing_of(&to.peer, now).map(|(_, _, address)| address);
         let way = match (link, &to.address) {
             (Some(link), _) => Some(Way::Link(link)),
             (None, Some(address)) => Some(Way::Dial(address.clone())),
-            (None, None) => None,
+            // Whoever is named only is called where it is a peer.
+            (None, None) => known().map(Way::Dial),
         };
         let Some(desk) = &mut self.desk else { return };
         let failed = match way {
@@ -631,7 +703,7 @@ impl Node {
                 self.send(link, message);
                 None
             }
-            Some(Way::Dial(address)) => match desk.errands.dial(token, message) {
+            Some(Way::Dial(address)) => match desk.errands.dial(token.into(), message) {
                 Some(link) => {
                     self.outputs.push_back(Output::Open { link, address, within: DIAL });
                     None

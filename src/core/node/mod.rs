@@ -226,8 +226,12 @@ impl Node {
             Input::LinkOpened { link, local, remote } => {
                 self.links.opened(link, local, remote);
                 let errand = self.is_errand(link);
+                let callable = self.callable_on(link);
                 match &mut self.worker {
-                    Some(worker) if worker.is_session(link) => worker.opened(link, now),
+                    Some(worker) if worker.is_session(link) => {
+                        worker.listens_at(callable);
+                        worker.opened(link, now);
+                    }
                     _ if errand => self.errand_opened(link),
                     _ if link.is_outbound() => self.registry.opened(link, now),
                     _ => {}
@@ -493,6 +497,7 @@ impl Node {
             | Body::Returned(_)
             | Body::Loans { .. }
             | Body::LoanAction(_)
+            | Body::Move(_)
             | Body::Why(_) => self.links.take(link, id),
             // Answers to nothing that this node asked, and orders from who has nothing to order.
             _ => return,
@@ -513,6 +518,7 @@ impl Node {
             Body::LoanRequest(_) | Body::Release(_) | Body::Returned(_) | Body::Loans { .. } | Body::LoanAction(_) => {
                 self.loan_request(reply, body, now)
             }
+            Body::Move(order) => self.called_to_go(&reply, *order, now),
             cycle => self.worker_says(reply, cycle, now),
         }
     }

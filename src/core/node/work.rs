@@ -1,10 +1,11 @@
 //! A node that is a worker: its machine, and what it wants done.
 
 use super::Node;
+use crate::core::links::Reply;
 use crate::core::worker::Effect;
-use crate::core::{Input, LinkId, Output, RunId};
+use crate::core::{Input, LinkId, LogLevel, Output, RunId};
 use crate::time::Time;
-use crate::wire::{Address, Body, Datagram, EventKind, MasterOffer, RequestId};
+use crate::wire::{Address, Body, Datagram, EventKind, Host, MasterOffer, RequestId, StatusAck, WorkerMove};
 
 impl Node {
     /// A message on a link of this worker to its master.
@@ -12,6 +13,37 @@ impl Node {
         if let Some(worker) = &mut self.worker {
             worker.message(link, id, body, now);
         }
+    }
+
+    /// Somebody calls this node to tell it where to go. It obeys the foreign master that it is with, known by its host; nobody else is answered.
+    pub(super) fn called_to_go(&mut self, reply: &Reply, order: WorkerMove, now: Time) {
+        let from = self.links.get(reply.link).map(|link| link.remote.ip().to_canonical());
+        let master = self.worker.as_ref().and_then(|worker| worker.master());
+        let known = master.and_then(|(address, session)| match session.and_then(|link| self.links.get(link)) {
+            Some(link) => Some(link.remote.ip().to_canonical()),
+            None => match address.host {
+                Host::Ip(ip) => Some(ip.to_canonical()),
+                Host::Name(_) => None,
+            },
+        });
+        let obeyed = from.is_some() && from == known && self.worker.as_mut().is_some_and(|it| it.called(order, now));
+        if obeyed {
+            let ack = StatusAck { worker: Some(self.identity.server_id.clone()), attempt: None };
+            return self.reply(reply, Body::StatusAck(Box::new(ack)));
+        }
+        self.log(
+            LogLevel::Debug,
+            "somebody who is not its foreign master calls this node to send it away: ignored".to_owned(),
+        );
+        self.unanswered(reply);
+    }
+
+    /// Where this node can be called by whoever is at the other end of a link; `None`: it listens elsewhere.
+    pub(super) fn callable_on(&self, link: LinkId) -> Option<Address> {
+        let bound = self.config.bind.ip();
+        let local = self.links.get(link)?.local.ip();
+        let reachable = bound.is_unspecified() || bound.to_canonical() == local.to_canonical();
+        (self.config.advertise.is_some() || reachable).then(|| self.address_on(link)).filter(|at| at.port != 0)
     }
 
     /// Why this worker is not where it belongs; `None`: it is, or this is no worker, or it belongs nowhere yet.

@@ -50,6 +50,8 @@ pub(super) struct Loan {
     pub(super) until: Time,
     /// Who has borrowed it.
     pub(super) at: Address,
+    /// It is still to register there before it asks for work.
+    pub(super) registers: bool,
 }
 
 /// A move that is due.
@@ -75,6 +77,19 @@ impl Bond {
             Some(home) if home == address => None,
             Some(home) => owner().or_else(|| Some(home.to_string())),
             None => owner(),
+        }
+    }
+
+    /// What it says of itself before it asks for work at this address, once; `None`: nothing.
+    pub(super) fn registration_at(&self, address: &Address) -> Option<(Option<Address>, Option<String>)> {
+        self.loan.as_ref().filter(|loan| loan.at == *address && loan.registers)?;
+        Some((self.home.clone(), self.owner_said_at(address)))
+    }
+
+    /// It has registered at this address.
+    pub(super) fn has_registered(&mut self) {
+        if let Some(loan) = &mut self.loan {
+            loan.registers = false;
         }
     }
 
@@ -135,8 +150,10 @@ impl Worker {
                 loan.id = terms.loan_id.or(loan.id.take());
             }
             _ => {
-                self.bond.loan =
-                    (terms.loan_id).map(|id| Loan { id: Some(id), lease: terms.lease, until, at: address });
+                self.bond.loan = (terms.loan_id).map(|id| {
+                    let (id, lease, registers) = (Some(id), terms.lease, false);
+                    Loan { id, lease, until, at: address, registers }
+                });
             }
         }
     }
@@ -191,7 +208,8 @@ impl Worker {
                 let Some(target) = order.target else { return };
                 let loan = native.loan_id.map(|id| {
                     let until = native.lease.map_or(Time::FAR, |lease| now + lease);
-                    Loan { id: Some(id), lease: native.lease, until, at: target.clone() }
+                    let registers = order.registers;
+                    Loan { id: Some(id), lease: native.lease, until, at: target.clone(), registers }
                 });
                 match &loan {
                     Some(_) if is_home => self.bond.home = Some(here),
@@ -205,12 +223,25 @@ impl Worker {
         }
     }
 
+    /// A foreign master calls this worker to tell it where to go, instead of waiting until it asks. `false`: it is not the master that has it.
+    pub(in crate::core) fn called(&mut self, order: WorkerMove, now: Time) -> bool {
+        let Place::Tied(tie) = &self.place else { return false };
+        // Native masters give their orders on the session link, with an epoch.
+        if order.native.is_some() || !tie.joined || matches!(self.owner, Some(Owner::Native(_))) {
+            return false;
+        }
+        self.moved(order, now);
+        self.tick(now);
+        true
+    }
+
     /// The same of a foreign master, which knows no epochs: its own workers it may send anywhere, others only home.
     fn moved_by_stranger(&mut self, here: &Address, is_home: bool, order: WorkerMove, now: Time) {
         match (order.kind, order.target) {
             (MoveKind::Redirect, Some(target)) if is_home && target != *here => {
                 self.bond.home = Some(here.clone());
-                let loan = Loan { id: None, lease: None, until: Time::FAR, at: target.clone() };
+                let (lease, registers) = (None, order.registers);
+                let loan = Loan { id: None, lease, until: Time::FAR, at: target.clone(), registers };
                 self.begin_move(target, Some(loan), Time::FAR, "its master lends it", now);
             }
             (MoveKind::Return, target) if !is_home => {

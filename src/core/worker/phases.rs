@@ -130,6 +130,8 @@ pub(in crate::core) struct Worker {
     pub(super) bond: Bond,
     pub(super) source: Source,
     pub(super) place: Place,
+    /// Where masters may call it, as far as it knows.
+    pub(super) listens: Option<Address>,
     /// It drains, at most until then.
     pub(super) draining: Option<Time>,
     reason: String,
@@ -168,6 +170,7 @@ impl Worker {
             bond: Bond::default(),
             source,
             place: Place::Nowhere { due: now },
+            listens: None,
             draining: None,
             reason: "it has just started".to_owned(),
             rng: Rng::new(seed),
@@ -235,6 +238,19 @@ impl Worker {
         }
     }
 
+    /// Masters may call this worker there from now on; `None`: nowhere. Told before the links on which that is said are opened.
+    pub(in crate::core) fn listens_at(&mut self, address: Option<Address>) {
+        self.listens = address;
+    }
+
+    /// The master that it is with, and the session link to it, where one stands.
+    pub(in crate::core) fn master(&self) -> Option<(&Address, Option<LinkId>)> {
+        match &self.place {
+            Place::Tied(tie) => Some((&tie.address, tie.link())),
+            _ => None,
+        }
+    }
+
     /// A session link stands.
     pub(in crate::core) fn opened(&mut self, link: LinkId, now: Time) {
         if let Some(tie) = self.tie_of(link) {
@@ -274,7 +290,11 @@ impl Worker {
             let (joined, spare) = (tie.joined, std::mem::take(&mut tie.spare));
             self.hang_up_calls(link);
             let reason = quote(reason, MAX_QUOTE);
-            if joined {
+            if let Stage::Registering { .. } = stage {
+                // Many close instead of an answer.
+                self.bond.has_registered();
+                self.set_due(now);
+            } else if joined {
                 self.session_closed(stage, &reason, now);
             } else if spare {
                 self.set_due(now);

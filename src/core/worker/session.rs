@@ -26,7 +26,7 @@ use crate::core::{LinkId, LogLevel};
 use crate::time::Time;
 use crate::wire::{
     Attempt, Body, ErrorAnswer, ErrorCode, EventKind, JobOrder, Json, MAX_METHODS, MAX_NAME_BYTES, MAX_QUOTE,
-    MAX_SERVICES, Message, NativeWorker, RequestId, ServiceOffer, WorkerAlive, WorkerWelcome, quote,
+    MAX_SERVICES, Message, NativeWorker, Registration, RequestId, ServiceOffer, WorkerAlive, WorkerWelcome, quote,
 };
 
 /// How long an answer is waited for (course-protocol.md, section 3: every wait for an answer is 5 s).
@@ -44,7 +44,7 @@ const MAX_SERVICES_BYTES: usize = 16 * 1024;
 
 /// The same in the first ALIVE to a master of which nothing is known: many programs read 1024 bytes and take them for a
 /// line. The rest is told to a native one after its welcome.
-const FIRST_SERVICES_BYTES: usize = 600;
+const FIRST_SERVICES_BYTES: usize = 520;
 
 /// What a session waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +53,8 @@ pub(super) enum Stage {
     Fresh,
     /// The election was told; its acceptance.
     Electing { until: Time },
+    /// The registration of a borrowed worker was said; whatever answers it, if anything does.
+    Registering { until: Time },
     /// ALIVE was said; its answer.
     Asked { until: Time },
     /// Orders of a native master. At `refresh` it is told again what is held; `asked`: when its answer to that is late.
@@ -76,6 +78,7 @@ impl Stage {
             Stage::Fresh | Stage::Working | Stage::Listening => Time::FAR,
             Stage::Native { refresh, asked } => asked.unwrap_or(Time::FAR).min(*refresh),
             Stage::Electing { until }
+            | Stage::Registering { until }
             | Stage::Asked { until }
             | Stage::Requested { until, .. }
             | Stage::Resting { until }
@@ -180,6 +183,9 @@ impl Worker {
         if !std::mem::replace(&mut tie.watched, true) {
             self.effect(Effect::Watch(address));
         }
+        if self.register(link, now) {
+            return;
+        }
         match self.jobs.task() {
             Some(Task::Done(_)) if here => self.report(link, now),
             Some(Task::Running(_)) if here => self.turn(Stage::Working),
@@ -211,6 +217,36 @@ impl Worker {
         self.send_alive(link, alive, now);
         let wait = if self.is_native_owner() { self.answer_due() } else { ANSWER };
         self.turn(Stage::Asked { until: now + wait });
+    }
+
+    /// A borrowed worker shows itself, where it was told to. What answers is not laid down: ACK, QUERY, NO_TASK, or nothing at all. `false`: it
+    /// was not told to, or has done so.
+    fn register(&mut self, link: LinkId, now: Time) -> bool {
+        let Place::Tied(tie) = &self.place else { return false };
+        let Some((home, owner)) = self.bond.registration_at(&tie.address) else { return false };
+        let (worker, listens) = (self.me.clone(), self.listens.clone());
+        // Both masters that send ACK and those that do not are understood; who is asked for it answers sooner.
+        let wants_ack = owner.is_some() || listens.is_some();
+        let body = Body::Register(Box::new(Registration { worker, home, owner, listens, wants_ack }));
+        let id = Some(self.mark());
+        self.effect(Effect::Send { link, message: Message { id, body } });
+        self.turn(Stage::Registering { until: now + ANSWER });
+        true
+    }
+
+    /// A mark for what strangers want marked: a uuid v4.
+    fn mark(&mut self) -> RequestId {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.rng.next().to_be_bytes());
+        bytes[8..].copy_from_slice(&self.rng.next().to_be_bytes());
+        RequestId::new(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()).expect("36 characters")
+    }
+
+    /// It has registered, and asks for work on a new connection: many masters take one message each, and some answer a registration with nothing.
+    fn registered(&mut self, link: LinkId, now: Time) {
+        self.bond.has_registered();
+        self.effect(Effect::Close { link });
+        self.set_due(now);
     }
 
     /// TASK REQUEST. `first`: the first line on this link.
@@ -271,7 +307,8 @@ impl Worker {
             })
         });
         let owner = here.and_then(|here| self.bond.owner_said_at(here));
-        Body::WorkerAlive(Box::new(WorkerAlive { worker: self.me.clone(), owner, listens: None, native }))
+        let listens = self.listens.clone().filter(|_| !matches!(self.owner, Some(Owner::Native(_)))).map(Into::into);
+        Body::WorkerAlive(Box::new(WorkerAlive { worker: self.me.clone(), owner, listens, native }))
     }
 
     /// Does what is due of the session.
@@ -280,6 +317,7 @@ impl Worker {
         match stage {
             Stage::Fresh | Stage::Working | Stage::Listening => {}
             Stage::Electing { .. } => self.begin_cycle(link, now),
+            Stage::Registering { .. } => self.registered(link, now),
             Stage::Asked { .. } if self.may_only_push() => {
                 self.join_foreign();
                 self.turn(Stage::Listening);
@@ -312,7 +350,12 @@ impl Worker {
                     tie.ask_task = true;
                 }
             }
-            Stage::Fresh | Stage::Electing { .. } | Stage::Asked { .. } | Stage::Native { .. } | Stage::Listening => {
+            Stage::Fresh
+            | Stage::Electing { .. }
+            | Stage::Registering { .. }
+            | Stage::Asked { .. }
+            | Stage::Native { .. }
+            | Stage::Listening => {
                 self.redial_later(now, now);
                 self.explain(format!("the link to its master dropped: {reason}"));
             }
@@ -336,6 +379,7 @@ impl Worker {
         let known = self.native_link().is_some();
         let name = quote(&welcome.name, MAX_NAME_BYTES);
         let said = self.tie().and_then(|tie| tie.said).unwrap_or(now);
+        self.bond.has_registered();
         self.join(Owner::Native(welcome.server_id.clone()), Some(&name), Some(&welcome.failover));
         self.bound(&welcome.server_id, welcome.terms.map(|terms| *terms), said);
         self.patience = welcome.timeout;
@@ -390,6 +434,19 @@ impl Worker {
             }
             return;
         }
+        let stage = match (stage, &said) {
+            (Stage::Registering { .. }, Said::Ack | Said::Refused) => return self.registered(link, now),
+            // A pushing master keeps its connection: it answers the registration in a moment.
+            (Stage::Registering { .. }, Said::KeepAlive) => return,
+            // As if it had asked for work.
+            (Stage::Registering { until }, Said::Query(_) | Said::NoTask) => {
+                self.bond.has_registered();
+                let asked = Stage::Asked { until };
+                self.turn(asked.clone());
+                asked
+            }
+            (stage, _) => stage,
+        };
         if let Stage::Electing { .. } = stage {
             match said {
                 Said::Query(_) => {}

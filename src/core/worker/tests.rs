@@ -652,6 +652,7 @@ fn the_first_alive_is_one_read_of_a_classroom_program_and_the_rest_is_told_after
         alive.native.as_ref().map_or(0, |native| native.services.len())
     };
     let mut desk = Desk::new(&[1]);
+    desk.worker.listens_at(Some("192.168.100.200:65535".parse().unwrap()));
     desk.worker.offers(offers, desk.now);
     let link = desk.open();
     let said = desk.said();

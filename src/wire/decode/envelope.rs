@@ -208,13 +208,17 @@ const TARGET: Why = "a command_redirect without `new_master_address`; expected a
 fn redirect(said: &Loose, line: &Parts) -> Result<WorkerMove, Why> {
     let halves = [("new_master_host", "new_master_port"), ("new_master_ip", "new_master_port")];
     let target = said.address(&["new_master_address"], &halves)?;
+    let native = native_move(line)?;
+    let why = "an order to move whose `REGISTER` is neither true nor false";
+    let registers = native.is_none() || line.mark("REGISTER").map_err(|_| why)?;
     Ok(WorkerMove {
         kind: MoveKind::Redirect,
         target: Some(target.ok_or(TARGET)?),
         target_id: target_id(said, &["new_master_id", "new_master_uuid"])?,
         target_name: name(said, &["new_master_name"])?,
         dialect: None,
-        native: native_move(line)?,
+        registers,
+        native,
     })
 }
 
@@ -240,6 +244,7 @@ fn release(said: &Loose, line: &Parts) -> Result<WorkerMove, Why> {
         target_id: target_id(said, &["original_master_id", "original_master_uuid", "return_to_master_uuid"])?,
         target_name: name(said, &["original_master_name", "return_to_master_name"])?,
         dialect: None,
+        registers: false,
         native: native_move(line)?,
     })
 }

@@ -164,7 +164,7 @@ fn back(line: &Loose) -> Result<WorkerMove, Why> {
 
 fn moved(kind: MoveKind, target: Option<crate::wire::Address>) -> WorkerMove {
     let dialect = Some(Dialect::Gen2025_2);
-    WorkerMove { kind, target, target_id: None, target_name: None, dialect, native: None }
+    WorkerMove { kind, target, target_id: None, target_name: None, dialect, registers: false, native: None }
 }
 
 fn workers(line: &Loose) -> Result<Vec<ServerId>, Why> {

@@ -133,7 +133,16 @@ pub(super) fn render(message: &Message, form: Option<Form>, out: &mut Vec<u8>) {
 /// What every family reads: official keys, what is native, and the lower-case twins, side by side.
 fn universal_alive(alive: &WorkerAlive, message: &Message, out: &mut Vec<u8>) {
     let line = Object::begin(out).text("WORKER", "ALIVE").id(message.id.as_ref());
-    lower_alive(line.worker_alive(alive), alive).end();
+    let line = lower_alive(line.worker_alive(alive), alive);
+    // What native masters do not need stands behind; one that is not native has said it already.
+    let line = match &alive.native {
+        Some(_) => {
+            let strange = WorkerAlive { native: None, ..alive.clone() };
+            line.listens(&strange, "WORKER_HOST", "WORKER_PORT")
+        }
+        None => line,
+    };
+    line.end();
 }
 
 fn lower_alive<'o>(line: Object<'o>, alive: &WorkerAlive) -> Object<'o> {

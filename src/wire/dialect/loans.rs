@@ -458,7 +458,15 @@ mod tests {
     fn order(kind: MoveKind, dialect: Option<Dialect>) -> Body {
         let target = Some("10.0.0.1:8000".parse().unwrap());
         let (target_id, target_name) = (Some(id("A")), None);
-        Body::Move(Box::new(WorkerMove { kind, target, target_id, target_name, dialect, native: None }))
+        Body::Move(Box::new(WorkerMove {
+            kind,
+            target,
+            target_id,
+            target_name,
+            dialect,
+            registers: false,
+            native: None,
+        }))
     }
 
     #[test]
@@ -654,7 +662,7 @@ mod tests {
     proptest! {
         #[test]
         fn an_order_and_a_registration_say_the_same_in_upper_case(order in worker_move(), comer in registration()) {
-            for body in [Body::Move(Box::new(WorkerMove { dialect: None, native: None, ..order })), Body::Register(Box::new(comer))] {
+            for body in [Body::Move(Box::new(WorkerMove { registers: order.kind == MoveKind::Redirect, dialect: None, native: None, ..order })), Body::Register(Box::new(comer))] {
                 let message = Message { id: RequestId::new("r\\\"x"), body };
                 let mut out = Vec::new();
                 let known = Known { shown: Some(LoanForm::UpperEnvelope), told: None, cycle: None };

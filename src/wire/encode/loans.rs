@@ -116,6 +116,9 @@ pub(in crate::wire) fn worker_move(order: &WorkerMove, id: Option<&RequestId>, o
             .loan_id(native.loan_id.as_ref())
             .maybe_millis("LEASE_MS", native.lease)
             .maybe_millis("GRACE_MS", native.grace);
+        if order.registers {
+            line = line.flag("REGISTER", true);
+        }
     }
     let (target_id, name) = (order.target_id.as_ref().map(ServerId::as_str), order.target_name.as_deref());
     let payload = |payload: Object<'_>| {

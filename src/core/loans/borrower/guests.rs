@@ -328,14 +328,19 @@ impl Borrower {
     /// A guest is gone.
     pub(in crate::core::loans) fn gone(&mut self, desk: &mut Desk, worker: &ServerId, now: Time) {
         let Some(visit) = self.guests.get(worker) else { return };
-        let (owner, loan_id) = (visit.owner.clone(), visit.loan_id.clone());
+        let (owner, loan_id, asked_back) = (visit.owner.clone(), visit.loan_id.clone(), visit.asks_back);
         if visit.stage == Stage::Active {
             return self.forget(desk, worker, LoanEvent::LoanEnded, "its link is gone", now);
         }
         self.forget(desk, worker, LoanEvent::WorkerReturned, "it has gone home", now);
-        desk.said("notify_worker_returned", None, owner.peer.as_str());
+        if asked_back {
+            // It was told by COMMAND_RELEASE, and knows no other word for it.
+            return;
+        }
+        let request_id = loan_id.is_none().then(|| desk.request_id());
+        desk.said("notify_worker_returned", request_id.as_ref(), owner.peer.as_str());
         let returned = Returned { worker: worker.clone(), loan_id };
-        desk.push(Effect::Notify { to: owner, returned });
+        desk.push(Effect::Notify { to: owner, request_id, returned });
     }
 
     /// A stay is over.

@@ -193,6 +193,7 @@ impl Borrower {
             target_name: None,
             native,
             dialect: visit.asks_back.then_some(Dialect::Gen2025_2),
+            registers: false,
         };
         desk.said("command_release", None, worker.as_str());
         desk.push(Effect::Release { worker: worker.clone(), order });

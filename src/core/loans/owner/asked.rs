@@ -241,7 +241,9 @@ impl Owner {
 
     /// A link is gone: who asked there gets no worker, since it would not know of it.
     pub(in crate::core::loans) fn link_closed(&mut self, desk: &mut Desk, link: LinkId, now: Time) {
-        self.givings.remove(&link);
+        if self.givings.get(&link).is_some_and(|giving| !giving.outlives_its_link()) {
+            self.givings.remove(&link);
+        }
         let of_link = |(deal, entry): (&u64, &Deal)| (entry.reply.link == link).then_some(*deal);
         let gone: Vec<u64> = self.deals.iter().filter_map(of_link).collect();
         for deal in gone {
@@ -294,6 +296,8 @@ impl Lent {
             target_name: Some(self.name.clone()),
             native,
             dialect: self.dialect,
+            // A native borrower knows who comes; one of 2025/2 learns it by the first ALIVE.
+            registers: self.renewal != Renewal::Lease && self.dialect != Some(Dialect::Gen2025_2),
         }
     }
 }

@@ -4,14 +4,12 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::{Lent, Owner, Renewal, Stage};
-use crate::core::LinkId;
 use crate::core::links::Reply;
-use crate::core::loans::agenda::take_out;
 use crate::core::loans::desk::Desk;
 use crate::core::loans::{Effect, LoanEvent, MAX_RELEASES};
 use crate::time::Time;
 use crate::wire::{
-    Body, Epoch, Host, LoanDone, LoanId, MAX_WORKERS_NEEDED, Release, ReleaseAnswer, Returned, ServerId,
+    Body, Epoch, Host, LoanDone, LoanId, MAX_WORKERS_NEEDED, Release, ReleaseAnswer, RequestId, Returned, ServerId,
 };
 
 /// A `COMMAND_RELEASE` whose workers are not all home.
@@ -19,8 +17,15 @@ use crate::wire::{
 pub(super) struct Giving {
     /// Those that are still to come: at least one.
     pub(super) waits: BTreeSet<ServerId>,
-    /// Those that are home.
-    home: Vec<ServerId>,
+    /// Who gives them back, as it says: it is told on another connection where its own is gone.
+    to: Option<ServerId>,
+}
+
+impl Giving {
+    /// The connection on which it was said is gone. `false`: so nobody can be told any more.
+    pub(super) fn outlives_its_link(&self) -> bool {
+        self.to.is_some()
+    }
 }
 
 impl Owner {
@@ -188,26 +193,21 @@ impl Owner {
         if waits.is_empty() || (self.givings.len() >= MAX_RELEASES && !self.givings.contains_key(&link)) {
             return;
         }
-        let giving = self.givings.entry(link).or_insert_with(|| Giving { waits: BTreeSet::new(), home: Vec::new() });
+        let to = release.master;
+        let giving = self.givings.entry(link).or_insert_with(|| Giving { waits: BTreeSet::new(), to });
         giving.waits.append(&mut waits);
     }
 
-    /// A loan is over; `home`: its worker is here. Who gave it back is told when the last of its workers is.
+    /// A loan is over; `home`: its worker is here. Who gave it back is told of each as it comes.
     pub(super) fn given_back(&mut self, desk: &mut Desk, worker: &ServerId, home: bool) {
-        let done = |_: &LinkId, giving: &mut Giving| {
+        for (link, giving) in &mut self.givings {
             if giving.waits.remove(worker) && home {
-                giving.home.push(worker.clone());
+                let (master, workers) = (Some(desk.own.server_id.clone()), vec![worker.clone()]);
+                let answer = ReleaseAnswer { master, workers, completed: true };
+                desk.push(Effect::Completed { link: *link, to: giving.to.clone(), answer });
             }
-            giving.waits.is_empty()
-        };
-        for (link, giving) in take_out(&mut self.givings, done) {
-            if giving.home.is_empty() {
-                continue;
-            }
-            let master = Some(desk.own.server_id.clone());
-            let answer = ReleaseAnswer { master, workers: giving.home, completed: true };
-            desk.push(Effect::Completed { link, answer });
         }
+        self.givings.retain(|_, giving| !giving.waits.is_empty());
     }
 
     /// `notify_worker_returned`: the borrower has sent a worker home.
@@ -216,11 +216,11 @@ impl Owner {
         desk: &mut Desk,
         speaker: Option<&ServerId>,
         from: IpAddr,
-        returned: Returned,
+        (returned, request_id): (Returned, Option<&RequestId>),
         now: Time,
     ) {
         let from_whom = speaker.map_or_else(|| from.to_string(), |speaker| speaker.to_string());
-        desk.heard("notify_worker_returned", None, &from_whom);
+        desk.heard("notify_worker_returned", request_id, &from_whom);
         let Some(loan) = self.lent.get(&returned.worker) else { return };
         let same = returned.loan_id.is_none_or(|id| id == loan.loan_id);
         if same && loan.is_with(speaker, from) {

@@ -348,7 +348,7 @@ fn when_the_load_falls_guests_go_home_the_oldest_first_and_the_owner_is_told() {
     assert_eq!(loans.len(), 2);
     desk.loans.gone(&id("w1"), at(11_000));
     let effects = desk.effects();
-    let Effect::Notify { to, returned } = &effects[0] else { panic!("{effects:?}") };
+    let Effect::Notify { to, returned, .. } = &effects[0] else { panic!("{effects:?}") };
     assert_eq!((to.peer.as_str(), returned.worker.as_str(), &returned.loan_id), ("B", "w1", &Some(loan(1))));
     desk.loans.load(calm(0), at(12_000));
     assert_eq!(releases(&desk.effects())[0].0, id("w2"));

@@ -247,7 +247,7 @@ impl World {
                 Some(to) => self.send(master, to, Said::Act { token, action }),
                 None => panic!("{to:?}"),
             },
-            Effect::Notify { to, returned } => {
+            Effect::Notify { to, returned, .. } => {
                 if let Some(to) = master_of(&to.peer) {
                     self.send(master, to, Said::Notify(returned));
                 }
@@ -478,7 +478,9 @@ impl World {
                     action => loans.recalled(reply, &peer, action, now),
                 });
             }
-            Said::Notify(returned) => self.with(to, |loans, now| loans.returned(Some(&peer), host, returned, now)),
+            Said::Notify(returned) => {
+                self.with(to, |loans, now| loans.returned(Some(&peer), host, returned, None, now))
+            }
             Said::Answer { token, answer } => self.with(to, |loans, now| loans.answered(token, answer, now)),
             Said::Done { token, done } => self.with(to, |loans, now| loans.done_by(token, done, now)),
             Said::Failed(token) => self.with(to, |loans, now| loans.failed(token, "the link broke", now)),

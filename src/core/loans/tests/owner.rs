@@ -576,9 +576,9 @@ fn who_let_a_worker_go_gets_no_renewal_and_the_loan_ends_without_it_too() {
     renew(&mut desk, "A", vec![loan.clone()]);
     let returned = Returned { worker: id("w1"), loan_id: Some(loan.clone()) };
     let elsewhere = IpAddr::from([10, 6, 6, 6]);
-    desk.loans.returned(Some(&id("C")), elsewhere, returned.clone(), at(20));
+    desk.loans.returned(Some(&id("C")), elsewhere, returned.clone(), None, at(20));
     assert_eq!(state_of(&desk, "w1"), LoanState::Active, "C has nothing to say about it");
-    desk.loans.returned(Some(&id("A")), elsewhere, returned, at(20));
+    desk.loans.returned(Some(&id("A")), elsewhere, returned, None, at(20));
     assert_eq!(state_of(&desk, "w1"), LoanState::Returning);
     assert_eq!(renew(&mut desk, "A", vec![loan]), []);
     desk.pass(at(31_520));

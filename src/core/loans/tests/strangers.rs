@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::loans::UNHEARD_FOR;
-use crate::wire::{LoanState, Release, ReleaseAnswer, Returned};
+use crate::wire::{Dialect, LoanState, Release, ReleaseAnswer, Returned};
 
 const HOST: [u8; 4] = [10, 0, 0, 7];
 
@@ -29,6 +29,7 @@ fn lent(known: bool, workers: &[&str], native: bool) -> Desk {
     for (_, order) in orders(&effects) {
         assert_eq!(order.native.is_some(), native);
         assert_eq!(order.target, Some(address("10.0.0.7:21201")));
+        assert!(order.registers, "it is a stranger who speaks envelopes");
     }
     let LoanAnswer::Accepted { workers: offered, .. } = answer_of(&effects) else { panic!() };
     assert!(offered.iter().all(|offer| offer.terms.is_none()), "it would not know what that is");
@@ -45,6 +46,21 @@ fn a_stranger_is_answered_within_five_seconds_whatever_the_group_does() {
     desk.loans.asked(stranger(true, 1, &["w1", "w2"]), at(0));
     let effects = desk.pass(at(5_000));
     assert!(matches!(answer_of(&effects), LoanAnswer::Accepted { .. }));
+}
+
+#[test]
+fn workers_register_at_strangers_of_2026_1_and_at_nobody_else() {
+    let registers = |asked: Asked| {
+        let mut desk = Desk::with("B", 9102, LoanConfig { keep: 0, ..LoanConfig::default() });
+        desk.loans.asked(asked, at(0));
+        let effects = desk.effects();
+        orders(&desk.agree(effects))[0].1.registers
+    };
+    assert!(registers(stranger(true, 1, &["w1"])));
+    let mut older = stranger(true, 1, &["w1"]);
+    older.request.dialect = Some(Dialect::Gen2025_2);
+    assert!(!registers(older), "2.1b of the course's protocol: it says ALIVE");
+    assert!(!registers(asked(1, &["w1"])), "a native borrower knows who comes");
 }
 
 #[test]
@@ -130,15 +146,14 @@ fn command_release_is_acknowledged_and_completed_once() {
     desk.loans.home(&id("w1"), None, 0, at(2_000));
     let completed = |effects: Vec<Effect>| {
         effects.into_iter().find_map(|effect| match effect {
-            Effect::Completed { link, answer } => Some((link, answer)),
+            Effect::Completed { link, answer, .. } => Some((link, answer)),
             _ => None,
         })
     };
-    assert_eq!(completed(desk.effects()), None, "one is still on its way");
+    let answer = |worker| ReleaseAnswer { master: Some(id("B")), workers: vec![id(worker)], completed: true };
+    assert_eq!(completed(desk.effects()), Some((LinkId(6), answer("w1"))));
     desk.loans.home(&id("w2"), None, 0, at(3_000));
-    let workers = vec![id("w1"), id("w2")];
-    let answer = ReleaseAnswer { master: Some(id("B")), workers, completed: true };
-    assert_eq!(completed(desk.effects()), Some((LinkId(6), answer)));
+    assert_eq!(completed(desk.effects()), Some((LinkId(6), answer("w2"))), "each as it comes");
     desk.loans.home(&id("w2"), None, 0, at(4_000));
     assert_eq!(completed(desk.effects()), None);
 }
@@ -152,7 +167,20 @@ fn a_release_whose_link_is_gone_is_not_completed() {
     desk.loans.link_closed(LinkId(6), at(1_100));
     desk.effects();
     desk.loans.home(&id("w1"), None, 0, at(2_000));
-    assert!(!desk.effects().iter().any(|effect| matches!(effect, Effect::Completed { .. })));
+    assert!(!desk.effects().iter().any(|effect| matches!(effect, Effect::Completed { .. })), "nobody knows to whom");
+}
+
+#[test]
+fn a_release_of_somebody_who_says_who_he_is_is_completed_though_its_link_is_gone() {
+    let mut desk = lent(false, &["w1"], false);
+    desk.loans.left(&id("w1"), at(10));
+    let release = Release { master: Some(id("SERVER_1")), workers: vec![id("w1")] };
+    desk.loans.released(reply(6, "x"), None, IpAddr::from(HOST), release, at(1_000));
+    desk.loans.link_closed(LinkId(6), at(1_100));
+    desk.effects();
+    desk.loans.home(&id("w1"), None, 0, at(2_000));
+    let told = |effect: &Effect| matches!(effect, Effect::Completed { to: Some(to), .. } if *to == id("SERVER_1"));
+    assert_eq!(desk.effects().iter().filter(|effect| told(effect)).count(), 1);
 }
 
 #[test]
@@ -160,9 +188,9 @@ fn notify_is_believed_of_the_host_that_has_the_worker() {
     let mut desk = lent(false, &["w1"], false);
     desk.loans.left(&id("w1"), at(10));
     let returned = Returned { worker: id("w1"), loan_id: None };
-    desk.loans.returned(None, IpAddr::from([10, 6, 6, 6]), returned.clone(), at(20));
+    desk.loans.returned(None, IpAddr::from([10, 6, 6, 6]), returned.clone(), None, at(20));
     assert_eq!(state_of(&desk, "w1"), LoanState::Active);
-    desk.loans.returned(None, IpAddr::from(HOST), returned, at(30));
+    desk.loans.returned(None, IpAddr::from(HOST), returned, None, at(30));
     assert_eq!(state_of(&desk, "w1"), LoanState::Returning);
 }
 

@@ -33,7 +33,9 @@ fn order(kind: MoveKind, host: u8, to: &str, owner: &str, epoch: Epoch, lease_s:
         grace: None,
     };
     let (target, target_id) = (Some(at(host)), Some(server(to)));
-    Body::Move(Box::new(WorkerMove { kind, target, target_id, target_name: None, native: Some(native), dialect: None }))
+    let native = Some(native);
+    let (target_name, dialect, registers) = (None, None, false);
+    Body::Move(Box::new(WorkerMove { kind, target, target_id, target_name, native, dialect, registers }))
 }
 
 fn lend(counter: u64) -> Body {
@@ -262,6 +264,85 @@ fn an_orphan_says_whose_it_is_and_goes_to_who_adopts_it() {
     assert_eq!((alive(&said).owner.clone(), alive(&said).native.as_ref().unwrap().epoch), (None, Some(epoch(1, 0))));
 }
 
+/// A worker of a stranger at host 1 that was lent to host 7 by an envelope, on its first link there, and what it said.
+fn registering() -> (Desk, LinkId, Body) {
+    let mut desk = Desk::new(&[1]);
+    desk.worker.listens_at(Some("10.0.0.5:7001".parse().unwrap()));
+    let link = desk.open();
+    desk.say(link, Body::NoTask);
+    desk.take();
+    let (target, kind) = (Some(at(7)), MoveKind::Redirect);
+    let (target_id, target_name, native, dialect) = (None, None, None, None);
+    let order = WorkerMove { kind, target, target_id, target_name, native, dialect, registers: true };
+    desk.say(link, Body::Move(Box::new(order)));
+    let (next, _) = desk.dialled();
+    desk.take();
+    desk.worker.opened(next, desk.now);
+    desk.collect();
+    let said = desk.said().remove(0);
+    (desk, next, said)
+}
+
+#[test]
+fn a_borrowed_worker_of_2026_1_registers_and_then_asks_on_a_new_link() {
+    let (mut desk, link, said) = registering();
+    let Body::Register(registration) = &said else { panic!("{said:?}") };
+    assert_eq!((registration.home.clone(), registration.wants_ack), (Some(at(1)), true));
+    assert_eq!(registration.listens, Some("10.0.0.5:7001".parse().unwrap()));
+    let worker = registration.worker.clone();
+    desk.take();
+    desk.say(link, Body::StatusAck(Box::new(StatusAck { worker: Some(worker), attempt: None })));
+    let (second, address) = desk.dialled();
+    assert_eq!(address, at(7));
+    desk.take();
+    desk.worker.opened(second, desk.now);
+    desk.collect();
+    let said = desk.said();
+    assert_eq!(alive(&said).owner.as_deref(), Some("10.0.0.1:9101"), "once is enough");
+}
+
+#[test]
+fn who_answers_a_registration_with_a_task_has_it_done_and_who_says_nothing_is_asked_anew() {
+    let (mut desk, link, _) = registering();
+    desk.take();
+    desk.say(link, query());
+    let seen = desk.take();
+    assert!(seen.iter().any(|effect| matches!(effect, Effect::Start(_))), "{seen:?}");
+    for closes in [false, true] {
+        let (mut desk, link, _) = registering();
+        desk.take();
+        if closes {
+            desk.worker.closed(link, "closed by the other end", desk.now);
+        } else {
+            desk.now = desk.now + Duration::from_secs(5);
+            desk.worker.tick(desk.now);
+        }
+        desk.collect();
+        let (second, address) = desk.dialled();
+        assert_eq!(address, at(7), "it is no failure");
+        desk.take();
+        desk.worker.opened(second, desk.now);
+        desk.collect();
+        assert!(matches!(desk.said()[..], [Body::WorkerAlive(_)]));
+    }
+}
+
+#[test]
+fn a_foreign_master_that_calls_is_obeyed_and_a_native_one_orders_on_its_link() {
+    let order = |kind, host| {
+        let (target, target_id, target_name, native, dialect) = (Some(at(host)), None, None, None, None);
+        WorkerMove { kind, target, target_id, target_name, native, dialect, registers: kind == MoveKind::Redirect }
+    };
+    let mut desk = Desk::new(&[1]);
+    let link = desk.open();
+    assert!(!desk.worker.called(order(MoveKind::Redirect, 7), desk.now), "it has not taken it");
+    desk.say(link, Body::NoTask);
+    desk.take();
+    assert!(desk.worker.called(order(MoveKind::Redirect, 7), desk.now));
+    desk.collect();
+    assert_eq!(desk.dialled().1, at(7));
+}
+
 #[test]
 fn a_stranger_sends_its_own_workers_anywhere_and_others_only_home() {
     let foreign = |kind, host| {
@@ -273,6 +354,7 @@ fn a_stranger_sends_its_own_workers_anywhere_and_others_only_home() {
             target_name: None,
             native: None,
             dialect: None,
+            registers: false,
         }))
     };
     let mut desk = Desk::new(&[1]);

@@ -50,6 +50,7 @@ fn moved(kind: MoveKind, target: Option<&str>, target_id: Option<&str>, older: b
         target_id: target_id.map(sid),
         target_name: None,
         dialect: older.then_some(Dialect::Gen2025_2),
+        registers: kind == MoveKind::Redirect && !older,
         native: None,
     }))
 }

@@ -105,7 +105,7 @@ pub(in crate::wire) fn worker_move() -> impl Strategy<Value = WorkerMove> {
         address().prop_map(|address| (MoveKind::Redirect, Some(address))),
         of(address()).prop_map(|address| (MoveKind::Return, address)),
     ];
-    (to, of(server_id()), of(name()), of(native), any::<bool>()).prop_map(
+    (to, of(server_id()), of(name()), of((native, any::<bool>())), any::<bool>()).prop_map(
         |((kind, target), target_id, target_name, native, older)| match older {
             true => WorkerMove {
                 kind,
@@ -113,9 +113,14 @@ pub(in crate::wire) fn worker_move() -> impl Strategy<Value = WorkerMove> {
                 target_id: None,
                 target_name: None,
                 dialect: Some(Dialect::Gen2025_2),
+                registers: false,
                 native: None,
             },
-            false => WorkerMove { kind, target, target_id, target_name, dialect: None, native },
+            false => {
+                let registers = kind == MoveKind::Redirect && native.as_ref().is_none_or(|(_, registers)| *registers);
+                let native = native.map(|(native, _)| native);
+                WorkerMove { kind, target, target_id, target_name, dialect: None, registers, native }
+            }
         },
     )
 }
