@@ -254,6 +254,7 @@ impl Owner {
 
     /// This master is TIMEOUT: its guests go home by themselves, and no loan to it goes on.
     pub(in crate::core::loans) fn peer_timeout(&mut self, desk: &mut Desk, peer: &ServerId, now: Time) {
+        self.hungry.remove(peer);
         for worker in self.by_borrower.get(peer).cloned().unwrap_or_default() {
             let Some(loan) = self.lent.get(&worker) else { continue };
             let reason = format!("{} does not answer any more", loan.name);
