@@ -13,8 +13,8 @@ use crate::core::loans::{
 use crate::core::{LinkId, LogLevel, Output};
 use crate::time::Time;
 use crate::wire::{
-    Address, Body, Epoch, ErrorAnswer, ErrorCode, EventKind, LoanAction, LoanId, LoanRequest, Message, Registration,
-    Release, RequestId, Returned, ServerId, ServiceName, StatusAck, Terms, WorkerAlive,
+    Address, Body, Epoch, ErrorAnswer, ErrorCode, EventKind, LoanAction, LoanId, LoanRequest, LoanView, Message,
+    Registration, Release, RequestId, Returned, ServerId, ServiceName, StatusAck, Terms, WorkerAlive,
 };
 
 /// How often what the ledger says of own loans is compared with what this master knows.
@@ -60,6 +60,11 @@ impl Node {
     /// Own workers that are promised, on their way or at a borrower, and workers of others that are here on loan.
     pub(crate) fn loan_counts(&self) -> (u64, u64) {
         self.desk.as_ref().map_or((0, 0), |desk| desk.loans.counts())
+    }
+
+    /// The loans that go on, out and in, for who checks the laws of loans.
+    pub(crate) fn loan_views(&self, now: Time) -> Vec<LoanView> {
+        self.desk.as_ref().map_or_else(Vec::new, |desk| desk.loans.views(now))
     }
 
     fn loan_own(&self) -> Own {

@@ -1,7 +1,7 @@
 //! A node that is a worker: its machine, and what it wants done.
 
 use super::Node;
-use crate::core::worker::Effect;
+use crate::core::worker::{BondView, Effect};
 use crate::core::{Input, LinkId, Output, RunId};
 use crate::time::Time;
 use crate::wire::{Address, Body, Datagram, EventKind, MasterOffer, RequestId};
@@ -17,6 +17,11 @@ impl Node {
     /// Why this worker is not where it belongs; `None`: it is, or this is no worker, or it belongs nowhere yet.
     pub(crate) fn away_from_home(&self) -> Option<String> {
         self.worker.as_ref().and_then(|worker| worker.away_from_home())
+    }
+
+    /// Where this worker belongs and is; `None`: this is no worker.
+    pub(crate) fn bond_view(&self) -> Option<BondView> {
+        self.worker.as_ref().map(|worker| worker.bond_view())
     }
 
     /// Whether this link is one of the worker's to its master.

@@ -22,6 +22,19 @@ use crate::wire::{Address, Body, Epoch, EventKind, LoanId, MoveKind, ServerId, T
 /// How long a worker whose lease is over goes on with what it runs: what is nearly done is not done twice for nothing.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// What is seen of a worker from outside.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct BondView {
+    /// The highest order that it has seen.
+    pub(crate) epoch: Option<Epoch>,
+    /// Its native owner, once it is known.
+    pub(crate) owner: Option<ServerId>,
+    /// The loan on which it is where it is.
+    pub(crate) loan_id: Option<LoanId>,
+    /// The master that has taken it.
+    pub(crate) at: Option<Address>,
+}
+
 /// Where a worker belongs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Bond {
@@ -93,6 +106,20 @@ impl Worker {
             Place::Tied(tie) => Some(format!("it is with {}, and belongs to {home}", tie.address)),
             Place::Gone => None,
             Place::Nowhere { .. } | Place::Seeking => Some(format!("it is with nobody, and belongs to {home}")),
+        }
+    }
+
+    /// A look at where it belongs and where it is, for who checks the laws of loans.
+    pub(in crate::core) fn bond_view(&self) -> BondView {
+        let tie = match &self.place {
+            Place::Tied(tie) => Some(tie),
+            _ => None,
+        };
+        BondView {
+            epoch: self.bond.epoch,
+            owner: self.bond.owner.clone(),
+            loan_id: tie.and_then(|tie| self.bond.loan_at(&tie.address)),
+            at: tie.filter(|tie| tie.joined).map(|tie| tie.address.clone()),
         }
     }
 
