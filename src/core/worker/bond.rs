@@ -35,6 +35,10 @@ pub(crate) struct BondView {
     pub(crate) at: Option<Address>,
 }
 
+/// The longest stay at a stranger, however it lives: it says nothing of leases, and may have forgotten whose worker it has. The owner lends again
+/// to who still asks.
+pub(super) const STAY: Duration = Duration::from_secs(3600);
+
 /// Where a worker belongs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Bond {
@@ -61,6 +65,8 @@ pub(super) struct Loan {
     lease: Option<Duration>,
     /// When it is over ([`Time::FAR`]: never by itself).
     pub(super) until: Time,
+    /// Until when a stranger's signs of life may make it go on.
+    last: Time,
     /// Who has borrowed it.
     pub(super) at: Address,
 }
@@ -162,8 +168,13 @@ impl Worker {
                 loan.id = terms.loan_id.or(loan.id.take());
             }
             _ => {
-                self.bond.loan =
-                    (terms.loan_id).map(|id| Loan { id: Some(id), lease: terms.lease, until, at: address });
+                self.bond.loan = (terms.loan_id).map(|id| Loan {
+                    id: Some(id),
+                    lease: terms.lease,
+                    until,
+                    last: said + STAY,
+                    at: address,
+                });
             }
         }
     }
@@ -174,7 +185,7 @@ impl Worker {
         if let Some(loan) = self.bond.loan.as_mut().filter(|loan| stranger && loan.at == *address)
             && let Some(lease) = loan.lease
         {
-            loan.until = now + lease;
+            loan.until = (now + lease).min(loan.last);
         }
     }
 
@@ -218,7 +229,7 @@ impl Worker {
                 let Some(target) = order.target else { return };
                 let loan = native.loan_id.map(|id| {
                     let until = native.lease.map_or(Time::FAR, |lease| now + lease);
-                    Loan { id: Some(id), lease: native.lease, until, at: target.clone() }
+                    Loan { id: Some(id), lease: native.lease, until, last: now + STAY, at: target.clone() }
                 });
                 match &loan {
                     Some(_) if is_home => self.bond.home = Some(here),
@@ -237,7 +248,7 @@ impl Worker {
         match (order.kind, order.target) {
             (MoveKind::Redirect, Some(target)) if is_home && target != *here => {
                 self.bond.home = Some(here.clone());
-                let loan = Loan { id: None, lease: None, until: Time::FAR, at: target.clone() };
+                let loan = Loan { id: None, lease: None, until: Time::FAR, last: Time::FAR, at: target.clone() };
                 self.begin_move(target, Some(loan), Time::FAR, "its master lends it", now);
             }
             (MoveKind::Return, target) if !is_home => {

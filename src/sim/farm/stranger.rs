@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::agree::master_of;
 use super::manner::{Answers, Family, Heard, Manner, host_of};
 use super::plan::FarmPlan;
 use crate::core::LinkId;
@@ -326,7 +327,8 @@ impl Stranger {
             self.own.insert(worker.clone(), now);
             return self.task(&worker, dice);
         }
-        self.takes(&worker, owner.and_then(host_of), now, dice);
+        let home = owner.and_then(|owner| host_of(owner).or_else(|| master_of(owner)));
+        self.takes(&worker, home, now, dice);
         let guest = &self.guests[&worker];
         // In 2025/2 the order waits for the owner's word, or for the end of the time that it has for it.
         let asked = |call: &Call| matches!(&call.about, About::Release(workers) if workers.contains(&worker));
