@@ -322,7 +322,10 @@ impl Node {
                     native: native.is_some(),
                 };
                 desk.loans.came(guest, now);
-                self.carry_out_loans(now);
+                // What is said to one that the farm does not know yet waits until it does: it may be sent home at once.
+                if self.farm.is_borrowed(&worker).is_some() {
+                    self.carry_out_loans(now);
+                }
             }
             let lent = self.desk.as_ref().filter(|_| !orphan).and_then(|desk| desk.loans.terms(&worker, now));
             // What the owner's home is, the registry may know where the loan does not.

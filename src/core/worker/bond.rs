@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use super::phases::{Owner, Place, Worker};
 use crate::core::LogLevel;
+use crate::core::loans::longest_stay;
 use crate::time::{Seconds, Time};
 use crate::wire::{Address, Body, Epoch, EventKind, LoanId, MoveKind, ServerId, Terms, WorkerMove};
 
@@ -34,10 +35,6 @@ pub(crate) struct BondView {
     /// The master that has taken it.
     pub(crate) at: Option<Address>,
 }
-
-/// The longest stay at a stranger, however it lives: it says nothing of leases, and may have forgotten whose worker it has. The owner lends again
-/// to who still asks.
-pub(super) const STAY: Duration = Duration::from_secs(3600);
 
 /// Where a worker belongs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -172,7 +169,7 @@ impl Worker {
                     id: Some(id),
                     lease: terms.lease,
                     until,
-                    last: said + STAY,
+                    last: said + longest_stay(terms.lease.unwrap_or_default()),
                     at: address,
                 });
             }
@@ -229,7 +226,7 @@ impl Worker {
                 let Some(target) = order.target else { return };
                 let loan = native.loan_id.map(|id| {
                     let until = native.lease.map_or(Time::FAR, |lease| now + lease);
-                    Loan { id: Some(id), lease: native.lease, until, last: now + STAY, at: target.clone() }
+                    Loan { id: Some(id), lease: native.lease, until, last: now + longest_stay(native.lease.unwrap_or_default()), at: target.clone() }
                 });
                 match &loan {
                     Some(_) if is_home => self.bond.home = Some(here),

@@ -8,7 +8,7 @@ use crate::core::LinkId;
 use crate::core::links::Reply;
 use crate::core::loans::agenda::take_out;
 use crate::core::loans::desk::Desk;
-use crate::core::loans::{Effect, LoanEvent, MAX_RELEASES};
+use crate::core::loans::{Effect, LoanEvent, MAX_RELEASES, longest_stay};
 use crate::time::Time;
 use crate::wire::{
     Body, Epoch, Host, LoanDone, LoanId, MAX_WORKERS_NEEDED, Release, ReleaseAnswer, Returned, ServerId,
@@ -247,7 +247,10 @@ impl Owner {
                 continue;
             }
             loan.renewal = Renewal::Heartbeats;
-            loan.lease = now + loan.renewal.term(desk);
+            let longest = longest_stay(desk.config.lease);
+            // It comes home by itself by then, or not at all.
+            let last = if loan.native { loan.since + longest + longest / 10 } else { Time::FAR };
+            loan.lease = (now + loan.renewal.term(desk)).min(last);
             self.settle(desk, &worker);
         }
     }

@@ -24,7 +24,7 @@ use std::time::Duration;
 use super::agenda::Agenda;
 use super::desk::{Desk, span};
 use super::history::History;
-use super::{Effect, LoanEvent, MAX_COOLING, MAX_LOANS, MAX_UNRECORDED, Party, Proposal, Token};
+use super::{Effect, LoanEvent, MAX_COOLING, MAX_LOANS, MAX_UNRECORDED, Party, Proposal, Token, longest_stay};
 use crate::core::LinkId;
 use crate::core::loans::agenda::take_out;
 use crate::time::Time;
@@ -271,6 +271,9 @@ impl Owner {
             Stage::Active | Stage::Recalled { .. } if over => {
                 let reason = match loan.renewal {
                     Renewal::Lease => format!("its lease ran out without a renewal by {}", loan.name),
+                    Renewal::Heartbeats if loan.native && loan.since + longest_stay(desk.config.lease) <= now => {
+                        format!("it is not back from {}, where it stays no longer than that", loan.name)
+                    }
                     Renewal::Heartbeats => format!("{} was not heard any more", loan.name),
                     Renewal::Unheard => format!("{} was never heard of again", loan.name),
                 };
