@@ -226,7 +226,13 @@ impl Worker {
                 let Some(target) = order.target else { return };
                 let loan = native.loan_id.map(|id| {
                     let until = native.lease.map_or(Time::FAR, |lease| now + lease);
-                    Loan { id: Some(id), lease: native.lease, until, last: now + longest_stay(native.lease.unwrap_or_default()), at: target.clone() }
+                    Loan {
+                        id: Some(id),
+                        lease: native.lease,
+                        until,
+                        last: now + longest_stay(native.lease.unwrap_or_default()),
+                        at: target.clone(),
+                    }
                 });
                 match &loan {
                     Some(_) if is_home => self.bond.home = Some(here),
