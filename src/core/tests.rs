@@ -514,7 +514,7 @@ fn a_guest_that_comes_when_nobody_needs_it_any_more_is_told_to_go() {
     let name = |text: &str| ServiceName::new(text).unwrap();
     for nth in 0..3 {
         let key = Some(format!("job-{nth}"));
-        let submit = Submit { key, ..Submit::new(name("query"), name("run"), Json::of(&1)) };
+        let submit = Submit { key, ..Submit::new(name("query"), name("run"), Json::of(&serde_json::json!(1))) };
         it.says(client, Body::Submit(Box::new(submit)));
     }
     it.until(300);

@@ -53,7 +53,7 @@ mod tests {
     fn what_was_said_may_be_answered_and_little_more_comes() {
         let mut storms = Storms::default();
         let second = Duration::from_secs(1);
-        let mut hears = |storms: &mut Storms, at| storms.hears(3, b"{}\n", second, Time::from_micros(at));
+        let hears = |storms: &mut Storms, at| storms.hears(3, b"{}\n", second, Time::from_micros(at));
         for _ in 0..BURST {
             hears(&mut storms, 0).unwrap();
         }
