@@ -179,7 +179,7 @@ impl Owner {
                 (loan.ordered, loan.epoch) = (epoch, epoch);
             }
             (loan.stage, loan.since) = (Stage::Moving { until }, now);
-            loan.lease = now + loan.renewal.term(desk);
+            loan.goes_on(desk, now);
             loan.reason = format!("it is to show itself at {name}");
             let terms = OfferTerms {
                 loan_id: loan.loan_id.clone(),

@@ -247,10 +247,7 @@ impl Owner {
                 continue;
             }
             loan.renewal = Renewal::Heartbeats;
-            let longest = longest_stay(desk.config.lease);
-            // It comes home by itself by then, or not at all.
-            let last = if loan.native { loan.since + longest + longest / 10 } else { Time::FAR };
-            loan.lease = (now + loan.renewal.term(desk)).min(last);
+            loan.goes_on(desk, now);
             self.settle(desk, &worker);
         }
     }
@@ -271,6 +268,15 @@ impl Owner {
 }
 
 impl Lent {
+    /// It was heard of: so long it goes on. A native worker at a stranger is back by itself after its longest stay, or will never be.
+    pub(super) fn goes_on(&mut self, desk: &Desk, now: Time) {
+        self.lease = now + self.renewal.term(desk);
+        if self.native && self.renewal != Renewal::Lease {
+            let longest = longest_stay(desk.config.lease);
+            self.lease = self.lease.min(self.since + longest + longest / 10);
+        }
+    }
+
     /// Whether it is this master that has the worker: by the id under which it has proved itself, or by the host at which it is called. What it
     /// says of itself does not count.
     fn is_with(&self, speaker: Option<&ServerId>, from: IpAddr) -> bool {

@@ -86,8 +86,9 @@ fn one_that_is_never_heard_has_an_open_ended_loan_that_ends_some_day() {
 
 #[test]
 fn a_native_worker_that_does_not_come_back_is_not_counted_as_lent_for_ever() {
-    for (native, ends) in [(true, true), (false, false)] {
-        let mut desk = lent(true, &["w1"], native);
+    for (known, native, ends) in [(true, true, true), (true, false, false), (false, true, true), (false, false, false)]
+    {
+        let mut desk = lent(known, &["w1"], native);
         desk.loans.left(&id("w1"), at(100));
         for second in 1..=663 {
             desk.pass(at(second * 1000));
