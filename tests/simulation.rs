@@ -57,6 +57,7 @@ fn loans_keep_the_laws_of_jobs_and_all_workers_come_home() {
     let Some(tally) = simulate(Kind::Loans) else { return };
     assert!(tally.loans > tally.runs, "worlds without loans prove little: {tally:?}");
     assert!(tally.crashes > tally.runs / 2 && tally.cuts > tally.runs, "{tally:?}");
+    assert!(tally.strange > 0 && tally.leaders > 0, "nobody met a stranger, or agreed on anything: {tally:?}");
 }
 
 #[test]
@@ -111,6 +112,44 @@ fn a_cut_that_outlasts_the_patience_of_the_master_is_noticed() {
 fn a_worker_that_takes_more_than_its_slots_is_noticed() {
     let what = bitten(Planted::TooManySlots);
     assert!(what.contains("slots"), "{what}");
+}
+
+#[test]
+fn owners_that_forget_their_epochs_are_noticed() {
+    let what = bitten(Planted::OldBoots);
+    let laws = ["works at epoch", "follows an order", "not at home", "not ended"];
+    assert!(laws.iter().any(|law| what.contains(law)), "{what}");
+}
+
+#[test]
+fn a_disk_that_says_a_ledger_is_written_too_early_is_noticed() {
+    let what = bitten(Planted::GroupDiskLies);
+    let laws = ["lead in term", "another ledger", "does not fit", "not ended", "cannot go on", "though all is well"];
+    assert!(laws.iter().any(|law| what.contains(law)), "{what}");
+}
+
+#[test]
+fn a_loan_whose_end_the_ledger_never_hears_of_is_noticed() {
+    let what = bitten(Planted::EndsLostOnTheWay);
+    assert!(what.contains("though all is well") && what.contains("ledger"), "{what}");
+}
+
+#[test]
+fn a_stranger_that_never_gives_back_is_noticed() {
+    let what = bitten(Planted::KeepersStay);
+    assert!(what.contains("not ended") && what.contains("workers lent"), "{what}");
+}
+
+#[test]
+fn a_borrower_that_keeps_all_for_itself_is_noticed() {
+    let what = bitten(Planted::RecallsLost);
+    assert!(what.contains("of hunger"), "{what}");
+}
+
+#[test]
+fn a_storm_of_lines_to_a_stranger_is_noticed() {
+    let what = bitten(Planted::Storms);
+    assert!(what.contains("has heard"), "{what}");
 }
 
 /// The law that the first of many groups with this fault breaks.

@@ -108,12 +108,16 @@ pub(super) fn run(args: &SimulateArgs) -> ExitCode {
         lost,
         leaders,
         loans,
+        strange,
+        adopted,
+        feasts,
         agreed,
         healed_ms,
     } = total;
     println!(
         "seeds {} to {}: {runs} worlds, {steps} steps, {faults} faults: {crashes} crashes, {cuts} cuts, {failed_writes} \
-         failed writes; {jobs} jobs in {attempts} attempts, {timeouts} lawful timeouts; {loans} workers lent; {agreed} settings and \
+         failed writes; {jobs} jobs in {attempts} attempts, {timeouts} lawful timeouts; {loans} workers lent, {strange} to or \
+         by strangers, {adopted} adopted, shared fairly in {feasts} worlds of feasts; {agreed} settings and \
          leases agreed on under {leaders} leaders, {lost} data directories \
          lost, well again within {healed_ms} ms, {:.1} s: no law broken",
         args.seed,

@@ -60,6 +60,7 @@ pub use loans::{Lend, LoanConfig};
 pub use node::Node;
 pub(crate) use patience::lost_after;
 pub use record::{GroupWrite, JobEnd, JobNumber, JobSpec, JobWrite, Membership, StoredGroup, StoredJob, StoredState};
+pub(crate) use worker::BondView;
 
 /// One connection, for as long as it lasts. Never reused: an event of a connection that is gone meets no other.
 ///

@@ -498,3 +498,50 @@ fn bad_settings_are_refused_by_name() {
     assert_eq!(named(Config { forget: 6 * second, ..config(&[]) }), "forget");
     assert_eq!(named(Config { group: String::new(), ..config(&[]) }), "group");
 }
+
+#[test]
+fn a_guest_that_comes_when_nobody_needs_it_any_more_is_told_to_go() {
+    use crate::wire::{JobRef, Json, LoanAnswer, MoveKind, OfferedWorker, Permille, ServiceName, Submit, WorkerAlive};
+    let load = LoadConfig { capacity: 1, release: 1, hold: Duration::ZERO, cpu_threshold: Permille::new(0) };
+    let queue = QueueConfig { durability: Durability::Memory, ..QueueConfig::default() };
+    let mut it = Driver::new(Config { load, queue, ..config(&["127.0.0.1:9102"]) });
+    it.node.lend(LoanConfig::default(), 1, 1, Time::ZERO).unwrap();
+    it.give(Input::Tick);
+    let peer = it.open();
+    let presence = Some(Box::new(presence("B", "127.0.0.1:9102")));
+    it.says(peer, Body::HeartbeatAnswer(HeartbeatAnswer { server_id: id("B"), presence }));
+    let client = it.accept(2, "127.0.0.1:50000");
+    let name = |text: &str| ServiceName::new(text).unwrap();
+    for nth in 0..3 {
+        let key = Some(format!("job-{nth}"));
+        let submit = Submit { key, ..Submit::new(name("query"), name("run"), Json::of(&serde_json::json!(1))) };
+        it.says(client, Body::Submit(Box::new(submit)));
+    }
+    it.until(300);
+    let mark = it.expect("request for workers", |output| match output {
+        Output::Send { message: Message { id, body: Body::LoanRequest(_) }, .. } => Some(id.clone()),
+        _ => None,
+    });
+    let workers = vec![OfferedWorker { worker: id("W"), address: None, terms: None }];
+    let answer = LoanAnswer::Accepted { master: Some(id("B")), offered: 1, workers, dialect: None };
+    it.give(Input::Message { link: peer, message: Message { id: mark, body: Body::LoanAnswer(Box::new(answer)) } });
+    for nth in 0..3 {
+        it.says(client, Body::Cancel(JobRef::Key(format!("job-{nth}"))));
+    }
+    it.until(1000);
+    let guest = it.accept(4, "127.0.0.1:50001");
+    let alive = || {
+        let alive = WorkerAlive { worker: id("W"), owner: Some("B".to_owned()), listens: None, native: None };
+        Body::WorkerAlive(Box::new(alive))
+    };
+    it.out.clear();
+    it.says(guest, alive());
+    assert_eq!(it.node.loan_counts(), (0, 1));
+    it.until(2000);
+    it.says(guest, alive());
+    let kind = it.expect("order to go home", |output| match output {
+        Output::Send { link, message: Message { body: Body::Move(order), .. } } if *link == guest => Some(order.kind),
+        _ => None,
+    });
+    assert_eq!(kind, MoveKind::Return);
+}

@@ -3,6 +3,7 @@
 //! Law: a cut that is shorter than the timeout starts nothing twice, and costs no attempt, whatever the interval and the
 //! timeout are, and even if connections break or die silently in it. Half of the cuts are as long as that.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::farm::{self, FarmPlan, Planted, Trouble};
@@ -56,6 +57,9 @@ pub(super) fn run(seed: u64, planted: Planted) -> Result<Report, Failure> {
         trouble: Trouble::Cuts { times: TIMES, longest, pause },
         crowded: false,
         lend: None,
+        reliefs: 0,
+        strangers: Vec::new(),
+        homes: BTreeMap::new(),
         base,
     };
     farm::run_plan(Kind::Cuts, plan, planted)

@@ -92,6 +92,12 @@ pub struct Tally {
     pub leaders: u64,
     /// Workers that were lent.
     pub loans: u64,
+    /// Those of them that went to masters of other people, and workers of other people that were borrowed.
+    pub strange: u64,
+    /// Workers that were adopted.
+    pub adopted: u64,
+    /// Worlds in which borrowers were hungry for long enough to tell that they shared fairly.
+    pub feasts: u64,
     /// Settings and leases that were agreed on.
     pub agreed: u64,
     /// The longest that a group took until it was well again after all faults, in virtual milliseconds.
@@ -112,6 +118,9 @@ impl AddAssign for Tally {
         self.lost += other.lost;
         self.leaders += other.leaders;
         self.loans += other.loans;
+        self.strange += other.strange;
+        self.adopted += other.adopted;
+        self.feasts += other.feasts;
         self.agreed += other.agreed;
         self.healed_ms = self.healed_ms.max(other.healed_ms);
     }
@@ -167,10 +176,14 @@ pub fn run(kind: Kind, seed: u64) -> Result<Report, Failure> {
     }
 }
 
-/// Runs the farm of one seed, or its cuts, with a fault that breaks a law: whoever sees no failure has an oracle that does
-/// not bite.
+/// Runs the farm of one seed, or its cuts or loans, with a fault that breaks a law: whoever sees no failure has an oracle that
+/// does not bite.
 pub fn run_planted(seed: u64, planted: Planted) -> Result<Report, Failure> {
-    if planted == Planted::LongCuts { cuts::run(seed, planted) } else { farm::run(seed, planted) }
+    match planted {
+        Planted::LongCuts => cuts::run(seed, planted),
+        _ if planted.is_of_loans() => farm::loans::run(seed, planted),
+        _ => farm::run(seed, planted),
+    }
 }
 
 /// Runs the group of one seed with a fault that breaks a law.

@@ -225,6 +225,12 @@ impl Network {
         self.let_go(conn, host);
     }
 
+    /// The machine at the other end of a connection.
+    pub(super) fn peer_of(&self, conn: Conn, host: Host) -> Option<Host> {
+        let conn = self.conns.get(&conn)?;
+        Some(if conn.client == host { conn.server } else { conn.client })
+    }
+
     /// Breaks a connection: each direction loses a suffix, and both sides learn it.
     pub(super) fn break_up(&mut self, conn: Conn, now: Time, dice: &mut Dice) {
         let Some(c) = self.conns.get_mut(&conn) else { return };

@@ -10,7 +10,7 @@ use super::worker::{Call, Stage, Worker};
 use super::{Effect, WorkerKey};
 use crate::core::{LinkId, LogLevel};
 use crate::time::Time;
-use crate::wire::{Attempt, Body, Epoch, EventKind, Message, ServerId, ServiceOffer, Terms, WorkerMove};
+use crate::wire::{Attempt, Body, Epoch, EventKind, Message, MoveKind, ServerId, ServiceOffer, Terms, WorkerMove};
 
 /// How long a foreign worker that is called may take to stand, to answer, and to end what it does meanwhile.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -341,13 +341,22 @@ impl Worker {
         }
     }
 
-    /// It says that it has seen this epoch: an order of that epoch is done with.
-    pub(super) fn has_seen(&mut self, epoch: Option<Epoch>) {
+    /// It says that it has seen this epoch, and its welcome bears `welcome`: an order is done with that it would not obey any more.
+    pub(super) fn has_seen(&mut self, epoch: Option<Epoch>, welcome: Option<Epoch>) {
         let seen = epoch.unwrap_or_default();
-        self.ordered.take_if(|ordered| {
-            let epoch = ordered.order.native.as_ref().map(|native| native.epoch);
-            // One that goes is gone when it says goodbye; until then it is known to be on its way.
-            !ordered.goes && epoch.is_none_or(|epoch| epoch <= seen)
+        let done = self.ordered.take_if(|ordered| {
+            let order = &ordered.order;
+            let Some(epoch) = order.native.as_ref().map(|native| native.epoch) else { return !ordered.goes };
+            if !ordered.goes {
+                return epoch <= seen;
+            }
+            // One that goes is gone when it says goodbye; until then it is known to be on its way. Who has seen a higher one has been elsewhere since;
+            // and who knows nothing of the order takes it for one that it has seen, once the welcome bears its epoch.
+            let outranked =
+                order.kind == MoveKind::Redirect && seen < epoch && welcome.is_some_and(|told| epoch <= told);
+            epoch < seen || outranked
         });
+        // It may have been cut off on the loan that is over.
+        self.reserved &= done.is_none_or(|done| !done.goes);
     }
 }

@@ -63,7 +63,7 @@ impl Farm {
         self.offer(key, services);
         let Some(worker) = self.workers.get_mut(&key) else { return };
         (worker.name, worker.owner, worker.host, worker.seen) = (name, owner, host, self.now);
-        worker.has_seen(epoch);
+        worker.has_seen(epoch, terms.as_ref().map(|terms| terms.epoch));
         self.set_terms(key, terms);
         let Some(worker) = self.workers.get_mut(&key) else { return };
         let jobs: BTreeSet<Attempt> = jobs.into_iter().collect();

@@ -11,8 +11,8 @@ use crate::core::LinkId;
 use crate::core::links::Reply;
 use crate::time::Time;
 use crate::wire::{
-    Epoch, LoanAction, LoanAnswer, LoanDone, LoanId, LoansAnswer, Release, ReleaseAnswer, RequestId, Returned,
-    ServerId, ServiceName, Terms,
+    Epoch, LoanAction, LoanAnswer, LoanDone, LoanId, LoanState, LoanView, LoansAnswer, Release, ReleaseAnswer,
+    RequestId, Returned, ServerId, ServiceName, Terms,
 };
 
 /// The loans of a master, in and out.
@@ -222,6 +222,12 @@ impl Loans {
     /// The answer to `LOANS`. The counts of workers come from the farm.
     pub(in crate::core) fn answer(&self, after: Option<&LoanId>, counts: Counts, now: Time) -> LoansAnswer {
         super::show::answer(self, after, counts, now)
+    }
+
+    /// The loans that go on, out and in.
+    pub(in crate::core) fn views(&self, now: Time) -> Vec<LoanView> {
+        let all = self.owner.views(now).into_iter().chain(self.borrower.views(now));
+        all.filter(|view| view.status != LoanState::Ended).collect()
     }
 
     /// Why this worker is where it is, and whether it is lent. `candidates`: all own workers that are here. `None`: nothing is known of it.

@@ -107,6 +107,15 @@ const MAX_PROMISED: usize = 256;
 /// A loan to a stranger whose heartbeats are not heard ends after this: nothing else would end it, if its worker never comes home.
 pub(super) const UNHEARD_FOR: Duration = Duration::from_secs(3600);
 
+/// How long a native worker stays at a stranger at most, whatever that one lives: it says nothing of leases, may have forgotten whose worker it
+/// has, and nobody says when the worker is gone. The owner lends again to who still asks.
+const STRANGER_STAY: Duration = Duration::from_secs(600);
+
+/// The longest stay of a native worker at a stranger, where leases are this long.
+pub(super) fn longest_stay(lease: Duration) -> Duration {
+    lease.max(STRANGER_STAY)
+}
+
 /// What this master is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Own {

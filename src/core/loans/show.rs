@@ -101,6 +101,12 @@ fn not_lent(loans: &Loans, candidate: &Candidate, candidates: &[Candidate], now:
     if well <= config.keep as usize {
         return format!("it is kept, keep={}, and {} here and well", config.keep, workers(well));
     }
+    let waiting = loans.owner.waiting(now);
+    if waiting > 0 {
+        let (whom, asks) =
+            if waiting == 1 { ("a borrower that waits", "it asks") } else { ("borrowers that wait", "they ask") };
+        return format!("it is kept for {whom}, until {asks} again");
+    }
     if let Some((who, rest)) = loans.owner.all_cooling(now).next() {
         return format!("nobody who may borrow has asked; {who} may again in {}", span(rest));
     }

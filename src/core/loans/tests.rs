@@ -1,6 +1,7 @@
 //! The laws of loans, each by a conversation, and all of them by two masters that talk over a bad network.
 
 mod borrower;
+mod fair;
 mod masters;
 mod owner;
 mod strangers;

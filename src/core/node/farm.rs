@@ -22,9 +22,7 @@ impl Node {
             Body::WorkerAlive(mut alive) => {
                 alive.listens = self.believed(alive.listens.take(), host);
                 let terms = self.worker_shows(reply.link, &alive, now);
-                let worker = alive.worker.clone();
                 self.farm.alive_with(reply, host, *alive, terms, now);
-                self.worker_has_come(&worker, now);
             }
             Body::Register(registration) => self.registers(reply, host, *registration, now),
             Body::TaskRequest { worker } => self.farm.request(reply, host, worker, now),

@@ -14,9 +14,9 @@ use crate::core::loans::{
 use crate::core::{LinkId, LogLevel, Output};
 use crate::time::Time;
 use crate::wire::{
-    Address, Body, Epoch, ErrorAnswer, ErrorCode, EventKind, Host, Listens, LoanAction, LoanId, LoanRequest, Message,
-    REGISTER_WAIT, Registration, Release, RequestId, Returned, ServerId, ServiceName, SettingName, StatusAck, Terms,
-    WorkerAlive, WorkerMove,
+    Address, Body, Epoch, ErrorAnswer, ErrorCode, EventKind, Host, Listens, LoanAction, LoanId, LoanRequest, LoanView,
+    Message, REGISTER_WAIT, Registration, Release, RequestId, Returned, ServerId, ServiceName, SettingName, StatusAck,
+    Terms, WorkerAlive, WorkerMove,
 };
 
 /// How long before a registration is handed on its worker may have spoken elsewhere: it was held back for a while, and that may end late.
@@ -50,8 +50,6 @@ pub(super) struct Desk {
     compare: Time,
     /// An own worker that has just come home, and the epoch that its welcome bears.
     home: Option<(ServerId, Epoch)>,
-    /// A worker that comes at this moment and is to go on at once: the farm, which has not got it yet, is told behind its welcome.
-    goes_on: Option<(ServerId, WorkerMove)>,
 }
 
 impl Node {
@@ -72,7 +70,6 @@ impl Node {
             told: now,
             compare: now,
             home: None,
-            goes_on: None,
         };
         self.desk = Some(Box::new(desk));
         Ok(())
@@ -117,6 +114,11 @@ impl Node {
         // One that has registered and has not asked for work yet is none of the farm's.
         let coming = desk.loans.guests().filter(|(worker, _)| self.farm.is_borrowed(worker).is_none()).count() as u64;
         Counts { local: own - leaving, lent: desk.loans.counts().0, borrowed: guests + coming }
+    }
+
+    /// The loans that go on, out and in, for who checks the laws of loans.
+    pub(crate) fn loan_views(&self, now: Time) -> Vec<LoanView> {
+        self.desk.as_ref().map_or_else(Vec::new, |desk| desk.loans.views(now))
     }
 
     fn loan_own(&self) -> Own {
@@ -379,7 +381,10 @@ impl Node {
                     native: native.is_some(),
                 };
                 desk.loans.came(guest, now);
-                self.carry_out_loans(now);
+                // What is said to one that the farm does not know yet waits until it does: it may be sent home at once.
+                if self.farm.is_borrowed(&worker).is_some() {
+                    self.carry_out_loans(now);
+                }
             }
             let lent = self.desk.as_ref().filter(|_| !orphan).and_then(|desk| desk.loans.terms(&worker, now));
             // What the owner's home is, the registry may know where the loan does not.
@@ -408,14 +413,6 @@ impl Node {
         })
     }
 
-    /// A worker that has shown itself is in the farm now: whoever was sent on before that is told.
-    pub(super) fn worker_has_come(&mut self, worker: &ServerId, now: Time) {
-        let came = self.desk.as_mut().and_then(|desk| desk.goes_on.take());
-        if let Some((_, order)) = came.filter(|(who, _)| who == worker) {
-            self.farm.send_off(worker, order, now);
-        }
-    }
-
     /// `register_temporary_worker`, and no ALIVE behind it.
     pub(super) fn registers(&mut self, reply: Reply, host: IpAddr, registration: Registration, now: Time) {
         let Registration { worker, home, owner, listens, wants_ack } = registration;
@@ -431,9 +428,7 @@ impl Node {
             let ack = StatusAck { worker: Some(worker), attempt: None };
             return self.reply(&reply, Body::StatusAck(Box::new(ack)));
         }
-        let worker = alive.worker.clone();
         self.farm.alive_with(reply, host, alive, None, now);
-        self.worker_has_come(&worker, now);
     }
 
     /// A worker is not here any more. Only one of the two sides knows it.
@@ -619,11 +614,7 @@ impl Node {
             Effect::Reserve { worker } => self.farm.reserve(&worker, true, now),
             Effect::Free { worker } => self.farm.reserve(&worker, false, now),
             Effect::Order { worker, order } | Effect::Release { worker, order } => {
-                if !self.farm.send_off(&worker, order.clone(), now)
-                    && let Some(desk) = &mut self.desk
-                {
-                    desk.goes_on = Some((worker, order));
-                }
+                self.farm.send_off(&worker, order, now);
             }
             Effect::TakeBack { worker, epoch, reason } => self.take_back(&worker, epoch, reason, now),
             Effect::AtHome { worker, epoch } => {

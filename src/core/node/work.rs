@@ -2,7 +2,7 @@
 
 use super::Node;
 use crate::core::links::Reply;
-use crate::core::worker::Effect;
+use crate::core::worker::{BondView, Effect};
 use crate::core::{Input, LinkId, LogLevel, Output, RunId};
 use crate::time::Time;
 use crate::wire::{Address, Body, Datagram, EventKind, Host, MasterOffer, RequestId, StatusAck, WorkerMove};
@@ -49,6 +49,11 @@ impl Node {
     /// Why this worker is not where it belongs; `None`: it is, or this is no worker, or it belongs nowhere yet.
     pub(crate) fn away_from_home(&self) -> Option<String> {
         self.worker.as_ref().and_then(|worker| worker.away_from_home())
+    }
+
+    /// Where this worker belongs and is; `None`: this is no worker.
+    pub(crate) fn bond_view(&self) -> Option<BondView> {
+        self.worker.as_ref().map(|worker| worker.bond_view())
     }
 
     /// Whether this link is one of the worker's to its master.

@@ -16,11 +16,25 @@ use std::time::Duration;
 
 use super::phases::{Owner, Place, Worker};
 use crate::core::LogLevel;
+use crate::core::loans::longest_stay;
 use crate::time::{Seconds, Time};
 use crate::wire::{Address, Body, Epoch, EventKind, LoanId, MoveKind, ServerId, Terms, WorkerMove};
 
 /// How long a worker whose lease is over goes on with what it runs: what is nearly done is not done twice for nothing.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// What is seen of a worker from outside.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct BondView {
+    /// The highest order that it has seen.
+    pub(crate) epoch: Option<Epoch>,
+    /// Its native owner, once it is known.
+    pub(crate) owner: Option<ServerId>,
+    /// The loan on which it is where it is.
+    pub(crate) loan_id: Option<LoanId>,
+    /// The master that has taken it.
+    pub(crate) at: Option<Address>,
+}
 
 /// Where a worker belongs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -48,6 +62,8 @@ pub(super) struct Loan {
     lease: Option<Duration>,
     /// When it is over ([`Time::FAR`]: never by itself).
     pub(super) until: Time,
+    /// Until when a stranger's signs of life may make it go on.
+    last: Time,
     /// Who has borrowed it.
     pub(super) at: Address,
     /// It is still to register there before it asks for work.
@@ -111,6 +127,20 @@ impl Worker {
         }
     }
 
+    /// A look at where it belongs and where it is, for who checks the laws of loans.
+    pub(in crate::core) fn bond_view(&self) -> BondView {
+        let tie = match &self.place {
+            Place::Tied(tie) => Some(tie),
+            _ => None,
+        };
+        BondView {
+            epoch: self.bond.epoch,
+            owner: self.bond.owner.clone(),
+            loan_id: tie.and_then(|tie| self.bond.loan_at(&tie.address)),
+            at: tie.filter(|tie| tie.joined).map(|tie| tie.address.clone()),
+        }
+    }
+
     /// Whether it takes nothing new: it drains, or is about to move.
     pub(super) fn takes_nothing(&self) -> bool {
         self.draining.is_some() || self.bond.moving.is_some()
@@ -150,9 +180,13 @@ impl Worker {
                 loan.id = terms.loan_id.or(loan.id.take());
             }
             _ => {
-                self.bond.loan = (terms.loan_id).map(|id| {
-                    let (id, lease, registers) = (Some(id), terms.lease, false);
-                    Loan { id, lease, until, at: address, registers }
+                self.bond.loan = (terms.loan_id).map(|id| Loan {
+                    id: Some(id),
+                    lease: terms.lease,
+                    until,
+                    last: said + longest_stay(terms.lease.unwrap_or_default()),
+                    at: address,
+                    registers: false,
                 });
             }
         }
@@ -164,7 +198,7 @@ impl Worker {
         if let Some(loan) = self.bond.loan.as_mut().filter(|loan| stranger && loan.at == *address)
             && let Some(lease) = loan.lease
         {
-            loan.until = now + lease;
+            loan.until = (now + lease).min(loan.last);
         }
     }
 
@@ -208,8 +242,14 @@ impl Worker {
                 let Some(target) = order.target else { return };
                 let loan = native.loan_id.map(|id| {
                     let until = native.lease.map_or(Time::FAR, |lease| now + lease);
-                    let registers = order.registers;
-                    Loan { id: Some(id), lease: native.lease, until, at: target.clone(), registers }
+                    Loan {
+                        id: Some(id),
+                        lease: native.lease,
+                        until,
+                        last: now + longest_stay(native.lease.unwrap_or_default()),
+                        at: target.clone(),
+                        registers: order.registers,
+                    }
                 });
                 match &loan {
                     Some(_) if is_home => self.bond.home = Some(here),
@@ -241,7 +281,7 @@ impl Worker {
             (MoveKind::Redirect, Some(target)) if is_home && target != *here => {
                 self.bond.home = Some(here.clone());
                 let (lease, registers) = (None, order.registers);
-                let loan = Loan { id: None, lease, until: Time::FAR, at: target.clone(), registers };
+                let loan = Loan { id: None, lease, until: Time::FAR, last: Time::FAR, at: target.clone(), registers };
                 self.begin_move(target, Some(loan), Time::FAR, "its master lends it", now);
             }
             (MoveKind::Return, target) if !is_home => {

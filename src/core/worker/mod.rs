@@ -34,6 +34,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use bond::BondView;
 pub(super) use phases::Worker;
 
 /// What the worker wants done. The node carries it out or hands it on.

@@ -82,6 +82,11 @@ impl Executor {
         self.runs.clear();
     }
 
+    /// Those that run and were not told to stop.
+    pub(super) fn unstopped(&self) -> impl Iterator<Item = RunId> {
+        self.runs.iter().filter(|(_, running)| !running.stopped).map(|(run, _)| *run)
+    }
+
     /// How many run and were not told to stop.
     pub(super) fn busy(&self) -> usize {
         self.runs.values().filter(|running| !running.stopped).count()

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::Planted;
 use super::machine::Process;
+use super::manner::Manner;
 use super::plan::Trouble;
 use super::world::{Happening, World};
 use crate::core::{Command, Input};
@@ -17,6 +19,7 @@ impl World {
                 self.at(Time::ZERO + self.plan.base.fault_every, Happening::Fault);
                 self.at(Time::ZERO + self.plan.base.safety, Happening::Calm);
             }
+            Trouble::Nothing(length) => self.at(Time::ZERO + length, Happening::Calm),
             Trouble::Cuts { times, pause, .. } => {
                 for nth in 0..self.plan.slots.len() {
                     let first = self.dice.duration(pause, pause * 3);
@@ -37,7 +40,8 @@ impl World {
         let other = self.dice.pick(self.machines.len());
         let master = self.dice.pick(self.plan.masters);
         let long = self.dice.duration(Duration::from_millis(1), timeout * 2);
-        match self.dice.pick(12) {
+        let kinds = if self.plan.lend.is_some() { 14 } else { 12 };
+        match self.dice.pick(kinds) {
             0 => self.cut_between(host, other, true),
             1 => self.cut_between(host, other, false),
             2 => (0..self.machines.len()).for_each(|peer| self.cut_between(host, peer, true)),
@@ -66,10 +70,18 @@ impl World {
                 }
                 self.settle(host)?;
             }
-            10 => self.machines[master].disk.ill_until = now + long,
+            10 => {
+                let machine = &mut self.machines[master];
+                machine.disk.ill_until = now + long;
+                machine.group_disk.as_mut().into_iter().for_each(|disk| disk.ill_until = now + long);
+            }
+            12 => self.lose_for_long(master)?,
+            13 => self.lose_majority(master)?,
             _ => {
                 let slower = self.dice.duration(Duration::from_millis(1), timeout);
-                self.machines[master].disk.slow = (now + long * 2, slower);
+                let machine = &mut self.machines[master];
+                machine.disk.slow = (now + long * 2, slower);
+                machine.group_disk.as_mut().into_iter().for_each(|disk| disk.slow = (now + long * 2, slower));
             }
         }
         self.schedule_network();
@@ -80,6 +92,29 @@ impl World {
         let mean = self.plan.base.fault_every;
         let wait = self.dice.duration(mean / 4, mean * 2);
         self.at(now + wait, Happening::Fault);
+        Ok(())
+    }
+
+    /// A master dies for longer than the owner of an orphan is waited for.
+    fn lose_for_long(&mut self, master: Host) -> Result<(), String> {
+        let forgotten = self.plan.lend.as_ref().map_or(Duration::ZERO, |lend| lend.forget_owner);
+        let down = forgotten + self.dice.duration(self.plan.base.timeout, self.plan.base.timeout * 4);
+        self.crash(master)?;
+        self.at(self.now + down, Happening::Start { host: master });
+        Ok(())
+    }
+
+    /// Most masters of a group are gone for a while.
+    fn lose_majority(&mut self, master: Host) -> Result<(), String> {
+        let group = |host: Host| self.plan.groups().map(|groups| groups.of[host]);
+        let all: Vec<Host> = (0..self.plan.masters).filter(|host| group(*host) == group(master)).collect();
+        for host in all {
+            if self.dice.chance(70) {
+                self.crash(host)?;
+                let down = self.dice.duration(Duration::from_millis(1), self.plan.base.timeout * 3);
+                self.at(self.now + down, Happening::Start { host });
+            }
+        }
         Ok(())
     }
 
@@ -121,6 +156,10 @@ impl World {
         machine.process = Process::Down;
         machine.executor.crash();
         machine.disk.crash(self.now, &mut self.dice)?;
+        if let Some(disk) = &mut machine.group_disk {
+            disk.crash(&mut self.dice)?;
+            self.watch.down(host, self.now);
+        }
         self.network.host_down(host, self.now, &mut self.dice);
         self.schedule_network();
         Ok(())
@@ -135,12 +174,20 @@ impl World {
             let machine = &mut self.machines[host];
             machine.disk.ill_until = Time::ZERO;
             machine.disk.slow = (Time::ZERO, Duration::ZERO);
-            if let Process::Client(it) = &mut machine.process {
-                it.calm();
+            if let Some(disk) = &mut machine.group_disk {
+                (disk.ill_until, disk.slow) = (Time::ZERO, (Time::ZERO, Duration::ZERO));
+            }
+            match &mut machine.process {
+                Process::Client(it) => it.calm(),
+                Process::Foreign(it) => it.calm(),
+                Process::Stranger(it) => it.calm(self.now),
+                _ => {}
             }
         }
+        self.end_keepers()?;
+        let anew = self.plan.masters > 1 && self.plan.lend.as_ref().is_none_or(|lend| lend.anew);
         for host in 0..self.machines.len() {
-            if self.plan.masters > 1 && self.plan.worker(host).is_some() {
+            if anew && self.plan.worker(host).is_some() {
                 // Workers stay with the master that took them, so that somebody must send them home.
                 self.machines[host].masters = vec![self.plan.home(host)];
                 self.crash(host)?;
@@ -150,6 +197,20 @@ impl World {
             self.settle(host)?;
         }
         self.at(self.now + self.plan.base.interval, Happening::Look);
+        Ok(())
+    }
+
+    /// Who never gives back what it has borrowed ends, for good: nothing else ends those loans.
+    fn end_keepers(&mut self) -> Result<(), String> {
+        if self.planted == Planted::KeepersStay {
+            return Ok(());
+        }
+        for host in self.plan.all_strangers() {
+            if self.plan.stranger(host).is_some_and(Manner::keeps) {
+                self.gone.insert(host);
+                self.crash(host)?;
+            }
+        }
         Ok(())
     }
 

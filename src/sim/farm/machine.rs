@@ -2,13 +2,16 @@
 
 use std::collections::VecDeque;
 
+use super::Planted;
 use super::client::Client;
 use super::disk::Disk;
 use super::executor::Executor;
 use super::foreign::Foreign;
 use super::plan::FarmPlan;
+use super::stranger::Stranger;
 use crate::core::{Config, Identity, Input, Node, QueueConfig, WorkerConfig};
 use crate::sim::clock::Clock;
+use crate::sim::group::disk::Disk as GroupDisk;
 use crate::sim::host::{NativeHost, address};
 use crate::sim::network::{Arrival, Host};
 use crate::sim::plan::Dice;
@@ -29,6 +32,7 @@ pub(super) enum Process {
     Down,
     Node { it: Box<NativeHost>, paused: Option<Time>, inbox: VecDeque<Event> },
     Foreign(Box<Foreign>),
+    Stranger(Box<Stranger>),
     Client(Box<Client>),
 }
 
@@ -41,6 +45,8 @@ pub(super) struct Machine {
     /// When it is to be looked at again.
     pub(super) armed: Time,
     pub(super) disk: Disk,
+    /// The disk for the ledger, of a master that has a group.
+    pub(super) group_disk: Option<GroupDisk>,
     pub(super) executor: Executor,
     /// The masters that a worker is told; none: it discovers one.
     pub(super) masters: Vec<Host>,
@@ -53,7 +59,7 @@ impl Machine {
         if plan.worker(host).is_some() {
             if dice.chance(plan.discovering) {
                 masters.clear();
-            } else if dice.chance(50) {
+            } else if dice.chance(50) && !plan.is_relief(host) {
                 masters.extend((0..plan.masters).filter(|master| *master != plan.home(host)));
             }
         }
@@ -64,6 +70,7 @@ impl Machine {
             life: 0,
             armed: Time::FAR,
             disk: Disk::default(),
+            group_disk: plan.groups().filter(|_| host < plan.masters).map(|_| GroupDisk::new(dice)),
             executor: Executor::default(),
             masters,
         }
@@ -83,11 +90,20 @@ impl Machine {
     }
 
     /// A node for this machine, restored from its disk.
-    pub(super) fn node(&self, host: Host, plan: &FarmPlan, extra: u32, seed: u64, now: Time) -> Result<Node, String> {
+    pub(super) fn node(
+        &self,
+        host: Host,
+        plan: &FarmPlan,
+        planted: Planted,
+        now: Time,
+        dice: &mut Dice,
+    ) -> Result<Node, String> {
+        let extra = u32::from(planted == Planted::TooManySlots);
+        let seed = dice.next();
         let worker = plan.worker(host);
         let at = |host: &Host| Address::of(address(*host));
         let masters: Vec<Address> = self.masters.iter().map(at).collect();
-        let others = (0..plan.masters).filter(|other| *other != host);
+        let others = (0..plan.masters).chain(plan.all_strangers()).filter(|other| *other != host);
         let config = Config {
             interval: plan.base.interval,
             timeout: plan.base.timeout,
@@ -106,11 +122,25 @@ impl Machine {
         let local = self.clock.at(now);
         let identity = Identity { server_id, name };
         let lend = plan.lend.as_ref().filter(|_| worker.is_none());
-        let config = lend.map_or(config.clone(), |lend| Config { load: lend.load.clone(), ..config });
+        let config = lend.map_or(config.clone(), |lend| Config {
+            load: lend.load.clone(),
+            forget_owner: lend.forget_owner,
+            group: lend.groups.as_ref().map_or(config.group.clone(), |groups| format!("group-{}", groups.of[host])),
+            ..config
+        });
         let mut node =
             Node::restored(config, identity, boot, stored, seed, local).map_err(|error| error.to_string())?;
         if let Some(lend) = lend {
+            // A planted fault: the epochs of a new start are those of the first.
+            let boot = if planted == Planted::OldBoots { 1 } else { boot };
             node.lend(lend.loans.clone(), boot, seed, local)?;
+            if let (Some(groups), Some(disk)) = (&lend.groups, &self.group_disk) {
+                let mut entropy = [0; 32];
+                entropy.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&dice.next().to_be_bytes()));
+                node.agree(groups.agreement(host), disk.stored().clone(), entropy, dice.next(), local)
+                    .map_err(|why| format!("master {host} cannot go on with what is stored: {why}"))?;
+                node.snapshot_every(groups.snapshot_every);
+            }
         }
         Ok(node)
     }

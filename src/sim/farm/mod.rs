@@ -10,17 +10,24 @@
 //! part of what was under way, refuse whole batches, and are slow; executors take their time, fail, and die with their
 //! worker. In the first phase everything breaks; in the second everything is well, and every job must end.
 
+mod agree;
+mod bonds;
 mod client;
 mod disk;
 mod executor;
 mod faults;
+mod feast;
 mod foreign;
 mod ledger;
 mod line;
 pub(super) mod loans;
 mod machine;
+mod manner;
 mod oracle;
 mod plan;
+mod storm;
+mod stranger;
+mod watch;
 mod world;
 
 pub(super) use plan::{FarmPlan, Trouble};
@@ -54,4 +61,24 @@ pub enum Planted {
     EndsLost,
     /// Cuts that are said to be harmless last longer than a master waits for its workers.
     LongCuts,
+    /// In worlds of loans: masters that are started anew give the epochs of their first start again.
+    OldBoots,
+    /// In worlds of loans: disks say that what they were given of the ledger is written long before it is.
+    GroupDiskLies,
+    /// In worlds of loans: the ends of loans that the leader is told never reach it.
+    EndsLostOnTheWay,
+    /// In worlds of loans: strangers that never give back what they have borrowed go on once all is well.
+    KeepersStay,
+    /// In worlds of loans, feasts alone: no recall ever reaches a borrower.
+    RecallsLost,
+    /// In worlds of loans: what is said to programs of other people is said three times.
+    Storms,
+}
+
+impl Planted {
+    /// Whether it is planted in worlds of loans.
+    pub(super) const fn is_of_loans(self) -> bool {
+        use Planted::{EndsLostOnTheWay, GroupDiskLies, KeepersStay, OldBoots, RecallsLost, Storms};
+        matches!(self, OldBoots | GroupDiskLies | EndsLostOnTheWay | KeepersStay | RecallsLost | Storms)
+    }
 }

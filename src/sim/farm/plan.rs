@@ -1,8 +1,10 @@
 //! What a seed decides before a farm begins.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::loans::LoanPlan;
+use super::loans::{Groups, LoanPlan};
+use super::manner::Manner;
 use crate::sim::network::Host;
 use crate::sim::plan::{Dice, Plan};
 
@@ -27,6 +29,8 @@ pub(in crate::sim) enum Trouble {
         /// Time between the end of one and the begin of the next.
         pause: Duration,
     },
+    /// Nothing, for so long.
+    Nothing(Duration),
 }
 
 /// The options of a farm, drawn from its seed.
@@ -68,6 +72,12 @@ pub(in crate::sim) struct FarmPlan {
     pub(in crate::sim) crowded: bool,
     /// How the masters lend workers to each other; `None`: they do not.
     pub(in crate::sim) lend: Option<LoanPlan>,
+    /// The last of the native workers, which are started only once all is well: so many.
+    pub(in crate::sim) reliefs: usize,
+    /// Masters of other people, and how each is.
+    pub(in crate::sim) strangers: Vec<Manner>,
+    /// Machines that belong to another master than the next one.
+    pub(in crate::sim) homes: BTreeMap<Host, Host>,
 }
 
 impl FarmPlan {
@@ -99,13 +109,41 @@ impl FarmPlan {
             trouble: Trouble::Everything,
             crowded: false,
             lend: None,
+            reliefs: 0,
+            strangers: Vec::new(),
+            homes: BTreeMap::new(),
             base,
         }
     }
 
-    /// Machines: masters, then native workers, foreign ones, and clients.
+    /// Machines: masters, then native workers, foreign ones, masters of other people, and clients.
     pub(in crate::sim) fn hosts(&self) -> usize {
-        self.masters + self.slots.len() + self.foreigners + self.clients
+        self.first_client() + self.clients
+    }
+
+    /// Whether this machine is a native worker that is started only once all is well.
+    pub(super) fn is_relief(&self, host: Host) -> bool {
+        self.worker(host).is_some_and(|nth| nth >= self.slots.len() - self.reliefs)
+    }
+
+    /// The first master of other people.
+    pub(super) fn first_stranger(&self) -> Host {
+        self.masters + self.slots.len() + self.foreigners
+    }
+
+    /// How the master of other people on this machine is, if one is.
+    pub(super) fn stranger(&self, host: Host) -> Option<&Manner> {
+        self.strangers.get(host.checked_sub(self.first_stranger())?)
+    }
+
+    /// The masters of other people.
+    pub(super) fn all_strangers(&self) -> std::ops::Range<Host> {
+        self.first_stranger()..self.first_client()
+    }
+
+    /// The groups of masters that agree.
+    pub(super) fn groups(&self) -> Option<&Groups> {
+        self.lend.as_ref()?.groups.as_ref()
     }
 
     /// Whether this machine is a native worker; and if so, which.
@@ -121,11 +159,14 @@ impl FarmPlan {
 
     /// The first client.
     pub(super) fn first_client(&self) -> Host {
-        self.masters + self.slots.len() + self.foreigners
+        self.first_stranger() + self.strangers.len()
     }
 
     /// The master that a machine belongs to.
     pub(super) fn home(&self, host: Host) -> Host {
+        if let Some(home) = self.homes.get(&host) {
+            return *home;
+        }
         if self.crowded && host >= self.first_client() {
             return 0;
         }

@@ -1,6 +1,6 @@
 //! A farm, from the first to the last step of a run.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use super::foreign::Foreign;
 use super::machine::{Event, Machine, Process, machines};
 use super::oracle::Oracle;
 use super::plan::{FarmPlan, Trouble};
+use super::stranger::Stranger;
+use super::watch::Watch;
 use crate::core::{Input, JobNumber, Run, RunId, StoredState, lost_after};
 use crate::sim::host::{NativeHost, Noted, Wish};
 use crate::sim::network::{Arrival, Host, Network, Transit};
@@ -18,7 +20,7 @@ use crate::sim::plan::Dice;
 use crate::sim::trace::Fnv;
 use crate::sim::{Failure, Kind, Report, Tally};
 use crate::time::Time;
-use crate::wire::{Attempt, EventKind, JobId};
+use crate::wire::{Attempt, JobId};
 
 /// Virtual time after which every job must have ended once all is well: longer than the longest quarantine, than all
 /// backoffs, and than all attempts of all jobs one after the other on one slot.
@@ -48,6 +50,11 @@ pub(super) enum Happening {
         host: Host,
         life: u64,
     },
+    /// The same of the disk for a ledger.
+    SyncedGroup {
+        host: Host,
+        life: u64,
+    },
     /// A run ends.
     Ran {
         host: Host,
@@ -67,6 +74,8 @@ pub(super) enum Happening {
         length: Duration,
         left: u64,
     },
+    /// Who has how many workers?
+    Sample,
     /// The first phase ends.
     Calm,
     /// Has everything ended?
@@ -92,7 +101,10 @@ pub(super) struct World {
     pub(super) oracle: Oracle,
     next_serial: u64,
     /// The attempts that workers started, by worker, its life and the run.
-    attempts_of: BTreeMap<(Host, u64, RunId), Attempt>,
+    pub(super) attempts_of: BTreeMap<(Host, u64, RunId), Attempt>,
+    pub(super) watch: Watch,
+    /// Machines that are not started any more.
+    pub(super) gone: BTreeSet<Host>,
     trace: Fnv,
     done: bool,
 }
@@ -101,7 +113,7 @@ impl World {
     pub(super) fn new(kind: Kind, plan: FarmPlan, planted: Planted) -> World {
         let mut dice = Dice::new(plan.base.seed);
         let machines = machines(&plan, &mut dice);
-        let oracle = Oracle::new(plan.trouble != Trouble::Everything);
+        let oracle = Oracle::new(matches!(plan.trouble, Trouble::Cuts { .. }));
         World {
             kind,
             network: Network::new(&plan.base),
@@ -118,6 +130,8 @@ impl World {
             oracle,
             next_serial: 0,
             attempts_of: BTreeMap::new(),
+            watch: Watch::new(),
+            gone: BTreeSet::new(),
             trace: Fnv::default(),
             done: false,
         }
@@ -129,6 +143,7 @@ impl World {
             self.at(Time::ZERO + at, Happening::Start { host });
         }
         self.begin_trouble();
+        self.begin_feast();
         while !self.done
             && let Some(((now, _), happening)) = self.agenda.pop_first()
         {
@@ -151,6 +166,7 @@ impl World {
         self.tally.runs = 1;
         self.tally.jobs = self.oracle.accepted().len() as u64;
         self.tally.attempts = self.oracle.attempts();
+        (self.tally.leaders, self.tally.adopted) = self.watch.counts();
         let (seed, trace) = (self.plan.base.seed, self.trace.finish());
         Ok(Report { kind: self.kind, seed, tally: self.tally, trace })
     }
@@ -170,6 +186,8 @@ impl World {
             Happening::Resume { host } => self.resume(host)?,
             Happening::Start { host } => self.start(host)?,
             Happening::Synced { host, life } => self.synced(host, life)?,
+            Happening::SyncedGroup { host, life } => self.synced_group(host, life)?,
+            Happening::Sample => self.sample()?,
             Happening::Ran { host, life, run } => self.ran(host, life, run)?,
             Happening::Fault => self.fault()?,
             Happening::Heal => self.heal(),
@@ -187,6 +205,7 @@ impl World {
             Process::Down => {}
             Process::Node { .. } => self.tell(host, Event::Arrival(arrival))?,
             Process::Foreign(it) => it.arrival(arrival, now, &mut self.dice),
+            Process::Stranger(it) => it.arrival(arrival, now, &mut self.dice),
             Process::Client(it) => it.arrival(arrival, now, &mut self.dice),
         }
         self.settle(host)
@@ -203,6 +222,7 @@ impl World {
                 }
             }
             Process::Foreign(it) => it.tick(now),
+            Process::Stranger(it) => it.tick(now, &mut self.dice),
             Process::Client(it) => it.tick(now, &mut self.dice),
         }
         self.settle(host)
@@ -244,6 +264,7 @@ impl World {
                 made = std::mem::take(&mut it.made);
                 (std::mem::take(&mut it.wishes), Vec::new(), it.deadline(), false)
             }
+            Process::Stranger(it) => (std::mem::take(&mut it.wishes), Vec::new(), it.deadline(), false),
             Process::Client(it) => {
                 news = std::mem::take(&mut it.news);
                 (std::mem::take(&mut it.wishes), Vec::new(), it.deadline(), false)
@@ -261,9 +282,10 @@ impl World {
         for news in news {
             self.oracle.heard(news)?;
         }
+        self.watch_node(host)?;
         for noted in noted {
             if let Noted::Event(event) = &noted {
-                self.tally.loans += u64::from(event.kind == EventKind::WorkerLent);
+                self.watch_event(event);
             }
             if let Noted::Ordered { attempt, worker } = noted {
                 let machine = &self.machines[host];
@@ -290,11 +312,15 @@ impl World {
                 match &mut self.machines[host].process {
                     Process::Node { it, .. } => it.called(link, server, conn),
                     Process::Foreign(it) => it.called(conn),
+                    Process::Stranger(it) => it.called(link, conn),
                     Process::Client(it) => it.called(conn),
                     Process::Down => {}
                 }
             }
-            Wish::Send { conn, bytes } => self.network.send(conn, host, &bytes, now, &mut self.dice),
+            Wish::Send { conn, bytes } => {
+                let bytes = self.watch_sent(host, conn, bytes)?;
+                self.network.send(conn, host, &bytes, now, &mut self.dice);
+            }
             Wish::Close { conn } => self.network.close(conn, host, now, &mut self.dice),
             Wish::Datagram { to, bytes } => {
                 let all = 0..self.plan.masters;
@@ -313,9 +339,16 @@ impl World {
                 }
                 self.sync(host);
             }
-            // The machines of a farm have no group yet, and no disk for one.
-            Wish::WriteGroup { ticket, .. } => {
-                return Err(format!("{host} wants to store write {} of a group", ticket.0));
+            Wish::WriteGroup { ticket, write } => {
+                let Some(disk) = &mut self.machines[host].group_disk else {
+                    return Err(format!("{host} wants to store write {} of a group", ticket.0));
+                };
+                disk.take(ticket, write);
+                let lie = (self.planted == Planted::GroupDiskLies).then(|| disk.lie()).flatten();
+                if let Some(lie) = lie {
+                    self.tell(host, Event::Told(lie))?;
+                }
+                self.sync_group(host);
             }
             Wish::Start(run) => self.start_run(host, &run)?,
             Wish::StopRun { run } => {
@@ -338,6 +371,7 @@ impl World {
         if let Some(attempt) = &run.attempt {
             let master = master_of(&attempt.job_id).filter(|master| *master < self.plan.masters);
             let master = master.ok_or_else(|| format!("{attempt:?} is no master's"))?;
+            self.watch_start(host, master)?;
             let machines = &self.machines;
             let lives = |worker: Host| if machines[worker].is_down() { u64::MAX } else { machines[worker].life };
             self.oracle.takes(attempt, host, self.now, lives)?;
@@ -386,8 +420,38 @@ impl World {
         }
     }
 
+    /// The same of the disk for a ledger.
+    fn sync_group(&mut self, host: Host) {
+        let Some(groups) = self.plan.groups() else { return };
+        // Who says it early is late with it.
+        let sync = if self.planted == Planted::GroupDiskLies { self.plan.base.timeout } else { groups.sync };
+        let machine = &mut self.machines[host];
+        let takes = machine.group_disk.as_mut().and_then(|disk| disk.begin(sync, self.now, &mut self.dice));
+        if let Some(takes) = takes {
+            let life = machine.life;
+            self.at(self.now + takes, Happening::SyncedGroup { host, life });
+        }
+    }
+
+    fn synced_group(&mut self, host: Host, life: u64) -> Result<(), String> {
+        let machine = &mut self.machines[host];
+        let Some(disk) = machine.group_disk.as_mut().filter(|_| machine.life == life) else { return Ok(()) };
+        if matches!(machine.process, Process::Down) {
+            return Ok(());
+        }
+        let (told, refused) = disk.end(self.now, &mut self.dice)?;
+        self.tally.failed_writes += u64::from(refused);
+        self.sync_group(host);
+        // Who lies has said so before.
+        if self.planted != Planted::GroupDiskLies {
+            told.into_iter().try_for_each(|told| self.tell(host, Event::Told(told)))?;
+        }
+        Ok(())
+    }
+
     pub(super) fn start(&mut self, host: Host) -> Result<(), String> {
-        if !self.machines[host].is_down() {
+        let early = self.plan.is_relief(host) && self.calm.is_none();
+        if !self.machines[host].is_down() || early || self.gone.contains(&host) {
             return Ok(());
         }
         let now = self.now;
@@ -400,9 +464,18 @@ impl World {
             machine.process = Process::Client(Box::new(client));
             return self.settle(host);
         }
+        if let Some(manner) = self.plan.stranger(host).cloned() {
+            let calm = self.calm.is_some();
+            let stranger = Stranger::new(host, &self.plan, manner, calm, now, &mut self.dice);
+            machine.process = Process::Stranger(Box::new(stranger));
+            return self.settle(host);
+        }
         if self.plan.is_foreign(host) {
             let serials = (host as u64 * SERIALS + machine.life) * SERIALS;
-            let foreign = Foreign::new(host, &self.plan, serials, now, &mut self.dice);
+            let mut foreign = Foreign::new(host, &self.plan, serials, now, &mut self.dice);
+            if self.calm.is_some() {
+                foreign.calm();
+            }
             machine.process = Process::Foreign(Box::new(foreign));
             return self.settle(host);
         }
@@ -429,10 +502,9 @@ impl World {
 
     /// Puts a new node on a machine.
     fn place_node(&mut self, host: Host) -> Result<(), String> {
-        let extra = u32::from(self.planted == Planted::TooManySlots);
-        let (now, seed) = (self.now, self.dice.next());
+        let now = self.now;
         let machine = &mut self.machines[host];
-        let node = machine.node(host, &self.plan, extra, seed, now)?;
+        let node = machine.node(host, &self.plan, self.planted, now, &mut self.dice)?;
         let it = Box::new(NativeHost::new(host, node));
         machine.process = Process::Node { it, paused: None, inbox: VecDeque::new() };
         let first = if self.plan.worker(host).is_some() { Machine::offers() } else { Input::Tick };
@@ -478,10 +550,8 @@ impl World {
                 }
                 _ => {}
             }
-            if self.plan.lend.is_some() {
-                missing.extend(self.not_home(host));
-            }
         }
+        missing.extend(self.unsettled()?);
         let since = self.now.since(self.calm.unwrap_or(self.now));
         match missing.is_empty() {
             true => self.done = true,
@@ -491,17 +561,6 @@ impl World {
             false => self.at(self.now + self.plan.base.interval, Happening::Look),
         }
         Ok(())
-    }
-
-    /// What is still lent at this master, or whose guest this worker still is.
-    fn not_home(&self, host: Host) -> Option<String> {
-        let Process::Node { it, .. } = &self.machines[host].process else { return None };
-        if host < self.plan.masters {
-            let (lent, borrowed) = it.node.loan_counts();
-            return (lent + borrowed > 0)
-                .then(|| format!("master {host} has {lent} workers lent, {borrowed} borrowed"));
-        }
-        it.node.away_from_home().map(|why| format!("worker {host} is not at home: {why}"))
     }
 
     pub(super) fn schedule_network(&mut self) {
@@ -530,6 +589,6 @@ fn number_of(id: &JobId) -> Option<JobNumber> {
 }
 
 /// The master of a job of this id.
-fn master_of(id: &JobId) -> Option<Host> {
+pub(super) fn master_of(id: &JobId) -> Option<Host> {
     id.as_str().strip_prefix("master-")?.split('-').next()?.parse().ok()
 }

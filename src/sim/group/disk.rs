@@ -20,22 +20,22 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 /// The disk of a master.
 #[derive(Clone, Debug)]
-pub(super) struct Disk {
+pub(in crate::sim) struct Disk {
     stored: StoredGroup,
     waiting: VecDeque<(LogTicket, GroupWrite)>,
     under_way: VecDeque<(LogTicket, GroupWrite)>,
     busy: bool,
     /// It refuses most batches until then.
-    pub(super) ill_until: Time,
+    pub(in crate::sim) ill_until: Time,
     /// It takes this much time more until then.
-    pub(super) slow: (Time, Duration),
+    pub(in crate::sim) slow: (Time, Duration),
     /// The master was told that it refuses.
     told_ill: bool,
 }
 
 impl Disk {
     /// An empty one.
-    pub(super) fn new(dice: &mut Dice) -> Disk {
+    pub(in crate::sim) fn new(dice: &mut Dice) -> Disk {
         Disk {
             stored: fresh(dice),
             waiting: VecDeque::new(),
@@ -48,18 +48,18 @@ impl Disk {
     }
 
     /// Takes a write.
-    pub(super) fn take(&mut self, ticket: LogTicket, write: GroupWrite) {
+    pub(in crate::sim) fn take(&mut self, ticket: LogTicket, write: GroupWrite) {
         self.waiting.push_back((ticket, write));
     }
 
     /// Says that all that waits is written, which it is not: a planted fault.
-    pub(super) fn lie(&self) -> Option<Input> {
+    pub(in crate::sim) fn lie(&self) -> Option<Input> {
         let through = self.waiting.back()?.0;
         Some(Input::GroupWritten { through })
     }
 
     /// Begins a batch, if there is something to do and none is under way. The time that it takes.
-    pub(super) fn begin(&mut self, sync: Duration, now: Time, dice: &mut Dice) -> Option<Duration> {
+    pub(in crate::sim) fn begin(&mut self, sync: Duration, now: Time, dice: &mut Dice) -> Option<Duration> {
         if self.busy || (self.waiting.is_empty() && self.under_way.is_empty()) {
             return None;
         }
@@ -76,7 +76,7 @@ impl Disk {
     /// The batch is done, or refused. What the master is told; and whether it was refused.
     ///
     /// Law: what is written fits what is stored.
-    pub(super) fn end(&mut self, now: Time, dice: &mut Dice) -> Result<(Vec<Input>, bool), String> {
+    pub(in crate::sim) fn end(&mut self, now: Time, dice: &mut Dice) -> Result<(Vec<Input>, bool), String> {
         self.busy = false;
         if now < self.ill_until && dice.chance(80) {
             let news = !std::mem::replace(&mut self.told_ill, true);
@@ -97,7 +97,7 @@ impl Disk {
     }
 
     /// The machine loses its power: nothing that waits survives, and of what is under way none, a part, or all.
-    pub(super) fn crash(&mut self, dice: &mut Dice) -> Result<(), String> {
+    pub(in crate::sim) fn crash(&mut self, dice: &mut Dice) -> Result<(), String> {
         self.waiting.clear();
         (self.busy, self.told_ill) = (false, false);
         let batch = std::mem::take(&mut self.under_way);
@@ -115,7 +115,7 @@ impl Disk {
     }
 
     /// What a master finds at its start.
-    pub(super) fn stored(&self) -> &StoredGroup {
+    pub(in crate::sim) fn stored(&self) -> &StoredGroup {
         &self.stored
     }
 

@@ -12,10 +12,10 @@
 //! read at each of them.
 
 mod client;
-mod disk;
+pub(super) mod disk;
 mod faults;
 mod machine;
-mod oracle;
+pub(super) mod oracle;
 mod plan;
 mod world;
 

@@ -83,7 +83,7 @@ struct Seen {
 
 /// Who knows all that was said.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Oracle {
+pub(in crate::sim) struct Oracle {
     groups: BTreeMap<GroupId, Known>,
     seen: BTreeMap<Host, Seen>,
     /// A planted fault: holders count from the answer, and go on to the last moment.
@@ -95,22 +95,22 @@ pub(super) struct Oracle {
 }
 
 impl Oracle {
-    pub(super) fn new(planted: Planted) -> Oracle {
+    pub(in crate::sim) fn new(planted: Planted) -> Oracle {
         Oracle { late_holders: planted == Planted::LateHolders, ..Oracle::default() }
     }
 
     /// Leaders that there have been.
-    pub(super) fn leaders(&self) -> u64 {
+    pub(in crate::sim) fn leaders(&self) -> u64 {
         self.groups.values().map(|known| known.leaders.len() as u64).sum()
     }
 
     /// The process of this master is gone.
-    pub(super) fn down(&mut self, host: Host, now: Time) {
+    pub(in crate::sim) fn down(&mut self, host: Host, now: Time) {
         self.seen.insert(host, Seen { since: now, ..Seen::default() });
     }
 
     /// What a master is now. `text` tells the text of its ledger.
-    pub(super) fn look(
+    pub(in crate::sim) fn look(
         &mut self,
         host: Host,
         view: Option<&GroupView>,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::core::farm::{MAX_CALLS, MAX_CANDIDATES, MAX_WORKERS};
 use crate::core::patience::lost_after;
-use crate::wire::{ErrorCode, JobOutput, Stream};
+use crate::wire::{Epoch, ErrorCode, JobOutput, MoveKind, NativeMove, Stream, Terms, WorkerMove};
 
 fn welcome(effects: &[Effect]) -> &WorkerWelcome {
     let welcomes: Vec<&WorkerWelcome> = said(effects)
@@ -463,4 +463,49 @@ fn a_full_farm_refuses_clearly_and_makes_room_from_names_that_nobody_holds() {
     let effects = world.effects();
     assert!(matches!(said(&effects)[..], [Some(Body::Error(error))] if error.code == ErrorCode::Busy && error.retry));
     assert_eq!(said(&world.alive(1_000_002, "W")), [Some(&Body::NoTask)]);
+}
+
+/// A guest that registers, with the highest epoch that it has seen and how it stands.
+fn bound(world: &mut World, link: u64, seen: Option<Epoch>, welcome: Epoch) -> Vec<Effect> {
+    let reply = world.reply(link);
+    let said = NativeWorker { name: "N".into(), slots: 1, services: vec![], jobs: vec![], epoch: seen, loan_id: None };
+    let owner = Some("other".to_owned());
+    let alive = WorkerAlive { worker: id("N"), owner, listens: None, native: Some(Box::new(said)) };
+    let terms = Terms { owner: id("other"), owner_address: None, epoch: welcome, loan_id: None, lease: None };
+    world.farm.alive_with(reply, here(), alive, Some(terms), world.now);
+    world.effects()
+}
+
+#[test]
+fn an_order_that_a_guest_would_not_obey_any_more_is_forgotten_when_it_comes_again() {
+    let epoch = |generation, counter| Epoch { generation, counter };
+    let (home, adopted) = (MoveKind::Return, MoveKind::Redirect);
+    // The order that was under way, what the worker has seen by now, what its welcome bears, and whether it is still to go.
+    for (kind, order, seen, welcome, goes) in [
+        (home, epoch(0, 5), Some(epoch(0, 5)), epoch(0, 5), true),
+        (home, epoch(0, 5), Some(epoch(0, 6)), epoch(0, 6), false),
+        (adopted, epoch(1, 0), Some(epoch(1, 0)), epoch(1, 0), true),
+        (adopted, epoch(1, 0), None, epoch(1, 0), false),
+        (adopted, epoch(0, 7), Some(epoch(0, 5)), epoch(0, 6), true),
+    ] {
+        let mut world = World::new();
+        bound(&mut world, 0, Some(epoch(0, 5)), epoch(0, 5));
+        let native = NativeMove { owner: id("other"), epoch: order, loan_id: None, lease: None, grace: None };
+        let order = WorkerMove {
+            kind,
+            target: Some("10.0.0.9:9101".parse().unwrap()),
+            target_id: None,
+            target_name: None,
+            native: Some(native),
+            dialect: None,
+            registers: false,
+        };
+        assert!(world.farm.send_off(&id("N"), order, world.now));
+        world.farm.cut_off(&id("N"), "its lease is over", world.now);
+        world.closed(0);
+        let effects = bound(&mut world, 2, seen, welcome);
+        let told = said(&effects).iter().any(|body| matches!(body, Some(Body::Move(_))));
+        let guest = world.farm.guests().next().unwrap();
+        assert_eq!((told, guest.goes), (goes, goes), "{kind:?} {seen:?}: {effects:?}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::decide::{Facts, Verdict, decide};
+use super::decide::{Facts, Verdict, decide, needed_services};
 use super::record::Proposed;
 use super::{Lent, Owner, Record, Renewal, Stage};
 use crate::core::LinkId;
@@ -49,6 +49,7 @@ impl Owner {
         desk.heard("request_help", reply.id.as_ref(), peer.as_str());
 
         candidates.retain(|one| !self.lent.contains_key(&one.worker));
+        let rivals = self.rivals(&peer, now);
         let own = &desk.own;
         let room = if self.deals.len() < MAX_DEALS { MAX_LOANS - self.lent.len() } else { 0 };
         let orders = usize::try_from(desk.orders_left() / 2).unwrap_or(usize::MAX);
@@ -60,7 +61,8 @@ impl Owner {
             reachable: target.is_some(),
             saturated: self.saturated,
             borrows,
-            has: self.by_borrower.get(&peer).map_or(0, |workers| workers.len()),
+            has: self.lent_to(&peer),
+            rivals,
             cooling: self.cooling(&peer, now),
             room: room.min(orders),
         };
@@ -80,11 +82,15 @@ impl Owner {
                 desk.decided(peer.as_str(), text.clone());
                 self.last_asked = Some((text, now));
                 self.reject(desk, reply, &peer, reason);
+                if reason == "no_workers_available" {
+                    self.hungers(desk, (&peer, &name), request.needed, needed_services(&request), now);
+                }
             }
             Verdict::Lend { chosen, why } => {
                 let text = format!("{name} asked for workers: {why}");
                 desk.decided(peer.as_str(), text.clone());
                 self.last_asked = Some((text, now));
+                self.hungry.remove(&peer);
                 let borrower = Party { peer, address: target };
                 let renewal = match (&request.native, &known) {
                     (Some(_), Some(peer)) if peer.native => Renewal::Lease,
@@ -108,13 +114,14 @@ impl Owner {
         self.next_deal += 1;
         let native = terms.renewal == Renewal::Lease;
         let (mut workers, mut offers) = (Vec::new(), Vec::new());
-        for Candidate { worker, native, generation, address, .. } in chosen {
+        for Candidate { worker, native, services, generation, address, .. } in chosen {
             let Some(counter) = desk.counter() else { break };
             let epoch = Epoch { generation, counter };
             let Terms { borrower, name, said, renewal, dialect } = terms.clone();
             let loan = Lent {
                 loan_id: desk.loan_id(counter),
                 native,
+                services,
                 said,
                 borrower,
                 name,
@@ -172,7 +179,7 @@ impl Owner {
                 (loan.ordered, loan.epoch) = (epoch, epoch);
             }
             (loan.stage, loan.since) = (Stage::Moving { until }, now);
-            loan.lease = now + loan.renewal.term(desk);
+            loan.goes_on(desk, now);
             loan.reason = format!("it is to show itself at {name}");
             let terms = OfferTerms {
                 loan_id: loan.loan_id.clone(),

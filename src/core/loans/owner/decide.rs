@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::fair::{Rival, hand};
 use crate::core::loans::desk::{span, workers};
 use crate::core::loans::{Candidate, Lend, LoanConfig};
 use crate::wire::{LoanRequest, MAX_WORKERS_NEEDED, ServiceName};
@@ -24,6 +25,8 @@ pub(super) struct Facts<'a> {
     pub(super) borrows: usize,
     /// Workers that the borrower has of this master already.
     pub(super) has: usize,
+    /// Others that wait for workers.
+    pub(super) rivals: Vec<Rival>,
     /// How much longer it gets none.
     pub(super) cooling: Option<Duration>,
     /// Loans that this master can still begin before its tables, or its epochs, are full.
@@ -108,7 +111,14 @@ pub(super) fn decide(facts: &Facts<'_>, request: &LoanRequest, candidates: Vec<C
     // Native workers keep leases and come home by themselves: they go first.
     fit.sort_by(|a, b| b.native.cmp(&a.native).then_with(|| a.worker.cmp(&b.worker)));
     let needed = request.needed.clamp(1, MAX_WORKERS_NEEDED) as usize;
-    fit.truncate(needed.min(spare).min(cap).min(facts.room));
+    let serves = |rival: &&Rival| fit.iter().any(|one| obstacle(one, &rival.services).is_none());
+    let rivals: Vec<Rival> = facts.rivals.iter().filter(serves).cloned().collect();
+    let dealt = hand(facts.has, needed.min(cap), &rivals, fit.len().min(spare));
+    if dealt == 0 {
+        let why = format!("what is free is kept for {} that wait and have no more ({figures})", rivals.len());
+        return no("no_workers_available", false, why);
+    }
+    fit.truncate(dealt.min(facts.room));
     let had = facts.has;
     let why = format!("{needed} wanted, {} given ({figures}, cap={most}, {had} lent to it before)", fit.len());
     Verdict::Lend { chosen: fit, why }

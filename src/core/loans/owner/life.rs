@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::{Lent, Owner, Renewal, Stage};
 use crate::core::links::Reply;
 use crate::core::loans::desk::Desk;
-use crate::core::loans::{Effect, LoanEvent, MAX_RELEASES};
+use crate::core::loans::{Effect, LoanEvent, MAX_RELEASES, longest_stay};
 use crate::time::Time;
 use crate::wire::{
     Body, Epoch, Host, LoanDone, LoanId, MAX_WORKERS_NEEDED, Release, ReleaseAnswer, RequestId, Returned, ServerId,
@@ -247,13 +247,14 @@ impl Owner {
                 continue;
             }
             loan.renewal = Renewal::Heartbeats;
-            loan.lease = now + loan.renewal.term(desk);
+            loan.goes_on(desk, now);
             self.settle(desk, &worker);
         }
     }
 
     /// This master is TIMEOUT: its guests go home by themselves, and no loan to it goes on.
     pub(in crate::core::loans) fn peer_timeout(&mut self, desk: &mut Desk, peer: &ServerId, now: Time) {
+        self.hungry.remove(peer);
         for worker in self.by_borrower.get(peer).cloned().unwrap_or_default() {
             let Some(loan) = self.lent.get(&worker) else { continue };
             let reason = format!("{} does not answer any more", loan.name);
@@ -267,6 +268,15 @@ impl Owner {
 }
 
 impl Lent {
+    /// It was heard of: so long it goes on. A native worker at a stranger is back by itself after its longest stay, or will never be.
+    pub(super) fn goes_on(&mut self, desk: &Desk, now: Time) {
+        self.lease = now + self.renewal.term(desk);
+        if self.native && self.renewal != Renewal::Lease {
+            let longest = longest_stay(desk.config.lease);
+            self.lease = self.lease.min(self.since + longest + longest / 10);
+        }
+    }
+
     /// Whether it is this master that has the worker: by the id under which it has proved itself, or by the host at which it is called. What it
     /// says of itself does not count.
     fn is_with(&self, speaker: Option<&ServerId>, from: IpAddr) -> bool {

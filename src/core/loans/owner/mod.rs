@@ -12,6 +12,7 @@ mod asked;
 #[cfg(test)]
 mod bring;
 mod decide;
+mod fair;
 mod life;
 mod looks;
 mod recall;
@@ -23,13 +24,14 @@ use std::time::Duration;
 use super::agenda::Agenda;
 use super::desk::{Desk, span};
 use super::history::History;
-use super::{Effect, LoanEvent, MAX_COOLING, MAX_LOANS, MAX_UNRECORDED, Party, Proposal, Token};
+use super::{Effect, LoanEvent, MAX_COOLING, MAX_LOANS, MAX_UNRECORDED, Party, Proposal, Token, longest_stay};
 use crate::core::LinkId;
 use crate::core::loans::agenda::take_out;
 use crate::time::Time;
-use crate::wire::{Dialect, Epoch, LentWorker, LoanId, ServerId};
+use crate::wire::{Dialect, Epoch, LentWorker, LoanId, ServerId, ServiceName};
 
 use asked::Deal;
+use fair::Hungry;
 use life::Giving;
 use record::Proposed;
 
@@ -44,6 +46,8 @@ struct Lent {
     loan_id: LoanId,
     /// Whether the worker knows epochs and leases.
     native: bool,
+    /// What it can run.
+    services: Vec<ServiceName>,
     /// Who the borrower is, as it says.
     said: Option<ServerId>,
     borrower: Party,
@@ -128,6 +132,8 @@ pub(super) struct Owner {
     /// Recalls that wait for an answer.
     recalls: BTreeMap<Token, ServerId>,
     cooling: BTreeMap<ServerId, Time>,
+    /// Borrowers that wait for a free worker.
+    hungry: BTreeMap<ServerId, Hungry>,
     /// COMMAND_RELEASEs whose workers are not all home.
     givings: BTreeMap<LinkId, Giving>,
     proposed: BTreeMap<Proposal, Proposed>,
@@ -168,6 +174,7 @@ impl Owner {
         let longer = |time: &mut Time| *time = *time + lost;
         self.deals.values_mut().for_each(|deal| longer(&mut deal.until));
         self.propose_at.as_mut().into_iter().for_each(longer);
+        self.excuse_hungry(lost);
         for (worker, loan) in &mut self.lent {
             longer(&mut loan.lease);
             match &mut loan.stage {
@@ -264,6 +271,9 @@ impl Owner {
             Stage::Active | Stage::Recalled { .. } if over => {
                 let reason = match loan.renewal {
                     Renewal::Lease => format!("its lease ran out without a renewal by {}", loan.name),
+                    Renewal::Heartbeats if loan.native && loan.since + longest_stay(desk.config.lease) <= now => {
+                        format!("it is not back from {}, where it stays no longer than that", loan.name)
+                    }
                     Renewal::Heartbeats => format!("{} was not heard any more", loan.name),
                     Renewal::Unheard => format!("{} was never heard of again", loan.name),
                 };
@@ -331,6 +341,7 @@ impl Owner {
         assert!(self.givings.values().flat_map(|giving| &giving.waits).all(|worker| self.lent.contains_key(worker)));
         assert!(self.cooling.len() <= MAX_COOLING && self.standing.len() <= MAX_LOANS);
         assert!(self.ends_due.len() <= MAX_UNRECORDED);
+        self.check_hungry();
         self.over.check_invariants();
         let due = !self.lends_due.is_empty() || !self.ends_due.is_empty();
         assert!(!due || self.propose_at.is_some(), "what is due is proposed some time");

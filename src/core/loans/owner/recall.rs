@@ -1,4 +1,4 @@
-//! The owner outranks the guest: when it saturates itself, it wants its workers back.
+//! The owner outranks the guest: when it saturates itself, it wants its workers back. So it does for another borrower whose turn it is.
 
 use super::{Owner, Renewal, Stage};
 use crate::core::loans::agenda::take_out;
@@ -22,14 +22,16 @@ impl Owner {
                 if wanted == 0 {
                     break;
                 }
-                wanted -= u32::from(self.want_back(desk, &worker, load, now));
+                let (pending, capacity) = (load.pending, load.capacity);
+                let why = format!("its owner is saturated itself: {pending} jobs pending, capacity={capacity}");
+                wanted -= u32::from(self.want_back(desk, &worker, &why, now));
             }
         }
         self.awaited()
     }
 
     /// Workers that were recalled and are not home.
-    fn awaited(&self) -> u32 {
+    pub(super) fn awaited(&self) -> u32 {
         let recalled = self.lent.values().filter(|loan| matches!(loan.stage, Stage::Recalled { .. })).count();
         u32::try_from(recalled).unwrap_or(u32::MAX)
     }
@@ -45,16 +47,15 @@ impl Owner {
     }
 
     /// Wants one worker back. Whether it is, or will be, here.
-    fn want_back(&mut self, desk: &mut Desk, worker: &ServerId, load: &Saturation, now: Time) -> bool {
+    pub(super) fn want_back(&mut self, desk: &mut Desk, worker: &ServerId, why: &str, now: Time) -> bool {
         let Some(loan) = self.lent.get(worker) else { return false };
-        let why = format!("its owner is saturated itself: {} jobs pending, capacity={}", load.pending, load.capacity);
         if loan.here {
-            self.take_back(desk, worker, &why, now);
+            self.take_back(desk, worker, why, now);
             return true;
         }
         let Some(epoch) = desk.epoch(loan.epoch.generation) else { return false };
         let loan = self.lent.get_mut(worker).expect("it was there a moment ago");
-        (loan.epoch, loan.stage, loan.reason) = (epoch, Stage::Recalled { again: now }, why.clone());
+        (loan.epoch, loan.stage, loan.reason) = (epoch, Stage::Recalled { again: now }, why.to_owned());
         let (name, borrower) = (loan.name.clone(), loan.borrower.peer.clone());
         let detail = format!("{worker} is recalled from {name}: {why}; grace {}", span(desk.config.grace));
         desk.decided(worker.as_str(), detail.clone());

@@ -101,6 +101,21 @@ fn one_that_is_never_heard_has_an_open_ended_loan_that_ends_some_day() {
 }
 
 #[test]
+fn a_native_worker_that_does_not_come_back_is_not_counted_as_lent_for_ever() {
+    for (known, native, ends) in [(true, true, true), (true, false, false), (false, true, true), (false, false, false)]
+    {
+        let mut desk = lent(known, &["w1"], native);
+        desk.loans.left(&id("w1"), at(100));
+        for second in 1..=663 {
+            desk.pass(at(second * 1000));
+            desk.loans.peer_alive(&id("MASTER_7"), at(second * 1000));
+            assert!(second > 660 || state_of(&desk, "w1") == LoanState::Active, "{second} s");
+        }
+        assert_eq!(state_of(&desk, "w1") == LoanState::Ended, ends, "a foreign one may stay");
+    }
+}
+
+#[test]
 fn a_worker_that_never_goes_to_it_is_taken_back() {
     let mut desk = lent(true, &["w1"], false);
     assert!(desk.pass(at(10_000)).iter().any(|effect| matches!(effect, Effect::TakeBack { .. })));

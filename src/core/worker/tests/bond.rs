@@ -379,3 +379,27 @@ fn a_stranger_sends_its_own_workers_anywhere_and_others_only_home() {
     desk.say(next, foreign(MoveKind::Return, 9));
     assert_eq!(desk.dialled().1, at(1), "home, whatever the borrower says where that is");
 }
+
+#[test]
+fn a_stranger_that_lives_keeps_a_worker_for_ten_minutes_at_most() {
+    let mut desk = Desk::new(&[1, 2]);
+    let link = desk.open();
+    desk.say(link, terms("M1", "M1", epoch(0, 0), None));
+    desk.take();
+    desk.say(link, lend(5));
+    let (next, address) = desk.dialled();
+    assert_eq!(address, at(7));
+    desk.worker.opened(next, desk.now);
+    desk.collect();
+    let begun = desk.now;
+    let gone = loop {
+        desk.say(next, Body::NoTask);
+        desk.pass(Duration::from_secs(1));
+        desk.worker.master_alive(&at(7), desk.now);
+        let home = |effect: &Effect| matches!(effect, Effect::Open { address, .. } if *address == at(1));
+        if desk.take().iter().any(home) || desk.now.since(begun) > Duration::from_secs(700) {
+            break desk.now.since(begun);
+        }
+    };
+    assert!(gone >= Duration::from_secs(590) && gone <= Duration::from_secs(610), "{gone:?}");
+}
