@@ -33,7 +33,9 @@ use support::report::{Targets, human, median, rounded};
 use support::{Failure, machine};
 
 /// Loans that are timed in a full run.
-const LOANS: usize = 9;
+const LOANS: usize = 5;
+/// Between two of them: the cool-down of the defaults, and some more.
+const PAUSE: Duration = Duration::from_secs(6);
 /// Length of the jobs of `help`.
 const JOB: Duration = Duration::from_millis(20);
 /// Workers that are borrowed for `gain`.
@@ -95,7 +97,10 @@ fn help(options: &Options, node: &Path, targets: &mut Targets) -> Result<Value, 
     })?;
     let (there, here) = (lender.events()?, hungry.events()?);
     let (mut first, mut home, mut all) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..if options.smoke { 1 } else { LOANS } {
+    for nth in 0..if options.smoke { 1 } else { LOANS } {
+        if nth > 0 {
+            std::thread::sleep(PAUSE);
+        }
         there.clear();
         here.clear();
         hungry.submit(400, JOB)?;

@@ -115,7 +115,9 @@ pub(super) fn decide(facts: &Facts<'_>, request: &LoanRequest, candidates: Vec<C
     let rivals: Vec<Rival> = facts.rivals.iter().filter(serves).cloned().collect();
     let dealt = hand(facts.has, needed.min(cap), &rivals, fit.len().min(spare));
     if dealt == 0 {
-        let why = format!("what is free is kept for {} that wait and have no more ({figures})", rivals.len());
+        let others =
+            if rivals.len() == 1 { "another master that waits and has" } else { "other masters that wait and have" };
+        let why = format!("what is free is kept for {others} no more than it ({figures})");
         return no("no_workers_available", false, why);
     }
     fit.truncate(dealt.min(facts.room));
@@ -156,4 +158,99 @@ pub(in crate::core::loans) fn obstacle(candidate: &Candidate, services: &[Servic
 /// Own workers that are here and well, of which `keep` stay.
 pub(in crate::core::loans) fn well(candidates: &[Candidate]) -> usize {
     candidates.iter().filter(|one| is_well(one)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::ServerId;
+
+    const FACTS: Facts<'static> = Facts {
+        config: &LoanConfig {
+            lend: Lend::Everyone,
+            keep: 0,
+            cap: Some(3),
+            cooldown: Duration::ZERO,
+            lease: Duration::from_secs(30),
+            grace: Duration::ZERO,
+            match_timeout: Duration::from_secs(10),
+            answer: Duration::from_secs(5),
+        },
+        borrower: "a",
+        itself: false,
+        member: true,
+        reachable: true,
+        saturated: false,
+        borrows: 0,
+        has: 0,
+        rivals: Vec::new(),
+        cooling: None,
+        room: 9,
+    };
+
+    fn candidate() -> Candidate {
+        Candidate {
+            worker: ServerId::new("w1").unwrap(),
+            native: true,
+            idle: true,
+            quarantined: false,
+            draining: false,
+            services: needed_services(&request()),
+            slots: 1,
+            generation: 0,
+            address: None,
+        }
+    }
+
+    fn request() -> LoanRequest {
+        LoanRequest {
+            master: None,
+            name: None,
+            address: None,
+            port: None,
+            load: 150,
+            capacity: 100,
+            needed: 1,
+            native: None,
+            dialect: None,
+        }
+    }
+
+    fn told(facts: &Facts<'_>) -> (&'static str, bool, String) {
+        match decide(facts, &request(), vec![candidate()]) {
+            Verdict::Refuse { reason, policy, why } => (reason, policy, why),
+            Verdict::Lend { chosen, why } => panic!("{chosen:?}: {why}"),
+        }
+    }
+
+    #[test]
+    fn each_refusal_says_its_figures_and_whether_a_policy_is_the_reason() {
+        let is =
+            |facts: Facts<'_>, reason, policy, why: &str| assert_eq!(told(&facts), (reason, policy, why.to_owned()));
+        is(Facts { itself: true, ..FACTS }, "refused", false, "it is this master itself that asks");
+        let borrows = "this master works with 2 workers of others itself";
+        is(Facts { borrows: 2, ..FACTS }, "high_load", false, borrows);
+        is(Facts { room: 0, ..FACTS }, "refused", false, "no further loan can be begun here before the next start");
+        is(Facts { has: 4, ..FACTS }, "refused", true, "a has 4 workers of this master, cap=3");
+        let cooling = Some(Duration::from_millis(1500));
+        is(Facts { cooling, ..FACTS }, "refused", false, "a is cooling down for 1.5 s more");
+        let rival = || Rival { has: 0, needed: 1, longer: true, services: Vec::new() };
+        let (one, two) = (vec![rival()], vec![rival(), rival()]);
+        let kept = "what is free is kept for another master that waits and has no more than it (1 of 1 worker here idle, keep=0)";
+        is(Facts { rivals: one, ..FACTS }, "no_workers_available", false, kept);
+        let kept = "what is free is kept for other masters that wait and have no more than it (1 of 1 worker here idle, keep=0)";
+        is(Facts { rivals: two, ..FACTS }, "no_workers_available", false, kept);
+        assert!(matches!(decide(&FACTS, &request(), vec![candidate()]), Verdict::Lend { .. }));
+    }
+
+    #[test]
+    fn each_obstacle_has_its_clause() {
+        let clause = |candidate: Candidate| obstacle(&candidate, &needed_services(&request()));
+        assert_eq!(clause(candidate()), None);
+        assert_eq!(clause(Candidate { quarantined: true, ..candidate() }).as_deref(), Some("in quarantine"));
+        assert_eq!(clause(Candidate { draining: true, ..candidate() }).as_deref(), Some("draining"));
+        assert_eq!(clause(Candidate { idle: false, ..candidate() }).as_deref(), Some("busy"));
+        let other = clause(Candidate { services: Vec::new(), ..candidate() });
+        assert_eq!(other.as_deref(), Some("it offers nothing of what is needed"));
+    }
 }
