@@ -9,7 +9,9 @@ use super::worker::{Stage, Worker};
 use super::{Effect, WorkerKey};
 use crate::core::LinkId;
 use crate::time::Time;
-use crate::wire::{Attempt, Body, Epoch, EventKind, Message, MoveKind, ServerId, ServiceOffer, Terms, WorkerMove};
+use crate::wire::{
+    Attempt, Body, Epoch, EventKind, LoanId, Message, MoveKind, ServerId, ServiceOffer, Terms, WorkerMove,
+};
 
 /// A native worker that belongs to another master.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -266,8 +268,9 @@ impl Worker {
         }
     }
 
-    /// It says that it has seen this epoch, and its welcome bears `welcome`: an order is done with that it would not obey any more.
-    pub(super) fn has_seen(&mut self, epoch: Option<Epoch>, welcome: Option<Epoch>) {
+    /// It says that it has seen this epoch and is here on this loan, and its welcome bears `welcome`: an order is done with that it would not obey any
+    /// more.
+    pub(super) fn has_seen(&mut self, epoch: Option<Epoch>, loan: Option<&LoanId>, welcome: Option<Epoch>) {
         let seen = epoch.unwrap_or_default();
         let done = self.ordered.take_if(|ordered| {
             let order = &ordered.order;
@@ -279,7 +282,9 @@ impl Worker {
             // and who knows nothing of the order takes it for one that it has seen, once the welcome bears its epoch.
             let outranked =
                 order.kind == MoveKind::Redirect && seen < epoch && welcome.is_some_and(|told| epoch <= told);
-            epoch < seen || outranked
+            let loan_over =
+                order.native.as_ref().is_some_and(|native| native.loan_id.is_some() && native.loan_id.as_ref() != loan);
+            epoch < seen || outranked || (order.kind == MoveKind::Return && loan_over)
         });
         // It may have been cut off on the loan that is over.
         self.reserved &= done.is_none_or(|done| !done.goes);

@@ -20,7 +20,7 @@ use crate::sim::{Failure, Kind, Report};
 use crate::wire::Permille;
 
 /// How long the borrowers of a feast are hungry, together with the time in which they become so.
-const FEAST: Duration = Duration::from_secs(250);
+const FEAST: Duration = Duration::from_secs(600);
 
 /// How the masters of a world lend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Groups {
 /// Runs the loans of one seed to their end.
 pub(in crate::sim) fn run(seed: u64, planted: Planted) -> Result<Report, Failure> {
     let mut dice = Dice::new(seed ^ 0x10a9_10a9_10a9_10a9);
-    let feast = if planted == Planted::RecallsLost { true } else { dice.chance(5) && planted == Planted::Nothing };
+    let feast = if planted == Planted::RecallsLost { true } else { dice.chance(3) && planted == Planted::Nothing };
     let plan = if feast { draw_feast(seed, &mut dice) } else { draw(seed, planted, &mut dice) };
     run_plan(Kind::Loans, plan, planted)
 }
@@ -165,7 +165,7 @@ fn draw_feast(seed: u64, dice: &mut Dice) -> FarmPlan {
         discovering: 0,
         foreigners: 0,
         clients,
-        jobs: 36,
+        jobs: 70,
         meddle: false,
         run_least: ms(4000),
         run_most: ms(8000),
