@@ -139,7 +139,7 @@ impl World {
             self.watch.storms.says(host, &bytes);
         } else if strange(other) && host < self.plan.masters + self.plan.slots.len() {
             if self.planted == Planted::Storms {
-                bytes = bytes.repeat(3);
+                bytes = bytes.repeat(20);
             }
             let every = self.plan.base.interval.min(UNASKED) / 2;
             let nodes = u32::try_from(self.plan.masters + self.plan.slots.len()).unwrap_or(u32::MAX);
