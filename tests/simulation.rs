@@ -135,12 +135,6 @@ fn a_loan_whose_end_the_ledger_never_hears_of_is_noticed() {
 }
 
 #[test]
-fn a_stranger_that_never_gives_back_is_noticed() {
-    let what = bitten(Planted::KeepersStay);
-    assert!(what.contains("not ended") && what.contains("workers lent"), "{what}");
-}
-
-#[test]
 fn a_borrower_that_keeps_all_for_itself_is_noticed() {
     let what = bitten(Planted::RecallsLost);
     assert!(what.contains("of hunger"), "{what}");

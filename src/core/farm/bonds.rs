@@ -10,7 +10,9 @@ use super::worker::{Call, Stage, Worker};
 use super::{Effect, WorkerKey};
 use crate::core::{LinkId, LogLevel};
 use crate::time::Time;
-use crate::wire::{Attempt, Body, Epoch, EventKind, Message, MoveKind, ServerId, ServiceOffer, Terms, WorkerMove};
+use crate::wire::{
+    Attempt, Body, Epoch, EventKind, LoanId, Message, MoveKind, ServerId, ServiceOffer, Terms, WorkerMove,
+};
 
 /// How long a foreign worker that is called may take to stand, to answer, and to end what it does meanwhile.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -341,8 +343,9 @@ impl Worker {
         }
     }
 
-    /// It says that it has seen this epoch, and its welcome bears `welcome`: an order is done with that it would not obey any more.
-    pub(super) fn has_seen(&mut self, epoch: Option<Epoch>, welcome: Option<Epoch>) {
+    /// It says that it has seen this epoch and is here on this loan, and its welcome bears `welcome`: an order is done with that it would not obey any
+    /// more.
+    pub(super) fn has_seen(&mut self, epoch: Option<Epoch>, loan: Option<&LoanId>, welcome: Option<Epoch>) {
         let seen = epoch.unwrap_or_default();
         let done = self.ordered.take_if(|ordered| {
             let order = &ordered.order;
@@ -354,7 +357,9 @@ impl Worker {
             // and who knows nothing of the order takes it for one that it has seen, once the welcome bears its epoch.
             let outranked =
                 order.kind == MoveKind::Redirect && seen < epoch && welcome.is_some_and(|told| epoch <= told);
-            epoch < seen || outranked
+            let loan_over =
+                order.native.as_ref().is_some_and(|native| native.loan_id.is_some() && native.loan_id.as_ref() != loan);
+            epoch < seen || outranked || (order.kind == MoveKind::Return && loan_over)
         });
         // It may have been cut off on the loan that is over.
         self.reserved &= done.is_none_or(|done| !done.goes);

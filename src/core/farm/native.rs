@@ -34,7 +34,7 @@ impl Farm {
         said: NativeWorker,
         terms: Option<Terms>,
     ) {
-        let NativeWorker { name, slots, services, jobs, epoch, loan_id: _ } = said;
+        let NativeWorker { name, slots, services, jobs, epoch, loan_id } = said;
         let mut known = self.key_of(&id);
         if let Some(key) = known.filter(|key| self.workers.get(key).is_some_and(|worker| worker.foreign().is_some())) {
             self.remove(key, None, "it came back as a native worker");
@@ -63,7 +63,7 @@ impl Farm {
         self.offer(key, services);
         let Some(worker) = self.workers.get_mut(&key) else { return };
         (worker.name, worker.owner, worker.host, worker.seen) = (name, owner, host, self.now);
-        worker.has_seen(epoch, terms.as_ref().map(|terms| terms.epoch));
+        worker.has_seen(epoch, loan_id.as_ref(), terms.as_ref().map(|terms| terms.epoch));
         self.set_terms(key, terms);
         let Some(worker) = self.workers.get_mut(&key) else { return };
         let jobs: BTreeSet<Attempt> = jobs.into_iter().collect();

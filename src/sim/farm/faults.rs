@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::Planted;
 use super::machine::Process;
 use super::manner::Manner;
 use super::plan::Trouble;
@@ -202,9 +201,6 @@ impl World {
 
     /// Who never gives back what it has borrowed ends, for good: nothing else ends those loans.
     fn end_keepers(&mut self) -> Result<(), String> {
-        if self.planted == Planted::KeepersStay {
-            return Ok(());
-        }
         for host in self.plan.all_strangers() {
             if self.plan.stranger(host).is_some_and(Manner::keeps) {
                 self.gone.insert(host);

@@ -1,6 +1,6 @@
 //! The law of fairness: borrowers that are saturated for long, at one owner, share its workers.
 //!
-//! The time is measured in which all of them are saturated at once. Over [`LEAST`] turns of it none has less than a quarter of what another has.
+//! The time is measured in which all of them are saturated at once. Over [`ROUNDS`] turns of each none has less than a quarter of what another has.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,8 +8,11 @@ use std::time::Duration;
 use crate::sim::network::Host;
 use crate::time::{Time, micros};
 
-/// Turns that must have passed before anything is said.
-const LEAST: u32 = 10;
+/// Turns of each borrower that must have passed before anything is said.
+const ROUNDS: u32 = 3;
+
+/// The longest pause between two requests of a borrower: a worker that is free waits so long for whose turn it is.
+const PAUSE: Duration = Duration::from_secs(30);
 
 /// No borrower has more than so many times the worker time of another.
 const FACTOR: u64 = 4;
@@ -48,7 +51,8 @@ impl Feast {
 
     /// Whether it was measured for long enough to tell.
     pub(super) fn is_told(&self, turn: Duration) -> bool {
-        self.hungry >= turn * LEAST
+        let borrowers = u32::try_from(self.had.len()).unwrap_or(u32::MAX);
+        !self.had.is_empty() && self.hungry >= (turn + PAUSE) * borrowers * ROUNDS
     }
 
     /// The law.
@@ -70,7 +74,7 @@ mod tests {
         let turn = Duration::from_secs(10);
         let measured = |mine: u64, yours: u64| {
             let mut feast = Feast::default();
-            for second in 0..300 {
+            for second in 0..400 {
                 let now = Time::ZERO + Duration::from_secs(second);
                 feast.sample(now, &[(1, true, mine), (2, true, yours)], turn);
             }

@@ -20,7 +20,7 @@ use crate::sim::{Failure, Kind, Report};
 use crate::wire::Permille;
 
 /// How long the borrowers of a feast are hungry, together with the time in which they become so.
-const FEAST: Duration = Duration::from_secs(250);
+const FEAST: Duration = Duration::from_secs(600);
 
 /// How the masters of a world lend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,8 +64,8 @@ impl Groups {
 /// Runs the loans of one seed to their end.
 pub(in crate::sim) fn run(seed: u64, planted: Planted) -> Result<Report, Failure> {
     let mut dice = Dice::new(seed ^ 0x10a9_10a9_10a9_10a9);
-    let feast = if planted == Planted::RecallsLost { true } else { dice.chance(5) && planted == Planted::Nothing };
-    let plan = if feast { draw_feast(seed, &mut dice) } else { draw(seed, planted, &mut dice) };
+    let feast = planted == Planted::RecallsLost || (dice.chance(3) && planted == Planted::Nothing);
+    let plan = if feast { draw_feast(seed, planted, &mut dice) } else { draw(seed, planted, &mut dice) };
     run_plan(Kind::Loans, plan, planted)
 }
 
@@ -93,12 +93,8 @@ fn draw(seed: u64, planted: Planted, dice: &mut Dice) -> FarmPlan {
         grace: dice.duration(ms(0), ms(10_000)),
         ..LoanConfig::default()
     };
-    let keepers = planted == Planted::KeepersStay;
-    let count = if keepers { 2 } else { [0, 0, 1, 1, 2][dice.pick(5)] };
-    let mut strangers: Vec<Manner> = (0..count).map(|_| Manner::draw(dice)).collect();
-    if keepers {
-        strangers.iter_mut().for_each(|one| one.keep_all());
-    }
+    let count = [0, 0, 1, 1, 2][dice.pick(5)];
+    let strangers: Vec<Manner> = (0..count).map(|_| Manner::draw(dice)).collect();
     // A worker of each master that nobody has ever lent or adopted, so that no job waits for ever where all is well.
     let slots = (0..workers).map(|_| 1 + u32::try_from(dice.pick(2)).expect("small")).chain(vec![1; masters]).collect();
     let forget_owner = plan.base.timeout + dice.duration(ms(1), ms(15_000));
@@ -125,7 +121,7 @@ fn draw(seed: u64, planted: Planted, dice: &mut Dice) -> FarmPlan {
 }
 
 /// An owner and two or three hungry borrowers.
-fn draw_feast(seed: u64, dice: &mut Dice) -> FarmPlan {
+fn draw_feast(seed: u64, planted: Planted, dice: &mut Dice) -> FarmPlan {
     let ms = Duration::from_millis;
     let mut plan = FarmPlan::draw(seed);
     let interval = dice.duration(ms(400), ms(1000));
@@ -138,7 +134,9 @@ fn draw_feast(seed: u64, dice: &mut Dice) -> FarmPlan {
         ..plan.base
     };
     let borrowers = 2 + dice.pick(2);
-    let shared = 1 + dice.pick(6);
+    // Who keeps a single worker for itself stays hungry; with many, its queue would soon be empty.
+    let alone = planted == Planted::RecallsLost;
+    let shared = if alone { 1 } else { 1 + dice.pick(6) };
     let masters = 1 + borrowers;
     let groups = dice.chance(50).then(|| draw_groups(vec![0; masters], &mut plan.base, dice));
     let load = LoadConfig { hold: ms(500), ..draw_load(3, dice) };
@@ -165,7 +163,7 @@ fn draw_feast(seed: u64, dice: &mut Dice) -> FarmPlan {
         discovering: 0,
         foreigners: 0,
         clients,
-        jobs: 36,
+        jobs: if alone { 110 } else { 70 },
         meddle: false,
         run_least: ms(4000),
         run_most: ms(8000),

@@ -79,11 +79,6 @@ impl Manner {
         self.keeps
     }
 
-    /// One that borrows, and never gives back.
-    pub(super) fn keep_all(&mut self) {
-        (self.borrows, self.keeps, self.beats, self.drops) = (true, true, true, 0);
-    }
-
     /// The request for workers of the master at `host`.
     pub(super) fn request(&self, id: &str, host: Host, needed: u64, mark: u64) -> String {
         let ip = address(host).ip().to_string();

@@ -67,18 +67,16 @@ pub enum Planted {
     GroupDiskLies,
     /// In worlds of loans: the ends of loans that the leader is told never reach it.
     EndsLostOnTheWay,
-    /// In worlds of loans: strangers that never give back what they have borrowed go on once all is well.
-    KeepersStay,
     /// In worlds of loans, feasts alone: no recall ever reaches a borrower.
     RecallsLost,
-    /// In worlds of loans: what is said to programs of other people is said three times.
+    /// In worlds of loans: what is said to programs of other people is said twenty times.
     Storms,
 }
 
 impl Planted {
     /// Whether it is planted in worlds of loans.
     pub(super) const fn is_of_loans(self) -> bool {
-        use Planted::{EndsLostOnTheWay, GroupDiskLies, KeepersStay, OldBoots, RecallsLost, Storms};
-        matches!(self, OldBoots | GroupDiskLies | EndsLostOnTheWay | KeepersStay | RecallsLost | Storms)
+        use Planted::{EndsLostOnTheWay, GroupDiskLies, OldBoots, RecallsLost, Storms};
+        matches!(self, OldBoots | GroupDiskLies | EndsLostOnTheWay | RecallsLost | Storms)
     }
 }

@@ -139,7 +139,7 @@ impl World {
             self.watch.storms.says(host, &bytes);
         } else if strange(other) && host < self.plan.masters + self.plan.slots.len() {
             if self.planted == Planted::Storms {
-                bytes = bytes.repeat(3);
+                bytes = bytes.repeat(20);
             }
             let every = self.plan.base.interval.min(UNASKED) / 2;
             let nodes = u32::try_from(self.plan.masters + self.plan.slots.len()).unwrap_or(u32::MAX);
@@ -175,7 +175,9 @@ impl World {
     /// What is not as it is to be yet, of loans, bonds and ledgers, once all is well.
     pub(super) fn unsettled(&mut self) -> Result<Vec<String>, String> {
         let Some(lend) = &self.plan.lend else { return Ok(Vec::new()) };
-        let most = lend.loans.lease * 2 + self.plan.base.timeout * 10 + SETTLED;
+        // A worker that was started anew elsewhere stays lent to a stranger until it could have stayed there no longer.
+        let strange = if self.plan.strangers.is_empty() { Duration::ZERO } else { SETTLED * 6 };
+        let most = lend.loans.lease * 2 + self.plan.base.timeout * 10 + SETTLED + strange;
         let mut missing = Vec::new();
         let (mut masters, mut workers) = (Vec::new(), Vec::new());
         let mut views: BTreeMap<GroupId, Vec<GroupView>> = BTreeMap::new();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::core::farm::{MAX_CALLS, MAX_CANDIDATES, MAX_WORKERS};
 use crate::core::patience::lost_after;
-use crate::wire::{Epoch, ErrorCode, JobOutput, MoveKind, NativeMove, Stream, Terms, WorkerMove};
+use crate::wire::{Epoch, ErrorCode, JobOutput, LoanId, MoveKind, NativeMove, Stream, Terms, WorkerMove};
 
 fn welcome(effects: &[Effect]) -> &WorkerWelcome {
     let welcomes: Vec<&WorkerWelcome> = said(effects)
@@ -481,16 +481,17 @@ fn an_order_that_a_guest_would_not_obey_any_more_is_forgotten_when_it_comes_agai
     let epoch = |generation, counter| Epoch { generation, counter };
     let (home, adopted) = (MoveKind::Return, MoveKind::Redirect);
     // The order that was under way, what the worker has seen by now, what its welcome bears, and whether it is still to go.
-    for (kind, order, seen, welcome, goes) in [
-        (home, epoch(0, 5), Some(epoch(0, 5)), epoch(0, 5), true),
-        (home, epoch(0, 5), Some(epoch(0, 6)), epoch(0, 6), false),
-        (adopted, epoch(1, 0), Some(epoch(1, 0)), epoch(1, 0), true),
-        (adopted, epoch(1, 0), None, epoch(1, 0), false),
-        (adopted, epoch(0, 7), Some(epoch(0, 5)), epoch(0, 6), true),
+    for (kind, loan, order, seen, welcome, goes) in [
+        (home, None, epoch(0, 5), Some(epoch(0, 5)), epoch(0, 5), true),
+        (home, LoanId::new("L"), epoch(0, 5), Some(epoch(0, 5)), epoch(0, 5), false),
+        (home, None, epoch(0, 5), Some(epoch(0, 6)), epoch(0, 6), false),
+        (adopted, None, epoch(1, 0), Some(epoch(1, 0)), epoch(1, 0), true),
+        (adopted, None, epoch(1, 0), None, epoch(1, 0), false),
+        (adopted, None, epoch(0, 7), Some(epoch(0, 5)), epoch(0, 6), true),
     ] {
         let mut world = World::new();
         bound(&mut world, 0, Some(epoch(0, 5)), epoch(0, 5));
-        let native = NativeMove { owner: id("other"), epoch: order, loan_id: None, lease: None, grace: None };
+        let native = NativeMove { owner: id("other"), epoch: order, loan_id: loan, lease: None, grace: None };
         let order = WorkerMove {
             kind,
             target: Some("10.0.0.9:9101".parse().unwrap()),
