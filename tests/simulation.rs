@@ -135,12 +135,6 @@ fn a_loan_whose_end_the_ledger_never_hears_of_is_noticed() {
 }
 
 #[test]
-fn a_borrower_that_keeps_all_for_itself_is_noticed() {
-    let what = bitten(Planted::RecallsLost);
-    assert!(what.contains("of hunger"), "{what}");
-}
-
-#[test]
 fn a_storm_of_lines_to_a_stranger_is_noticed() {
     let what = bitten(Planted::Storms);
     assert!(what.contains("has heard"), "{what}");

@@ -64,8 +64,8 @@ impl Groups {
 /// Runs the loans of one seed to their end.
 pub(in crate::sim) fn run(seed: u64, planted: Planted) -> Result<Report, Failure> {
     let mut dice = Dice::new(seed ^ 0x10a9_10a9_10a9_10a9);
-    let feast = planted == Planted::RecallsLost || (dice.chance(3) && planted == Planted::Nothing);
-    let plan = if feast { draw_feast(seed, planted, &mut dice) } else { draw(seed, planted, &mut dice) };
+    let feast = dice.chance(3) && planted == Planted::Nothing;
+    let plan = if feast { draw_feast(seed, &mut dice) } else { draw(seed, planted, &mut dice) };
     run_plan(Kind::Loans, plan, planted)
 }
 
@@ -121,7 +121,7 @@ fn draw(seed: u64, planted: Planted, dice: &mut Dice) -> FarmPlan {
 }
 
 /// An owner and two or three hungry borrowers.
-fn draw_feast(seed: u64, planted: Planted, dice: &mut Dice) -> FarmPlan {
+fn draw_feast(seed: u64, dice: &mut Dice) -> FarmPlan {
     let ms = Duration::from_millis;
     let mut plan = FarmPlan::draw(seed);
     let interval = dice.duration(ms(400), ms(1000));
@@ -134,9 +134,7 @@ fn draw_feast(seed: u64, planted: Planted, dice: &mut Dice) -> FarmPlan {
         ..plan.base
     };
     let borrowers = 2 + dice.pick(2);
-    // Who keeps a single worker for itself stays hungry; with many, its queue would soon be empty.
-    let alone = planted == Planted::RecallsLost;
-    let shared = if alone { 1 } else { 1 + dice.pick(6) };
+    let shared = 1 + dice.pick(6);
     let masters = 1 + borrowers;
     let groups = dice.chance(50).then(|| draw_groups(vec![0; masters], &mut plan.base, dice));
     let load = LoadConfig { hold: ms(500), ..draw_load(3, dice) };
@@ -163,7 +161,7 @@ fn draw_feast(seed: u64, planted: Planted, dice: &mut Dice) -> FarmPlan {
         discovering: 0,
         foreigners: 0,
         clients,
-        jobs: if alone { 110 } else { 70 },
+        jobs: 70,
         meddle: false,
         run_least: ms(4000),
         run_most: ms(8000),

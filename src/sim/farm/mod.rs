@@ -67,8 +67,6 @@ pub enum Planted {
     GroupDiskLies,
     /// In worlds of loans: the ends of loans that the leader is told never reach it.
     EndsLostOnTheWay,
-    /// In worlds of loans, feasts alone: no recall ever reaches a borrower.
-    RecallsLost,
     /// In worlds of loans: what is said to programs of other people is said twenty times.
     Storms,
 }
@@ -76,7 +74,7 @@ pub enum Planted {
 impl Planted {
     /// Whether it is planted in worlds of loans.
     pub(super) const fn is_of_loans(self) -> bool {
-        use Planted::{EndsLostOnTheWay, GroupDiskLies, OldBoots, RecallsLost, Storms};
-        matches!(self, OldBoots | GroupDiskLies | EndsLostOnTheWay | RecallsLost | Storms)
+        use Planted::{EndsLostOnTheWay, GroupDiskLies, OldBoots, Storms};
+        matches!(self, OldBoots | GroupDiskLies | EndsLostOnTheWay | Storms)
     }
 }

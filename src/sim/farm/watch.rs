@@ -126,7 +126,6 @@ impl World {
         let other = self.network.peer_of(conn, host).unwrap_or(host);
         let strange = |host: Host| self.plan.is_foreign(host) || self.plan.stranger(host).is_some();
         let lost: Option<[&str; 2]> = match self.planted {
-            Planted::RecallsLost => Some(["\"ACTION\":\"RECALL\"", ""]),
             Planted::EndsLostOnTheWay => Some(["\"ACTION\":\"RECORD\"", "\"KIND\":\"END\""]),
             _ => None,
         };
