@@ -444,6 +444,12 @@ impl Registry {
         its.filter(|peer| peer.status == Status::Alive).find_map(|peer| peer.beat.open_link())
     }
 
+    /// The registry's own link to this peer, where one stands.
+    pub(super) fn link_to(&self, server_id: &ServerId) -> Option<LinkId> {
+        let its = self.peers.values().filter(|peer| peer.server_id.as_ref() == Some(server_id));
+        its.into_iter().find_map(|peer| peer.beat.open_link())
+    }
+
     /// The other masters that are known, native ones and strangers, each id once. `member` says whether it has told a group of its own.
     pub(super) fn neighbours(&self) -> Vec<loans::Neighbour> {
         let mut found: BTreeMap<&ServerId, loans::Neighbour> = BTreeMap::new();

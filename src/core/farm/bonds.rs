@@ -183,10 +183,10 @@ impl Farm {
         }
     }
 
-    /// An order is void: whoever is here stays.
+    /// An order is void: whoever is here stays. One that was pushed it, and has not gone, is of the farm again.
     pub(in crate::core) fn keep(&mut self, worker: &ServerId, now: Time) {
         self.advance(now);
-        let Some(key) = self.by_id.get(worker).copied() else { return };
+        let Some(key) = self.by_id.get(worker).copied() else { return self.stays_after_push(worker) };
         if let Some(worker) = self.workers.get_mut(&key) {
             (worker.ordered, worker.reserved) = (None, false);
             let id = worker.id.clone();
@@ -195,6 +195,28 @@ impl Farm {
             {
                 self.effect(Effect::HangUp { worker: id });
             }
+            self.settle(key);
+        }
+    }
+
+    /// Whether a foreign worker was pushed an order to go on a link that still stands, and has said nothing since.
+    pub(in crate::core) fn is_pushed_away(&self, worker: &ServerId) -> bool {
+        self.pushed.values().any(|(pushed, _)| pushed == worker)
+    }
+
+    /// Who was pushed an order to go on this link, which still stands, and has said nothing since.
+    pub(in crate::core) fn pushed_away_on(&self, link: LinkId) -> Option<&ServerId> {
+        self.pushed.get(&link).map(|(worker, _)| worker)
+    }
+
+    /// It has not heeded the order that it was pushed, and waits where it waited before.
+    fn stays_after_push(&mut self, worker: &ServerId) {
+        let link = self.pushed.iter().find(|(_, (pushed, _))| pushed == worker).map(|(link, _)| *link);
+        let Some((link, host)) = link.and_then(|link| Some((link, self.pushed.get(&link)?.1))) else { return };
+        self.pushed.remove(&link);
+        if !self.by_link.contains_key(&link)
+            && let Some(key) = self.stranger(link, host, worker.clone(), None)
+        {
             self.settle(key);
         }
     }
@@ -232,6 +254,9 @@ impl Farm {
         let called = worker.foreign().is_some_and(|foreign| matches!(foreign.call, Call::UnderWay { .. }));
         let Some(link) = worker.link.filter(|_| waits && !called) else { return false };
         let Some(ordered) = worker.ordered.take() else { return false };
+        if worker.owner.is_none() {
+            self.pushed.insert(link, (worker.id.clone(), worker.host));
+        }
         self.send_order(link, ordered.order);
         self.remove(key, Some(EventKind::WorkerLeft), "it was sent to another master");
         true

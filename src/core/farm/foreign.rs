@@ -15,8 +15,8 @@ use std::net::IpAddr;
 use super::machine::{Farm, ending, outcome, stranger, told};
 use super::worker::{Stage, Worker};
 use super::{Effect, WorkerKey};
-use crate::core::LogLevel;
 use crate::core::links::Reply;
+use crate::core::{LinkId, LogLevel};
 use crate::wire::{
     Address, Body, EventKind, JobOrder, Json, Message, ServerId, ServiceName, ServiceOffer, StatusAck, WorkerStatus,
     quote,
@@ -35,7 +35,7 @@ impl Farm {
         owner: Option<String>,
         listens: Option<Address>,
     ) {
-        let Some(key) = self.stranger(&reply, host, id, owner.clone()) else {
+        let Some(key) = self.stranger(reply.link, host, id, owner.clone()) else {
             return self.effect(Effect::Answer { reply, body: Body::NoTask });
         };
         let Some(worker) = self.workers.get_mut(&key) else { return };
@@ -57,11 +57,12 @@ impl Farm {
     /// A foreign worker asks for work with TASK REQUEST.
     pub(super) fn foreign_request(&mut self, reply: Reply, host: IpAddr, id: Option<ServerId>) {
         let here = self.key_on(reply.link).and_then(|key| self.workers.get(&key)).map(|worker| worker.id.clone());
+        let here = here.or_else(|| self.pushed_away_on(reply.link).cloned());
         let Some(id) = id.or(here) else {
             self.log(LogLevel::Info, "TASK REQUEST of a worker that does not say who it is: NO_TASK".to_owned());
             return self.effect(Effect::Answer { reply, body: Body::NoTask });
         };
-        let Some(key) = self.stranger(&reply, host, id, None) else {
+        let Some(key) = self.stranger(reply.link, host, id, None) else {
             return self.effect(Effect::Answer { reply, body: Body::NoTask });
         };
         if let Some(foreign) = self.workers.get_mut(&key).and_then(Worker::foreign_mut) {
@@ -70,9 +71,15 @@ impl Farm {
         self.asks(key, reply, true);
     }
 
-    /// The foreign worker of this id, which is reached on the link of `reply` from now on. `None`: there is no room for it, or
-    /// the id is a native worker's.
-    fn stranger(&mut self, reply: &Reply, host: IpAddr, id: ServerId, owner: Option<String>) -> Option<WorkerKey> {
+    /// The foreign worker of this id, which is reached on this link from now on. `None`: there is no room for it, or the id is a native
+    /// worker's.
+    pub(super) fn stranger(
+        &mut self,
+        link: LinkId,
+        host: IpAddr,
+        id: ServerId,
+        owner: Option<String>,
+    ) -> Option<WorkerKey> {
         let key = match self.key_of(&id) {
             Some(key) if self.workers.get(&key).is_some_and(|worker| worker.foreign().is_some()) => key,
             Some(_) => {
@@ -95,7 +102,7 @@ impl Farm {
                 key
             }
         };
-        self.relink(key, reply.link);
+        self.relink(key, link);
         let worker = self.workers.get_mut(&key)?;
         (worker.host, worker.seen) = (host, self.now);
         Some(key)

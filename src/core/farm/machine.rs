@@ -31,6 +31,8 @@ pub(in crate::core) struct Farm {
     pub(super) by_id: BTreeMap<ServerId, WorkerKey>,
     pub(super) by_link: BTreeMap<LinkId, WorkerKey>,
     pub(super) index: Index,
+    /// Links on which own foreign workers were pushed an order to go, and that still stand: who, and from where. Nobody has spoken there since.
+    pub(super) pushed: BTreeMap<LinkId, (ServerId, IpAddr)>,
     /// Foreign workers that asked in this input and are not answered yet.
     pub(super) asking: BTreeSet<WorkerKey>,
     /// Who does each call.
@@ -86,6 +88,7 @@ impl Farm {
             by_id: BTreeMap::new(),
             by_link: BTreeMap::new(),
             index: Index::default(),
+            pushed: BTreeMap::new(),
             asking: BTreeSet::new(),
             calls: BTreeMap::new(),
             ended: BTreeMap::new(),
@@ -222,6 +225,9 @@ impl Farm {
     pub(in crate::core) fn closed(&mut self, link: LinkId, now: Time) {
         self.advance(now);
         self.give_back(link);
+        if let Some((worker, _)) = self.pushed.remove(&link) {
+            self.effect(Effect::WentAway { worker });
+        }
         if let Some(key) = self.by_link.get(&link).copied() {
             self.unlink(key, false);
             self.settle(key);

@@ -120,6 +120,11 @@ pub(super) enum Effect {
         /// Whose.
         worker: ServerId,
     },
+    /// The link is gone on which this foreign worker was pushed its order to go: so it has gone.
+    WentAway {
+        /// Who.
+        worker: ServerId,
+    },
     /// Close this connection: its worker has a newer one, or has been silent for too long. The farm has forgotten it.
     Close {
         /// Which connection.

@@ -46,6 +46,8 @@ impl Farm {
             let longest_silent = crowd.and_then(|crowd| crowd.first()).map(|(_, key)| *key);
             self.remove(longest_silent?, None, "the farm is full");
         }
+        // Whoever has spoken has not gone, or is back.
+        self.pushed.retain(|_, (pushed, _)| *pushed != id);
         let key = WorkerKey(self.next_key);
         self.next_key += 1;
         let worker = Worker {
@@ -271,6 +273,10 @@ impl Farm {
             }
         }
         assert_eq!(self.calls.len(), calls);
+        assert!(
+            self.pushed.values().all(|(worker, _)| !self.by_id.contains_key(worker)),
+            "who was sent away is not here"
+        );
         assert!(self.asking.iter().all(|key| self.workers.contains_key(key)));
         assert_eq!(self.timers.len(), self.workers.values().filter(|worker| worker.filed.due.is_some()).count());
         let crowds: usize = self.left_behind.values().map(BTreeSet::len).sum();

@@ -170,6 +170,12 @@ impl Loans {
         self.owner.left(&mut self.desk, worker, now);
     }
 
+    /// A foreign worker was told to go on a link on which it waited to be pushed, and which still stands: [`Loans::left`] follows when that is
+    /// gone. If it never is, the worker has not heeded the order, and is taken back.
+    pub(in crate::core) fn told(&mut self, worker: &ServerId, now: Time) {
+        self.owner.told(&self.desk, worker, now);
+    }
+
     /// This worker has another owner now, as the ledger says: its loan, if any, is over here, and nothing more is said about it.
     pub(in crate::core) fn disowned(&mut self, worker: &ServerId, now: Time) {
         self.owner.disowned(&mut self.desk, worker, now);
@@ -253,6 +259,16 @@ impl Loans {
     /// Own workers that are promised, on their way, or at a borrower; and guests.
     pub(in crate::core) fn counts(&self) -> (u64, u64) {
         (self.owner.count() as u64, self.borrower.count() as u64)
+    }
+
+    /// Whether this own worker is promised, on its way, or at a borrower.
+    pub(in crate::core) fn has_lent(&self, worker: &ServerId) -> bool {
+        self.owner.has(worker)
+    }
+
+    /// Whether it is, and is a native one.
+    pub(in crate::core) fn has_lent_native(&self, worker: &ServerId) -> bool {
+        self.owner.has_native(worker)
     }
 
     /// Own workers that are promised, on their way, or at a borrower, each with that borrower.

@@ -222,6 +222,8 @@ pub(super) struct Guest {
     pub(super) worker: ServerId,
     /// Whose, as it says.
     pub(super) owner: Option<ServerId>,
+    /// The peer that is meant by that, and where this node calls it; `None`: it is none, or nobody knows which.
+    pub(super) lender: Option<Party>,
     /// Where it is at home, as it says.
     pub(super) home: Option<Address>,
     /// On which loan; only native workers of native owners say so.

@@ -419,6 +419,7 @@ impl World {
             let guest = Guest {
                 worker: id("w"),
                 owner: Some(home.server_id),
+                lender: None,
                 home: Some(home.address),
                 loan_id: self.worker.loan_id.clone(),
                 epoch: self.worker.seen,

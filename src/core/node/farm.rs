@@ -21,11 +21,14 @@ impl Node {
         match body {
             Body::WorkerAlive(mut alive) => {
                 alive.listens = self.believed(alive.listens.take(), host);
-                let terms = self.worker_shows(reply.link, &alive, now);
+                if self.is_impostor(host, &alive) {
+                    return self.reply(&reply, Body::NoTask);
+                }
+                let terms = self.worker_shows(reply.link, &mut alive, now);
                 self.farm.alive_with(reply, host, *alive, terms, now);
             }
             Body::Register(registration) => self.registers(reply, host, *registration, now),
-            Body::TaskRequest { worker } => self.farm.request(reply, host, worker, now),
+            Body::TaskRequest { worker } => self.worker_requests(reply, host, worker, now),
             Body::WorkerStatus(status) => self.farm.status(reply, *status, now),
             Body::ElectionAck { worker, selected } => {
                 let text = format!("worker {worker} has elected `{selected}`, and asks this master");
@@ -69,6 +72,11 @@ impl Node {
                 Effect::Send { link, message } => {
                     let message = self.marked(message);
                     self.send(link, message);
+                }
+                Effect::WentAway { worker } => {
+                    if let Some(desk) = &mut self.desk {
+                        desk.loans.left(&worker, now);
+                    }
                 }
                 Effect::Call { worker, address, order } => self.call_worker(worker, address, order, now),
                 Effect::HangUp { worker } => self.hang_up_worker(worker),

@@ -288,9 +288,11 @@ impl Node {
         let all = self.neighbours();
         // Who only says that it is a member is a stranger.
         let is_member = |id: &ServerId| self.group.as_ref().is_some_and(|group| group.has_member(id));
+        let proved = speaker.is_some();
         let named = speaker.or_else(|| request.master.clone().filter(|id| !is_member(id)));
         // Who names itself on a link of its own is taken at its word where that link comes from where it is known to be.
-        let known = named.and_then(|id| all.iter().find(|neighbour| neighbour.peer == id)).cloned();
+        let known = named.and_then(|id| all.iter().find(|neighbour| neighbour.peer == id));
+        let known = known.filter(|neighbour| proved || self.is_at(neighbour, from)).cloned();
         let mut trusted: Vec<Address> = self.config.peers.clone();
         trusted.extend(all.iter().filter(|neighbour| neighbour.member).map(|neighbour| neighbour.address.clone()));
         let candidates = self.candidates_to_lend();
@@ -344,12 +346,22 @@ impl Node {
     }
 
     /// A worker says ALIVE: whom it belongs to, and what a native one is told of that.
-    pub(super) fn worker_shows(&mut self, link: LinkId, alive: &WorkerAlive, now: Time) -> Option<Terms> {
+    pub(super) fn worker_shows(&mut self, link: LinkId, alive: &mut WorkerAlive, now: Time) -> Option<Terms> {
+        // Some programs name this master where it is their own: they are nobody's guests.
+        if alive.native.is_none() && alive.owner.as_deref().is_some_and(|owner| self.is_own(owner, link)) {
+            alive.owner = None;
+        }
         self.worker_of(link, alive, None, now)
     }
 
     /// The same of one that may have said where it is at home.
-    fn worker_of(&mut self, link: LinkId, alive: &WorkerAlive, home: Option<Address>, now: Time) -> Option<Terms> {
+    pub(super) fn worker_of(
+        &mut self,
+        link: LinkId,
+        alive: &WorkerAlive,
+        home: Option<Address>,
+        now: Time,
+    ) -> Option<Terms> {
         let terms = self.terms_for(alive);
         let own_id = self.identity.server_id.clone();
         let (worker, native) = (alive.worker.clone(), alive.native.as_deref());
@@ -363,6 +375,11 @@ impl Node {
             Some(_) => self.farm.link_of(&worker) != Some(link),
             None => self.farm.is_borrowed(&worker) != Some(owner.is_some()),
         };
+        let home = home.or_else(|| alive.owner.as_deref().and_then(|text| text.parse().ok()));
+        let lender = owner.as_ref().filter(|_| fresh).and_then(|owner| {
+            let at_home = || self.peer_named(&home.as_ref()?.to_string());
+            self.peer_named(owner.as_str()).or_else(at_home)
+        });
         let Some(desk) = &mut self.desk else { return terms };
         if let Some(owner) = owner {
             // A native worker without a loan has lost its owner, or has not heard of its new one: that is no loan of anybody.
@@ -370,11 +387,11 @@ impl Node {
             if fresh && orphan {
                 desk.loans.gone(&worker, now);
             } else if fresh {
-                let home = home.or_else(|| alive.owner.as_deref().and_then(|text| text.parse().ok()));
                 let loan_id = native.and_then(|native| native.loan_id.clone());
                 let guest = Guest {
                     worker: worker.clone(),
                     owner: Some(owner),
+                    lender,
                     home,
                     loan_id,
                     epoch,
@@ -421,8 +438,12 @@ impl Node {
             return self.unanswered(&reply);
         }
         let owner = owner.or_else(|| home.as_ref().map(Address::to_string));
+        let owner = owner.filter(|owner| !self.is_own(owner, reply.link));
         let listens = self.believed(listens.map(Into::into), host);
         let alive = WorkerAlive { worker: worker.clone(), owner, listens, native: None };
+        if self.is_impostor(host, &alive) {
+            return self.reply(&reply, Body::NoTask);
+        }
         self.worker_of(reply.link, &alive, home, now);
         if wants_ack {
             let ack = StatusAck { worker: Some(worker), attempt: None };
@@ -433,9 +454,15 @@ impl Node {
 
     /// A worker is not here any more. Only one of the two sides knows it.
     pub(super) fn worker_gone(&mut self, worker: &ServerId, now: Time) {
+        let pushed = self.farm.is_pushed_away(worker);
         let Some(desk) = &mut self.desk else { return };
         desk.loans.gone(worker, now);
-        desk.loans.left(worker, now);
+        if pushed {
+            // It was told, and nothing says yet that it heeds it.
+            desk.loans.told(worker, now);
+        } else {
+            desk.loans.left(worker, now);
+        }
     }
 
     /// Something on a link that this master opened is the answer to an errand.
@@ -473,6 +500,7 @@ impl Node {
     /// The connection of an errand stands.
     pub(super) fn errand_opened(&mut self, link: LinkId) {
         let Some((message, waits)) = self.desk.as_mut().and_then(|desk| desk.errands.opened(link)) else { return };
+        self.trace_sent(link, &message);
         self.send(link, message);
         if !waits {
             self.links.closed(link);
@@ -568,18 +596,24 @@ impl Node {
         match effect {
             Effect::Ask { token, to, link, request_id, request } => {
                 let message = Message { id: Some(request_id), body: Body::LoanRequest(Box::new(request)) };
-                self.run_errand(Some(token), &to, link, message, now);
+                // Whoever waits for it learns it if it fails.
+                let _ = self.run_errand(Some(token), &to, link, message, now);
             }
             Effect::Act { token, to, request_id, action } => {
                 let message = Message { id: Some(request_id), body: Body::LoanAction(Box::new(action)) };
-                self.run_errand(Some(token), &to, None, message, now);
+                let _ = self.run_errand(Some(token), &to, None, message, now);
             }
             Effect::GiveBack { token, to, release } => {
-                self.run_errand(Some(token), &to, None, Message::plain(Body::Release(Box::new(release))), now);
+                let message = Message::plain(Body::Release(Box::new(release)));
+                let _ = self.run_errand(Some(token), &to, None, message, now);
             }
             Effect::Notify { to, request_id, returned } => {
+                let worker = returned.worker.clone();
                 let message = Message { id: request_id, body: Body::Returned(Box::new(returned)) };
-                self.run_errand(None, &to, None, message, now);
+                if let Err(why) = self.run_errand(None, &to, None, message, now) {
+                    let text = format!("{} is not told that {worker} goes home to it: {why}", to.peer);
+                    self.log(LogLevel::Warn, text);
+                }
             }
             Effect::Drop { token } => {
                 if let Some(link) = self.desk.as_mut().and_then(|desk| desk.errands.drop(token)) {
@@ -593,7 +627,9 @@ impl Node {
                 let message = Message::plain(Body::ReleaseAnswer(Box::new(answer)));
                 match to {
                     _ if self.links.get(link).is_some() => self.send(link, message),
-                    Some(peer) => self.run_errand(None, &Party { peer, address: None }, None, message, now),
+                    Some(peer) => {
+                        let _ = self.run_errand(None, &Party { peer, address: None }, None, message, now);
+                    }
                     None => {}
                 }
             }
@@ -667,7 +703,8 @@ impl Node {
         }
     }
 
-    /// Says something to another master: on the native link to it where one stands, else on a connection of its own.
+    /// Says something to another master: on the native link to it where one stands, else on a connection of its own. Fails with why that cannot
+    /// even be tried; who waits by a token has been told by then.
     fn run_errand(
         &mut self,
         token: Option<crate::core::loans::Token>,
@@ -675,7 +712,7 @@ impl Node {
         link: Option<LinkId>,
         message: Message,
         now: Time,
-    ) {
+    ) -> Result<(), &'static str> {
         let link =
             link.or_else(|| self.registry.native_link_to(&to.peer)).filter(|link| self.links.get(*link).is_some());
         let known = || self.registry.standing_of(&to.peer, now).map(|(_, _, address)| address);
@@ -685,12 +722,13 @@ impl Node {
             // Whoever is named only is called where it is a peer.
             (None, None) => known().map(Way::Dial),
         };
-        let Some(desk) = &mut self.desk else { return };
+        let Some(desk) = &mut self.desk else { return Ok(()) };
         let failed = match way {
             Some(Way::Link(link)) => {
                 if let (Some(token), Some(id)) = (token, &message.id) {
                     desk.errands.share(token, link, id.clone());
                 }
+                self.trace_sent(link, &message);
                 self.send(link, message);
                 None
             }
@@ -705,6 +743,19 @@ impl Node {
         };
         if let (Some(why), Some(token), Some(desk)) = (failed, token, &mut self.desk) {
             desk.loans.failed(token, why, now);
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// What nobody waits for is logged when it is sent: whether it ever is, is not known before.
+    fn trace_sent(&mut self, link: LinkId, message: &Message) {
+        if let Body::Returned(returned) = &message.body
+            && let Some(to) = self.links.get(link).map(|link| link.remote)
+        {
+            let mark = message.id.as_ref().map_or("none", RequestId::as_str);
+            let worker = &returned.worker;
+            let text = format!("loan message notify_worker_returned to {to}, request_id {mark}: worker {worker}");
+            self.log(LogLevel::Info, text);
         }
     }
 }

@@ -12,6 +12,7 @@ mod loans;
 mod report;
 mod speak;
 mod waiters;
+mod whose;
 mod why;
 mod work;
 

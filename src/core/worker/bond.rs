@@ -86,6 +86,12 @@ impl Bond {
         loan.min(self.moving.as_ref().map_or(Time::FAR, |moving| moving.until))
     }
 
+    /// What is left of the lease on which it is where it is; `None`: it is on none, or is about to go.
+    pub(super) fn lease_rest(&self, now: Time) -> Option<Duration> {
+        let loan = self.loan.as_ref().filter(|loan| self.moving.is_none() && loan.until < Time::FAR)?;
+        Some(loan.until.since(now))
+    }
+
     /// Whose it is, as it says at the master at `address`: nothing at home.
     pub(super) fn owner_said_at(&self, address: &Address) -> Option<String> {
         let owner = || self.owner.as_ref().map(|owner| owner.as_str().to_owned());

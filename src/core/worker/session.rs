@@ -46,6 +46,9 @@ const MAX_SERVICES_BYTES: usize = 16 * 1024;
 /// line. The rest is told to a native one after its welcome.
 const FIRST_SERVICES_BYTES: usize = 520;
 
+/// A worker on a lease does not say ALIVE more often than this because of it.
+const LEASE_PACE_LEAST: Duration = Duration::from_millis(200);
+
 /// What a session waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Stage {
@@ -276,7 +279,17 @@ impl Worker {
             Some(Stage::Native { asked: Some(late), .. }) => *late,
             _ => now + self.answer_due(),
         };
-        self.turn(Stage::Native { refresh: now + pace(self.patience), asked: Some(late) });
+        self.turn(Stage::Native { refresh: now + self.pace(now), asked: Some(late) });
+    }
+
+    /// How long after now it says ALIVE again. Of a renewal it learns by the answer alone: so it asks when a third of its lease is left to
+    /// each of three tries, and not only at the pace of signs of life.
+    fn pace(&self, now: Time) -> Duration {
+        let pace = pace(self.patience);
+        match self.bond.lease_rest(now) {
+            Some(rest) => pace.min((rest / 3).max(LEASE_PACE_LEAST)),
+            None => pace,
+        }
     }
 
     /// ALIVE to a native master has an ID: its answer does not wait for those of results that are being recorded.
@@ -392,8 +405,8 @@ impl Worker {
             }
         }
         let refresh = match self.stage() {
-            Some(Stage::Native { refresh, .. }) => *refresh,
-            _ => now + pace(self.patience),
+            Some(Stage::Native { refresh, .. }) => (*refresh).min(now + self.pace(now)),
+            _ => now + self.pace(now),
         };
         self.turn(Stage::Native { refresh, asked: None });
         if !known {

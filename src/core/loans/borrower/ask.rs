@@ -1,13 +1,13 @@
 //! Rounds: one neighbour is asked after the other, the best first, until enough are promised or all have been asked.
 //!
 //! There is one request at a time, and no round while workers that were promised may still come. A round that comes to nothing is followed by
-//! a pause that doubles. What a neighbour said is forgotten with the round: nothing is kept of any stranger.
+//! a pause that doubles. What a neighbour said is forgotten with the round, but for the form in which it has offered: its workers go home by that.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::Borrower;
 use super::guests::{Stage, Visit};
+use super::{Borrower, MAX_OLDER};
 use crate::core::LogLevel;
 use crate::core::loans::agenda::take_out;
 use crate::core::loans::desk::{Desk, span, workers};
@@ -60,7 +60,7 @@ pub(super) struct Promise {
     /// The owner wants COMMAND_RELEASE first.
     pub(super) asks_back: bool,
     pub(super) terms: Option<Promised>,
-    since: Time,
+    pub(super) since: Time,
     /// After this it is not waited for any more.
     pub(super) until: Time,
 }
@@ -77,10 +77,27 @@ pub(super) struct Promised {
 }
 
 /// Workers that were promised without a name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Unnamed {
-    pub(super) count: u32,
+    /// By whom, and how many: 1 or more each. All of one round, so at most [`MAX_ROUND`].
+    by: Vec<(Neighbour, u32)>,
     pub(super) until: Time,
+}
+
+impl Unnamed {
+    /// How many are awaited.
+    pub(super) fn count(&self) -> u32 {
+        self.by.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
+    }
+
+    /// One has come that one of these may have promised: the first of them did.
+    pub(super) fn take(&mut self, may: impl Fn(&Neighbour) -> bool) -> Option<Neighbour> {
+        let at = self.by.iter().position(|(lender, _)| may(lender))?;
+        self.by[at].1 -= 1;
+        let lender = self.by[at].0.clone();
+        self.by.retain(|(_, count)| *count > 0);
+        Some(lender)
+    }
 }
 
 impl Round {
@@ -116,7 +133,7 @@ impl Borrower {
 
     /// Whether a round may begin.
     pub(in crate::core::loans) fn wants_neighbours(&self, now: Time) -> bool {
-        let waits = !self.promises.is_empty() || self.unnamed.count > 0;
+        let waits = !self.promises.is_empty() || self.unnamed.count() > 0;
         self.lacks() && self.round.is_none() && !waits && self.again <= now
     }
 
@@ -210,7 +227,9 @@ impl Borrower {
                 desk.heard("response_accepted", Some(&ask.request_id), peer.as_str());
                 // Who offers in the form of 2025/2 wants to be asked before its workers go home, and knows no other way.
                 let mut ask = ask;
-                ask.whom.asks_back |= dialect == Some(Dialect::Gen2025_2);
+                let older = dialect == Some(Dialect::Gen2025_2);
+                ask.whom.asks_back |= older;
+                self.speaks_older(&peer, older);
                 let got = self.promised(desk, &ask, offered, named, now);
                 if got == 0 {
                     self.refused(desk, &ask.whom, &format!("{name} accepts, and offers nobody"));
@@ -226,6 +245,15 @@ impl Borrower {
             }
         }
         self.ask_next(desk, now);
+    }
+
+    /// How a neighbour has offered: its workers may come late, or under other names than those that it told.
+    fn speaks_older(&mut self, peer: &ServerId, older: bool) {
+        if !older {
+            self.older.remove(peer);
+        } else if self.older.len() < MAX_OLDER {
+            self.older.insert(peer.clone());
+        }
     }
 
     /// Notes who was promised. Tells how many count.
@@ -260,7 +288,11 @@ impl Borrower {
         }
         if listed == 0 && offered > 0 {
             got = offered.min(ask.needed);
-            self.unnamed = Unnamed { count: self.unnamed.count.saturating_add(got).min(MAX_WORKERS_NEEDED), until };
+            got = got.min(MAX_WORKERS_NEEDED - self.unnamed.count().min(MAX_WORKERS_NEEDED));
+            if got > 0 {
+                self.unnamed.by.push((ask.whom.clone(), got));
+                self.unnamed.until = until;
+            }
         }
         got
     }
@@ -299,7 +331,7 @@ impl Borrower {
             desk.event(LoanEvent::LoanEnded, Some(&worker), Some(&promise.owner.peer), format!("{worker}: {text}"));
         }
         if self.unnamed.until <= now {
-            self.unnamed.count = 0;
+            self.unnamed.by.clear();
         }
     }
 
@@ -319,12 +351,12 @@ impl Borrower {
             return format!("asks nobody: {pending} jobs pending, saturated above capacity={capacity}");
         }
         if let Some(promise) = self.promises.values().next() {
-            let count = workers(self.promises.len() + self.unnamed.count as usize);
+            let count = workers(self.promises.len() + self.unnamed.count() as usize);
             let since = span(now.since(promise.since));
             return format!("asks nobody: {count} on the way, promised {since} ago by {}", promise.name);
         }
-        if self.unnamed.count > 0 {
-            return format!("asks nobody: {} on the way", workers(self.unnamed.count as usize));
+        if self.unnamed.count() > 0 {
+            return format!("asks nobody: {} on the way", workers(self.unnamed.count() as usize));
         }
         if !self.lacks() {
             let here = workers(self.guests.len());
@@ -367,7 +399,7 @@ impl Promise {
 }
 
 impl Neighbour {
-    fn party(&self) -> Party {
+    pub(super) fn party(&self) -> Party {
         Party { peer: self.peer.clone(), address: Some(self.address.clone()) }
     }
 }

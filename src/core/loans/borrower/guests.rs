@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Borrower;
 use super::ask::Promise;
 use crate::core::loans::desk::{Desk, named_by, span, workers};
-use crate::core::loans::{Effect, Guest, LoanEvent, MAX_LOANS, Party, Token};
+use crate::core::loans::{Effect, Guest, LoanEvent, MAX_LOANS, Neighbour, Party, Token};
 use crate::time::Time;
 use crate::wire::{
     Address, Epoch, LoanAction, LoanDone, LoanId, LoanState, LoanView, MAX_NAME_BYTES, MAX_WORKERS_NEEDED, Returned,
@@ -150,12 +150,15 @@ impl Borrower {
         let promise = if awaited { self.promises.remove(&worker) } else { None };
         let of_promise = promise.as_ref().and_then(Promise::loan_id).filter(|_| silent).cloned();
         let loan_id = guest.loan_id.clone().or(of_promise);
-        if promise.is_none() && self.unnamed.count > 0 && guest.loan_id.is_none() {
-            self.unnamed.count -= 1;
-        }
-        let home = guest.home.clone().or_else(|| promise.as_ref().and_then(|promise| promise.owner.address.clone()));
+        let promise = promise.or_else(|| self.unnamed_for(&guest, now));
+        // Who promised it knows best where it is at home, then whoever it names and this node calls.
+        let promised = promise.as_ref().and_then(|promise| promise.owner.address.clone());
+        let called = || guest.lender.as_ref().and_then(|lender| lender.address.clone());
+        let home = guest.home.clone().or(promised).or_else(called);
         let said = guest.owner.clone().or_else(|| guest.home.as_ref().map(named_by));
-        let owner = Party { peer: said.unwrap_or_else(|| worker.clone()), address: None };
+        let stranger = || Party { peer: said.unwrap_or_else(|| worker.clone()), address: None };
+        let owner = guest.lender.clone().unwrap_or_else(stranger);
+        let asks_back = self.older.contains(&owner.peer);
         let name = quote(owner.peer.as_str(), MAX_NAME_BYTES);
         let shown = loan_id.clone().unwrap_or_else(|| {
             self.next_guest += 1;
@@ -172,7 +175,7 @@ impl Borrower {
             shown,
             epoch: guest.epoch,
             native: guest.native,
-            asks_back: false,
+            asks_back,
             invited: false,
             since: now,
             stays: Some(now + desk.config.match_timeout),
@@ -206,12 +209,25 @@ impl Borrower {
         self.let_go_surplus(desk, now);
     }
 
+    /// What was promised without a name is promised to this guest, if it may come from who promised it: it names that one, or nobody that is known.
+    fn unnamed_for(&mut self, guest: &Guest, now: Time) -> Option<Promise> {
+        if guest.loan_id.is_some() {
+            return None;
+        }
+        let is_its = |lender: &Neighbour| guest.lender.as_ref().is_none_or(|named| named.peer == lender.peer);
+        let until = self.unnamed.until;
+        let lender = self.unnamed.take(is_its)?;
+        let (owner, name, asks_back) = (lender.party(), lender.name, lender.asks_back);
+        Some(Promise { owner, name, asks_back, terms: None, since: now, until })
+    }
+
     /// A guest that is here was promised on these terms.
     pub(super) fn invite(&mut self, worker: &ServerId, promise: Promise) {
         let Some(visit) = self.guests.get_mut(worker) else { return };
         visit.invited = true;
         visit.stays = None;
         (visit.owner, visit.name, visit.asks_back) = (promise.owner, promise.name, promise.asks_back);
+        visit.home = visit.home.take().or_else(|| visit.owner.address.clone());
         if visit.loan_id.is_none()
             && !visit.native
             && let Some(terms) = &promise.terms
@@ -312,7 +328,7 @@ impl Borrower {
 
     /// A request came to nothing.
     pub(in crate::core::loans) fn failed(&mut self, desk: &mut Desk, token: Token, reason: &str, now: Time) {
-        if self.ask_failed(desk, token, reason, now) || self.give_failed(desk, token, now) {
+        if self.ask_failed(desk, token, reason, now) || self.give_failed(desk, token, reason, now) {
             return;
         }
         let Some(Renewing { loans, .. }) = self.renewing.remove(&token) else { return };
@@ -337,8 +353,8 @@ impl Borrower {
             // It was told by COMMAND_RELEASE, and knows no other word for it.
             return;
         }
+        // The node logs it once it is said: nobody may know where the owner is called.
         let request_id = loan_id.is_none().then(|| desk.request_id());
-        desk.said("notify_worker_returned", request_id.as_ref(), owner.peer.as_str());
         let returned = Returned { worker: worker.clone(), loan_id };
         desk.push(Effect::Notify { to: owner, request_id, returned });
     }

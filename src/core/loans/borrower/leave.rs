@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::guests::{Stage, Visit, WORKS_HERE};
 use super::{Borrower, MAX_SILENT};
+use crate::core::LogLevel;
 use crate::core::links::Reply;
-use crate::core::loans::desk::{Desk, span};
+use crate::core::loans::desk::{Desk, span, workers};
 use crate::core::loans::{Effect, LoanEvent, Party, Token};
 use crate::time::Time;
 use crate::wire::{
@@ -125,7 +126,11 @@ impl Borrower {
         self.given(desk, token, now);
     }
 
-    pub(super) fn give_failed(&mut self, desk: &mut Desk, token: Token, now: Time) -> bool {
+    pub(super) fn give_failed(&mut self, desk: &mut Desk, token: Token, reason: &str, now: Time) -> bool {
+        if let Some(giving) = self.givings.get(&token) {
+            let count = workers(giving.workers.len());
+            desk.log(LogLevel::Warn, format!("command_release: {count} given back without an answer: {reason}"));
+        }
         self.given(desk, token, now)
     }
 
@@ -188,7 +193,7 @@ impl Borrower {
         });
         let order = WorkerMove {
             kind: MoveKind::Return,
-            target: visit.home.clone(),
+            target: visit.home.clone().or_else(|| visit.owner.address.clone()),
             target_id: Some(visit.owner.peer.clone()),
             target_name: None,
             native,

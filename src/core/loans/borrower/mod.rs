@@ -38,6 +38,9 @@ use leave::Giving;
 /// Masters of which it is remembered that they are TIMEOUT.
 const MAX_SILENT: usize = 1024;
 
+/// Masters of which it is remembered that they speak 2025/2.
+const MAX_OLDER: usize = 1024;
+
 /// The borrower's side.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Borrower {
@@ -60,6 +63,8 @@ pub(super) struct Borrower {
     givings: BTreeMap<Token, Giving>,
     /// Numbers for guests whose loans have no id.
     next_guest: u64,
+    /// Masters that have offered in the form of 2025/2 last, and want COMMAND_RELEASE first.
+    older: BTreeSet<ServerId>,
     /// Masters that are TIMEOUT: nobody is sent home to them.
     silent: BTreeSet<ServerId>,
     over: History,
@@ -81,6 +86,7 @@ impl Borrower {
             renewing: BTreeMap::new(),
             givings: BTreeMap::new(),
             next_guest: 0,
+            older: BTreeSet::new(),
             silent: BTreeSet::new(),
             over: History::default(),
         }
@@ -89,7 +95,7 @@ impl Borrower {
     /// Workers that a queue like this needs beside the own ones, the guests, and those that are promised.
     pub(super) fn missing(&self, load: &Saturation) -> u32 {
         let here = self.guests.values().filter(|visit| visit.stage == Stage::Active).count();
-        let coming = here + self.promises.len() + self.unnamed.count as usize;
+        let coming = here + self.promises.len() + self.unnamed.count() as usize;
         need::extra(load).saturating_sub(u32::try_from(coming).unwrap_or(u32::MAX))
     }
 
@@ -106,9 +112,9 @@ impl Borrower {
     pub(super) fn deadline(&self) -> Option<Time> {
         let ask = self.round.as_ref().and_then(Round::until);
         let promise = self.promises.values().map(|promise| promise.until).min();
-        let unnamed = (self.unnamed.count > 0).then_some(self.unnamed.until);
+        let unnamed = (self.unnamed.count() > 0).then_some(self.unnamed.until);
         let giving = self.givings.values().map(|giving| giving.until).min();
-        let waits = self.lacks() && self.round.is_none() && self.promises.is_empty() && self.unnamed.count == 0;
+        let waits = self.lacks() && self.round.is_none() && self.promises.is_empty() && self.unnamed.count() == 0;
         let round = waits.then_some(self.again);
         [ask, promise, unnamed, giving, round, self.agenda.first()].into_iter().flatten().min()
     }
@@ -153,7 +159,7 @@ impl Borrower {
     /// Workers of others on which this master rests: it does not lend while it does.
     pub(super) fn borrows(&self) -> usize {
         let here = self.guests.values().filter(|visit| visit.stage == Stage::Active && visit.invited).count();
-        here + self.promises.len() + self.unnamed.count as usize
+        here + self.promises.len() + self.unnamed.count() as usize
     }
 
     /// Guests.
@@ -213,7 +219,7 @@ impl Borrower {
         for giving in self.givings.values() {
             assert!(!giving.workers.is_empty());
         }
-        assert!(self.silent.len() <= MAX_SILENT);
+        assert!(self.silent.len() <= MAX_SILENT && self.older.len() <= MAX_OLDER);
         assert!(self.renewing.len() <= 2 * self.guests.len() + 64, "renewals end");
     }
 }

@@ -87,6 +87,18 @@ impl Owner {
         }
     }
 
+    /// A foreign worker was told to go, and is still there: that it goes is seen when its link does.
+    pub(in crate::core::loans) fn told(&mut self, desk: &Desk, worker: &ServerId, now: Time) {
+        let Some(loan) = self.lent.get_mut(worker) else { return };
+        let within = now + desk.config.match_timeout;
+        match &mut loan.stage {
+            // Who borrows it natively says when it has come; nothing is waited for longer than it was promised.
+            Stage::Moving { until } if loan.renewal != Renewal::Lease => *until = (*until).max(within),
+            _ => {}
+        }
+        self.settle(desk, worker);
+    }
+
     /// An own worker has registered here.
     pub(in crate::core::loans) fn home(
         &mut self,

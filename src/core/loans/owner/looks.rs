@@ -35,6 +35,11 @@ impl Owner {
         self.lent.contains_key(worker)
     }
 
+    /// Whether it is, and is a native one: only what a native worker says is a sign of it then.
+    pub(in crate::core::loans) fn has_native(&self, worker: &ServerId) -> bool {
+        self.lent.get(worker).is_some_and(|loan| loan.native)
+    }
+
     /// The workers that are promised, on their way, or elsewhere, each with its borrower.
     pub(in crate::core::loans) fn borrowers(&self) -> impl Iterator<Item = (&ServerId, &ServerId)> {
         self.lent.iter().map(|(worker, loan)| (worker, &loan.borrower.peer))

@@ -26,6 +26,7 @@ fn guest(worker: &str, n: u64) -> Guest {
     Guest {
         worker: id(worker),
         owner: Some(id("B")),
+        lender: None,
         home: Some(address("10.0.0.2:9102")),
         loan_id: Some(loan(n)),
         epoch: Some(EPOCH),

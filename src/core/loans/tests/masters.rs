@@ -361,7 +361,7 @@ impl World {
             let own = own_of(home);
             let (owner, address) = (Some(own.server_id), Some(own.address));
             let (loan_id, epoch) = (one.loan_id.clone(), Some(seen));
-            let guest = Guest { worker: id, owner, home: address, loan_id, epoch, native: true };
+            let guest = Guest { worker: id, owner, lender: None, home: address, loan_id, epoch, native: true };
             self.with(at, |loans, now| loans.came(guest, now));
         }
         self.refresh(worker, session);

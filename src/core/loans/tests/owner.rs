@@ -238,7 +238,8 @@ fn a_saturated_owner_refuses_and_one_that_borrows_itself_too() {
         assert_eq!(refusal_of(&desk.effects()), "high_load");
         assert!(desk.decisions.last().unwrap().contains("works with 1 worker of others"));
         let (owner, loan_id) = (Some(id("C")), Some(loan_id.clone()));
-        let guest = Guest { worker: id("x"), owner, home: None, loan_id, epoch: Some(epoch), native: true };
+        let guest =
+            Guest { worker: id("x"), owner, lender: None, home: None, loan_id, epoch: Some(epoch), native: true };
         desk.loans.came(guest, at(4));
         desk.effects();
     }

@@ -211,7 +211,7 @@ fn notify_is_believed_of_the_host_that_has_the_worker() {
 
 fn foreign(worker: &str) -> Guest {
     let home = Some(address("10.0.0.7:21201"));
-    Guest { worker: id(worker), owner: None, home, loan_id: None, epoch: None, native: false }
+    Guest { worker: id(worker), owner: None, lender: None, home, loan_id: None, epoch: None, native: false }
 }
 
 /// A borrower to which a master of 2025/2 has lent these.
@@ -301,4 +301,60 @@ fn a_foreign_worker_of_a_native_owner_is_on_the_loan_that_was_promised() {
     assert_eq!(desk.loans.counts().1, 1, "its next ALIVE is no other guest");
     let effects = desk.pass(at(30_000));
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Stop { .. })), "the lease binds who uses it");
+}
+
+/// A borrower to which SERVER_2, a stranger, has offered one worker in the form of 2025/2, without saying which.
+fn offered_nameless() -> Desk {
+    let mut desk = Desk::new("A", 9101);
+    desk.loans.load(saturated(150, 4), at(0));
+    let lender = Neighbour { native: false, member: false, ..neighbour("SERVER_2", 9107) };
+    desk.loans.neighbours(vec![lender], Vec::new(), at(0));
+    let token = asks(&desk.effects())[0].0;
+    let (master, dialect) = (Some(id("SERVER_2")), Some(Dialect::Gen2025_2));
+    desk.loans.answered(token, LoanAnswer::Accepted { master, offered: 1, workers: Vec::new(), dialect }, at(0));
+    desk.effects();
+    desk
+}
+
+#[test]
+fn a_guest_that_was_promised_without_a_name_is_given_back_to_who_promised_it() {
+    let mut desk = offered_nameless();
+    let guest = Guest { home: None, owner: Some(id("somebody")), ..foreign("W-B1") };
+    desk.loans.came(guest, at(100));
+    desk.effects();
+    assert_eq!(desk.loans.borrower.borrows(), 1, "it is the one that was promised, and no other is awaited");
+    desk.loans.load(calm(0), at(1_000));
+    let effects = desk.effects();
+    let [Effect::GiveBack { token, to, release }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((to.peer.as_str(), &to.address), ("SERVER_2", &Some(address("10.0.0.7:9107"))));
+    assert_eq!(release.workers, [id("W-B1")]);
+    desk.loans.failed(*token, "connection refused", at(1_100));
+    let effects = desk.effects();
+    let [Effect::Release { order, .. }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((order.dialect, &order.target), (Some(Dialect::Gen2025_2), &Some(address("10.0.0.7:9107"))));
+}
+
+#[test]
+fn a_guest_of_another_master_is_not_the_one_that_was_promised_without_a_name() {
+    let mut desk = offered_nameless();
+    let lender = Some(Party { peer: id("SERVER_3"), address: Some(address("10.0.0.8:9108")) });
+    desk.loans.came(Guest { lender, home: None, owner: Some(id("SERVER_3")), ..foreign("W-C1") }, at(100));
+    desk.effects();
+    assert_eq!(desk.loans.borrower.borrows(), 1, "that one is still awaited");
+    desk.loans.load(calm(0), at(10_200));
+    desk.pass(at(10_200));
+    let order = desk.loans.terms(&id("W-C1"), at(10_200)).unwrap();
+    assert_eq!((order.owner, order.owner_address), (id("SERVER_3"), Some(address("10.0.0.8:9108"))));
+}
+
+#[test]
+fn a_master_of_2025_is_asked_for_a_worker_too_that_comes_under_another_name() {
+    let mut desk = offered_nameless();
+    desk.pass(at(10_000));
+    let lender = Some(Party { peer: id("SERVER_2"), address: Some(address("10.0.0.7:9107")) });
+    desk.loans.came(Guest { lender, home: None, owner: Some(id("SERVER_2")), ..foreign("W-Z") }, at(10_100));
+    desk.effects();
+    desk.loans.load(calm(0), at(30_000));
+    let effects = desk.effects();
+    assert!(matches!(&effects[..], [Effect::GiveBack { to, .. }] if to.address.is_some()), "{effects:?}");
 }

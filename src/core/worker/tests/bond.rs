@@ -190,6 +190,23 @@ fn a_lease_that_is_renewed_goes_on() {
     assert_eq!(desk.worker.state().master, Some(at(7)));
 }
 
+/// At a timeout of 6 s a worker says ALIVE every 2 s: too seldom for a lease of one.
+#[test]
+fn a_lease_that_is_shorter_than_the_pace_of_signs_of_life_is_renewed_too() {
+    let (mut desk, link) = lent();
+    desk.say(link, terms("M7", "M1", epoch(0, 5), Some(1)));
+    let mut asked = 0;
+    for _ in 0..600 {
+        desk.pass(Duration::from_millis(50));
+        if desk.said().iter().any(|body| matches!(body, Body::WorkerAlive(_))) {
+            asked += 1;
+            desk.say(link, terms("M7", "M1", epoch(0, 5), Some(1)));
+        }
+    }
+    assert_eq!(desk.worker.state().master, Some(at(7)));
+    assert!((60..=150).contains(&asked), "{asked} times in 30 s");
+}
+
 #[test]
 fn when_the_borrower_dies_it_goes_home() {
     let (mut desk, link) = lent();
