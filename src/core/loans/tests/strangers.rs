@@ -104,6 +104,8 @@ fn one_that_is_never_heard_has_an_open_ended_loan_that_ends_some_day() {
 fn one_that_nobody_calls_lives_by_its_own_heartbeats_and_its_silence_ends_the_loan() {
     let mut stranger = stranger(false, 1, &["w1"]);
     stranger.request.master = Some(id("MASTER_7"));
+    // A native worker would be back after ten minutes.
+    stranger.candidates.iter_mut().for_each(|one| one.native = false);
     let mut desk = Desk::with("B", 9102, LoanConfig { keep: 0, ..LoanConfig::default() });
     desk.loans.asked(stranger, at(0));
     let effects = desk.effects();
