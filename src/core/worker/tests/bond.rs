@@ -153,7 +153,8 @@ fn a_lease_counts_from_when_it_was_asked_for_and_ends_by_itself() {
             desk.collect();
         }
     };
-    assert!(gone <= Duration::from_millis(30_100) && gone >= Duration::from_secs(27), "{gone:?}");
+    // Looked at up to 0.6 s later.
+    assert!(gone <= Duration::from_millis(30_600) && gone >= Duration::from_secs(27), "{gone:?}");
 }
 
 #[test]
