@@ -51,6 +51,12 @@ fn orphans_spread_over_the_masters_that_adopt_them_and_do_not_move_back() {
     wait_until("each of the two to adopt two", || own(&masters, 1) == 2 && own(&masters, 2) == 2);
     let ledger = masters.ask(1, &json!({"TASK": "AGREE"})).to_string();
     assert!(ledger.contains("adopts the worker"), "{ledger}");
+    let decisions = masters.ask(1, &json!({"TASK": "WHY"}))["DECISIONS"].to_string();
+    assert_eq!(
+        decisions.matches(", generation 1").count(),
+        4,
+        "each that was here or is now is a decision: {decisions}"
+    );
     // The owner is back: it reads the ledger, and its workers are others' now.
     masters.start(0);
     wait_until("the first to follow", || masters.ask(0, &json!({"TASK": "ELECT"}))["QUORUM"] == true);

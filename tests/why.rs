@@ -5,7 +5,8 @@ mod support;
 use serde_json::{Value, json};
 use support::farm::{Master, worker};
 use support::ports::free_port;
-use support::student::one_shot;
+use support::process::{NodeProcess, Process, command, run};
+use support::student::{FakeMaster, Talk, one_shot};
 use support::{Client, wait_for, wait_until};
 
 /// A native worker on a connection of its own, as somebody with netcat would be one.
@@ -243,6 +244,30 @@ fn a_worker_is_not_lent_because_it_is_busy_or_draining() {
 }
 
 #[test]
+fn a_worker_is_not_lent_because_it_is_in_quarantine_which_is_a_decision() {
+    let master = master(&["--keep", "0"]);
+    let mut good = ByHand::join(&master, "w1");
+    let done = render(&master);
+    good.ends(&json!({"STATUS": "OK", "RESULT": 1}));
+    assert_eq!(master.result(&done)["STATUS"], "OK");
+    // It takes no more, so that the other one gets all.
+    good.alive(0);
+    let mut bad = ByHand::join(&master, "w2");
+    for _ in 0..3 {
+        submit(&master, &json!({"ATTEMPTS": 1}));
+        bad.ends(&json!({"STATUS": "NOK", "DETAIL": "no ink", "RETRY": true}));
+    }
+    wait_why(&master, "WORKER_UUID", "w2", "QUARANTINED");
+    let text = why(&master, "WORKER_UUID", "w2");
+    assert!(text.ends_with("; not lent: it is in quarantine"), "{text}");
+    let answer = master.ask(&json!({"TASK": "WHY"}));
+    let decision = &answer["DECISIONS"][0];
+    assert_eq!(decision["ABOUT"], "w2", "{answer}");
+    let text = decision["TEXT"].as_str().unwrap_or_else(|| panic!("{answer}"));
+    assert!(text.starts_with("quarantined: failed render 3 times in a row, "), "{text}");
+}
+
+#[test]
 fn a_worker_is_not_lent_because_workers_are_lent_to_nobody() {
     let master = master(&["--keep", "0", "--lend", "nobody"]);
     let _worker = ByHand::join(&master, "w1");
@@ -321,6 +346,46 @@ fn a_worker_is_lent_and_a_second_one_not_because_of_the_cap_and_then_the_cool_do
     assert!(cooling.starts_with(begin) && cooling.ends_with(" s more"), "{cooling}");
 }
 
+/// What `node why` prints.
+fn printed(about: &str, address: &str) -> String {
+    let output = run(["why", about, "--to", address]);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn a_worker_says_itself_why_it_is_where_it_is_and_what_it_did_not_obey() {
+    // A master of the classroom that sends home who is at home.
+    let master = FakeMaster::start(free_port(), "Master_B", true, |talk: &mut Talk| {
+        while let Some(line) = talk.hear() {
+            if line["WORKER"] == "ALIVE" {
+                talk.say(&json!({"TASK": "NO_TASK"}));
+                talk.say(&json!({"type": "command_release", "request_id": "r1", "payload": {
+                    "original_master_address": "127.0.0.1:9999",
+                }}));
+            }
+        }
+    });
+    let (port, at) = (free_port(), master.address());
+    let options = ["worker", "--master", &at, "--name", "wilma", "--ephemeral", "--interval", "0.2", "--port"];
+    let process = Process::spawn(command(options).arg(port.to_string()));
+    let worker = NodeProcess::listening(process, port).expect("the port is free");
+    let refused = "RETURN of the master at ";
+    let told = wait_for("the worker to have refused an order", || {
+        let answer = worker.ask(&json!({"TASK": "WHY", "WORKER_UUID": "wilma"}).to_string());
+        answer["DECISIONS"].to_string().contains(refused).then_some(answer)
+    });
+    let why = told["WHY"].as_str().unwrap_or_else(|| panic!("{told}")).to_owned();
+    assert!(why.starts_with("serving: it works for a foreign master at ") && why.contains(&at), "{why}");
+    assert_eq!(told["DECISIONS"][0]["ABOUT"], told["SERVER_ID"], "{told}");
+    let by_id = json!({"TASK": "WHY", "WORKER_UUID": told["SERVER_ID"]});
+    assert!(worker.ask(&by_id.to_string())["WHY"].as_str().is_some_and(|why| why.starts_with("serving: ")));
+    let text = printed("wilma", &worker.address());
+    assert!(text.starts_with("worker: serving: ") && text.contains(refused), "{text}");
+    let other = worker.ask(&json!({"TASK": "WHY", "WORKER_UUID": "fred"}).to_string());
+    assert_eq!(other["ERROR"], "NOT_FOUND", "{other}");
+}
+
 // ---- loans between native masters, and peers --------------------------------------------------------------------
 
 #[test]
@@ -333,7 +398,15 @@ fn a_guest_is_borrowed_its_owner_has_lent_it_and_then_the_loan_is_over() {
     hungry.node.wait_status(&lender.address(), "ALIVE");
     let calm = "for workers this master asks nobody: 0 jobs pending, saturated above capacity=2";
     assert!(why(&hungry, "PEER", "lender").ends_with(calm), "{}", why(&hungry, "PEER", "lender"));
+    let itself =
+        "it is this master itself, not saturated: 0 jobs pending, capacity=2, release=1; for workers it asks nobody: ";
+    for called in ["hungry".to_owned(), hungry.address()] {
+        assert!(why(&hungry, "PEER", &called).starts_with(itself), "{}", why(&hungry, "PEER", &called));
+    }
+    let shown = printed("hungry", &hungry.address());
+    assert!(shown.starts_with(&format!("peer: {itself}")), "{shown}");
     let jobs: Vec<String> = (0..8).map(|_| hungry.submit("sleep", json!({"ms": 500}))).collect();
+    wait_why(&hungry, "PEER", "hungry", "it is this master itself, saturated for ");
     let guest = wait_for("the worker to go over", || hungry.worker("guest"));
     let uuid = guest["WORKER_UUID"].as_str().expect("an id").to_owned();
     let text = why(&hungry, "WORKER_UUID", &uuid);

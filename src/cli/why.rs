@@ -125,7 +125,7 @@ fn text(found: &Found) -> String {
         lines.extend(answer.decisions.iter().map(|decision| line(decision, named)));
     }
     if lines.is_empty() {
-        return "nothing was decided about loans yet".to_owned();
+        return "nothing was decided yet".to_owned();
     }
     lines.join("\n")
 }

@@ -52,6 +52,16 @@ pub(super) fn pace(timeout: Duration) -> Duration {
     (timeout / 3).clamp(PACE_LEAST, PACE_MOST)
 }
 
+/// Signs of life of a worker on a lease, which is renewed in the answers to them, come no more often than this, however short the lease.
+const LEASE_LEAST: Duration = Duration::from_millis(200);
+
+/// The pause before the next sign of life of a native worker: the [`pace`], and a third of what is left of its lease where
+/// that is less, so that a renewal is heard of in time. `rest`: how long its lease still goes on; `None`: it has none.
+pub(super) fn refresh_within(timeout: Duration, rest: Option<Duration>) -> Duration {
+    let third = rest.map_or(Duration::MAX, |rest| (rest / 3).max(LEASE_LEAST));
+    pace(timeout).min(third)
+}
+
 /// Silence after which a native worker is TIMEOUT: what it runs is queued again then and not before. 10 s at the default
 /// timeout of 6 s. Whole microseconds, as [`crate::time::Time`] counts them: what is due then is over then.
 pub(crate) fn lost_after(timeout: Duration) -> Duration {
@@ -61,6 +71,18 @@ pub(crate) fn lost_after(timeout: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_worker_on_a_lease_asks_three_times_while_it_lasts_and_never_less_often_than_its_pace() {
+        let ms = Duration::from_millis;
+        assert_eq!(refresh_within(ms(6000), None), ms(2000));
+        for (rest, within) in
+            [(30_000, 2000), (6000, 2000), (3000, 1000), (1000, 333), (600, 200), (100, 200), (0, 200)]
+        {
+            assert_eq!(refresh_within(ms(6000), Some(ms(rest))).as_millis(), within, "{rest} ms are left");
+        }
+        assert_eq!(refresh_within(ms(300), Some(ms(1000))), ms(100), "the farm's patience goes first");
+    }
 
     #[test]
     fn a_worker_whose_link_dies_without_a_sign_resumes_in_time_at_any_timeout() {

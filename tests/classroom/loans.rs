@@ -134,20 +134,35 @@ fn borrowed(owner: &FakeMaster) -> Value {
     json!({"WORKER": "ALIVE", "WORKER_UUID": "B1", "SERVER_UUID": owner.address()})
 }
 
-#[test]
-fn s3_ct04_and_ct05_a_redirected_worker_registers_and_a_borrowed_worker_does_a_task() {
+/// A master of ours with three jobs and one worker, which a foreign master has lent it and which has registered; and the answer to that.
+fn borrowed_one() -> (FakeMaster, Master, Value) {
     let owner = foreign_lender("Master_B", true);
     let master = borrower(&[&owner], 3);
     owner.wait_count("request_help", 1, |line| line["type"] == "request_help");
+    let registered = one_shot(master.node.port, &register(&owner));
+    (owner, master, registered)
+}
+
+#[test]
+fn s3_ct04_a_redirected_worker_registers_and_is_recorded_as_borrowed() {
+    let (owner, master, registered) = borrowed_one();
     let asked = owner.lines().into_iter().find(|line| line["type"] == "request_help").expect("it was asked");
     assert!(asked["payload"]["current_load"].as_u64() > asked["payload"]["capacity"].as_u64(), "{asked}");
     assert!(asked["payload"]["workers_needed"].as_u64() >= Some(1), "{asked}");
-    let registered = one_shot(master.node.port, &register(&owner));
     assert_eq!((&registered["STATUS"], &registered["request_id"]), (&json!("ACK"), &json!("r1")), "{registered}");
     wait_until("B1 to be recorded as borrowed", || {
-        master.worker("B1").is_some_and(|worker| !worker["OWNER"].is_null())
-            || master.ask(&json!({"TASK": "LOANS"}))["BORROWED"] == 1
+        let loans = master.ask(&json!({"TASK": "LOANS"}));
+        let listed = loans["LOANS"].as_array().expect("a list").clone();
+        let of_it =
+            |loan: &Value| loan["WORKER_UUID"] == "B1" && loan["DIRECTION"] == "IN" && loan["STATUS"] == "ACTIVE";
+        loans["BORROWED"] == 1 && listed.iter().any(of_it)
     });
+}
+
+#[test]
+fn s3_ct05_a_borrowed_worker_does_a_task_and_the_log_says_whose_it_is() {
+    let (owner, master, registered) = borrowed_one();
+    assert_eq!(registered["STATUS"], "ACK", "{registered}");
     let query = wait_for("a task", || {
         let answer = one_shot(master.node.port, &borrowed(&owner));
         (answer["TASK"] == "QUERY").then_some(answer)
@@ -155,6 +170,7 @@ fn s3_ct04_and_ct05_a_redirected_worker_registers_and_a_borrowed_worker_does_a_t
     assert!(query["USER"].as_str().is_some_and(|user| user.starts_with("user-")), "{query}");
     assert_eq!(one_shot(master.node.port, &status("OK", "B1"))["STATUS"], "ACK");
     wait_log(&master.node.process, &["B1", "borrowed from", "has finished job", "OK"]);
+    assert_eq!(master.count("OK"), 1);
 }
 
 #[test]
@@ -191,16 +207,35 @@ fn s3_ct07_a_silent_neighbour_is_given_up_after_five_seconds_and_the_next_is_ask
     wait_log(&master.node.process, &["Master_B did not answer within 5"]);
 }
 
-#[test]
-fn s3_ct08_when_the_borrower_dies_its_workers_go_home_and_serve_there() {
-    let master = lender(&["B1"], &[]);
-    let borrower = foreign_lender("Master_A", false);
-    let answer = one_shot(master.node.port, &request_help("9", borrower.port, 1));
+/// The only loan of this master.
+fn only_loan(master: &Master) -> Value {
+    let loans = master.ask(&json!({"TASK": "LOANS"}));
+    let [loan] = loans["LOANS"].as_array().expect("a list").as_slice() else { panic!("{loans}") };
+    loan.clone()
+}
+
+/// Lends B1 to the foreign master at this port, and sends it there.
+fn lend_b1(master: &Master, port: u16) {
+    let answer = one_shot(master.node.port, &request_help("9", port, 1));
     assert_eq!(answer["type"], "response_accepted", "{answer}");
-    assert_eq!(order_to(&master, &alive("B1"))["type"], "command_redirect");
-    assert_eq!(master.ask(&json!({"TASK": "LOANS"}))["LENT"], 1);
+    assert_eq!(order_to(master, &alive("B1"))["type"], "command_redirect");
+    assert_eq!(only_loan(master)["STATUS"], "ACTIVE");
+}
+
+#[test]
+fn s3_ct08_when_a_configured_borrower_dies_its_loan_is_over_and_its_workers_serve_at_home() {
+    let borrower = foreign_lender("Master_A", false);
+    let peer = format!("{},dialect=2026-1", borrower.address());
+    let master = lender(&["B1"], &["--peer", &peer]);
+    wait_until("the borrower to be ALIVE", || wait_alive(&master, &borrower.address()));
+    lend_b1(&master, borrower.port);
     drop(borrower);
-    // The worker is home again, and says so by a plain ALIVE.
+    // The worker has not come home, and need not.
+    wait_until("the loan to be over", || only_loan(&master)["STATUS"] == "ENDED");
+    let loan = only_loan(&master);
+    assert!(loan["REASON"].as_str().is_some_and(|why| why.contains("does not answer any more")), "{loan}");
+    assert_eq!(master.ask(&json!({"TASK": "LOANS"}))["LENT"], 0);
+    // It is home again, and says so by a plain ALIVE.
     let job = submit(&master, Value::from("user-1"));
     let query = wait_for("a task at home", || {
         let answer = one_shot(master.node.port, &alive("B1"));
@@ -209,7 +244,27 @@ fn s3_ct08_when_the_borrower_dies_its_workers_go_home_and_serve_there() {
     assert_eq!(query["USER"], "user-1");
     assert_eq!(one_shot(master.node.port, &status("OK", "B1"))["STATUS"], "ACK");
     assert_eq!(master.result(&job)["STATUS"], "OK");
-    wait_until("the loan to be over", || master.ask(&json!({"TASK": "LOANS"}))["LENT"] == 0);
+}
+
+#[test]
+fn s3_ct08_when_a_borrower_that_nobody_calls_dies_its_loan_is_over_though_its_worker_never_returns() {
+    let master = lender(&["B1"], &[]);
+    lend_b1(&master, free_port());
+    assert!(only_loan(&master)["LEASE_MS"].is_null(), "nothing was heard of it yet");
+    // It lives: it heartbeats the lender, which does not call it.
+    let mut borrower = Student::connect(master.node.port);
+    let heartbeat = json!({"SERVER_UUID": "Master_A", "TASK": "HEARTBEAT"});
+    assert_eq!(borrower.ask(&heartbeat)["RESPONSE"], "ALIVE");
+    let left = || only_loan(&master)["LEASE_MS"].as_u64();
+    assert!(left().is_some_and(|left| left > 20_000), "{:?}", left());
+    borrower.close();
+    // Half a minute of silence, and a little more.
+    wait_until("half of that to be over", || left().is_some_and(|left| left < 15_000));
+    assert_eq!(only_loan(&master)["STATUS"], "ACTIVE");
+    wait_until("the loan to be over", || only_loan(&master)["STATUS"] == "ENDED");
+    let loan = only_loan(&master);
+    assert!(loan["REASON"].as_str().is_some_and(|why| why.contains("was not heard any more")), "{loan}");
+    assert_eq!(master.ask(&json!({"TASK": "LOANS"}))["LENT"], 0);
 }
 
 #[test]

@@ -212,6 +212,11 @@ impl Loans {
         self.borrower.peer_alive(&mut self.desk, peer, now);
     }
 
+    /// Somebody at this address who calls itself `speaker` heartbeats this master.
+    pub(in crate::core) fn borrower_heard(&mut self, speaker: &ServerId, from: IpAddr, now: Time) {
+        self.owner.borrower_heard(&self.desk, speaker, from, now);
+    }
+
     /// This master has not answered for the timeout, or has said goodbye.
     pub(in crate::core) fn peer_timeout(&mut self, peer: &ServerId, now: Time) {
         self.owner.peer_timeout(&mut self.desk, peer, now);

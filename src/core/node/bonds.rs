@@ -154,6 +154,7 @@ impl Node {
                 continue;
             }
             let detail = format!("worker {worker} of {from} belongs to {owner} now, generation {generation}");
+            self.decisions.note(worker.as_str().to_owned(), detail.clone(), now);
             self.event(EventKind::WorkerAdopted, Some(worker.clone()), None, detail);
             if let Some(desk) = self.desk.as_mut().filter(|_| from == own_id) {
                 desk.loans.disowned(&worker, now);

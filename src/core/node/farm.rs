@@ -110,6 +110,9 @@ impl Node {
                     if matches!(kind, EventKind::WorkerLeft | EventKind::WorkerLost) {
                         self.worker_gone(&worker, now);
                     }
+                    if kind == EventKind::WorkerQuarantined {
+                        self.decisions.note(worker.as_str().to_owned(), format!("quarantined: {detail}"), now);
+                    }
                     // One that comes without JOBS claims nothing. A native one is welcomed in a moment.
                     if kind == EventKind::WorkerJoined && !self.farm.is_native(&worker) {
                         self.give_out |= self.queue.returned(&worker, now);

@@ -415,7 +415,10 @@ impl Node {
             return;
         }
         match body {
-            Body::Heartbeat(heartbeat) => self.heartbeat(link, id, heartbeat, now),
+            Body::Heartbeat(heartbeat) => {
+                self.borrower_may_live(link, &heartbeat, now);
+                self.heartbeat(link, id, heartbeat, now);
+            }
             Body::HeartbeatAnswer(answer) => {
                 let sequence = id.as_ref().map(RequestId::as_str);
                 if let Some(desk) = &mut self.desk {
@@ -471,6 +474,18 @@ impl Node {
             // Nobody but a master that this node asks for work orders anything here.
             Body::Query { .. } if link.is_outbound() => {}
             request => self.request(link, id, request, now),
+        }
+    }
+
+    /// Somebody heartbeats this master: a borrower that is not called from here shows by that alone that it lives.
+    fn borrower_may_live(&mut self, link: LinkId, heartbeat: &Heartbeat, now: Time) {
+        if link.is_outbound() || self.stopped {
+            return;
+        }
+        let speaker = heartbeat.presence.as_ref().map(|presence| &presence.server_id).or(heartbeat.sender.as_ref());
+        let from = self.links.get(link).map(|link| link.remote.ip());
+        if let (Some(desk), Some(speaker), Some(from)) = (&mut self.desk, speaker, from) {
+            desk.loans.borrower_heard(speaker, from, now);
         }
     }
 

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use super::Node;
+use crate::core::Identity;
 use crate::core::links::Reply;
-use crate::time::Time;
+use crate::time::{Seconds, Time};
 use crate::wire::{
     Body, Decision, ErrorAnswer, ErrorCode, JobRef, JobStatus, LoanId, MAX_QUOTE, ServerId, WHY_PAGE, WhyAnswer,
     WhyQuery, quote,
@@ -56,7 +57,7 @@ impl Node {
             WhyQuery::Latest { before } => (Ok(None), None, *before),
             WhyQuery::Job(job) => (self.why_job(job, now).map(Some), None, None),
             WhyQuery::Worker(worker) => {
-                let worker = self.farm.named(worker).unwrap_or_else(|| worker.clone());
+                let worker = self.named_worker(worker);
                 (self.why_worker(&worker, now).map(Some), Some(worker.as_str().to_owned()), None)
             }
             WhyQuery::Peer(peer) => match self.why_peer(peer, now) {
@@ -121,7 +122,20 @@ impl Node {
         })
     }
 
+    /// The id of a worker that is called by its id or its name: one of the farm's, or this node itself.
+    fn named_worker(&self, worker: &ServerId) -> ServerId {
+        let Identity { server_id, name } = &self.identity;
+        match self.farm.named(worker) {
+            Some(known) => known,
+            None if self.worker.is_some() && worker.as_str() == name => server_id.clone(),
+            None => worker.clone(),
+        }
+    }
+
     fn why_worker(&self, worker: &ServerId, now: Time) -> Result<String, String> {
+        if let Some(machine) = self.worker.as_ref().filter(|_| *worker == self.identity.server_id) {
+            return Ok(machine.why(now));
+        }
         let here = self.farm.reason_of(worker, now);
         let lent = self.desk.as_ref().and_then(|desk| desk.loans.why(worker, &self.candidates_to_lend(), now));
         match (here, lent) {
@@ -141,12 +155,39 @@ impl Node {
                 || entry.name.as_deref() == Some(peer)
                 || entry.address.to_string() == peer
         };
-        let Some(entry) = all.iter().find(is) else {
+        let entry = all.iter().find(is);
+        if self.is_this_master(peer, entry.is_some()) {
+            return Ok((self.identity.server_id.as_str().to_owned(), self.why_itself(now)));
+        }
+        let Some(entry) = entry else {
             return Err(format!("no peer `{}` is known here; NODES lists them", quote(peer, MAX_QUOTE)));
         };
         let asks = self.desk.as_ref().map(|desk| desk.loans.why_asks(now)).unwrap_or_default();
         let asks = if asks.is_empty() { asks } else { format!("; for workers this master {asks}") };
         Ok((entry.key.clone(), format!("{}: {}{asks}", entry.status.as_str(), entry.reason)))
+    }
+
+    /// Whether this master itself is meant, by its id, its address, or its name where that is no peer's, too.
+    fn is_this_master(&self, peer: &str, known: bool) -> bool {
+        let Identity { server_id, name } = &self.identity;
+        let called = peer == server_id.as_str() || peer == self.own_address().to_string() || (peer == name && !known);
+        self.worker.is_none() && called
+    }
+
+    /// Whether this master is saturated, and why it asks for workers, or does not.
+    fn why_itself(&self, now: Time) -> String {
+        let (report, config) = (self.load.report(), self.load.config());
+        let saturated = match self.saturated_since {
+            Some(since) => format!("saturated for {} s", Seconds(now.since(since))),
+            None => "not saturated".to_owned(),
+        };
+        let (pending, capacity, release) = (report.pending, config.capacity, config.release);
+        let asks =
+            self.desk.as_ref().map_or_else(|| "takes part in no loans".to_owned(), |desk| desk.loans.why_asks(now));
+        format!(
+            "it is this master itself, {saturated}: {pending} jobs pending, capacity={capacity}, release={release}; \
+             for workers it {asks}"
+        )
     }
 
     fn why_loan(&self, loan: &LoanId, now: Time) -> Result<String, String> {

@@ -139,6 +139,9 @@ impl Node {
                 Effect::Watch(address) => self.registry.watch(&address, now),
                 Effect::Unwatch(address) => self.registry.unwatch(&address),
                 Effect::Event { kind, server_id, address, detail } => self.event(kind, server_id, address, detail),
+                Effect::Decided { text } => {
+                    self.decisions.note(self.identity.server_id.as_str().to_owned(), text, now);
+                }
                 Effect::Log { level, text } => self.log(level, text),
                 Effect::Drained => self.stop_now(),
             }

@@ -15,6 +15,7 @@
 use std::time::Duration;
 
 use super::phases::{Owner, Place, Worker};
+use super::{Effect, Standing};
 use crate::core::LogLevel;
 use crate::core::loans::longest_stay;
 use crate::time::{Seconds, Time};
@@ -86,10 +87,9 @@ impl Bond {
         loan.min(self.moving.as_ref().map_or(Time::FAR, |moving| moving.until))
     }
 
-    /// What is left of the lease on which it is where it is; `None`: it is on none, or is about to go.
-    pub(super) fn lease_rest(&self, now: Time) -> Option<Duration> {
-        let loan = self.loan.as_ref().filter(|loan| self.moving.is_none() && loan.until < Time::FAR)?;
-        Some(loan.until.since(now))
+    /// How long the lease still goes on; `None`: there is none that ends by itself.
+    pub(super) fn rest_of_lease(&self, now: Time) -> Option<Duration> {
+        self.loan.as_ref().filter(|loan| loan.until < Time::FAR).map(|loan| loan.until.since(now))
     }
 
     /// Whose it is, as it says at the master at `address`: nothing at home.
@@ -131,6 +131,34 @@ impl Worker {
             Place::Gone => None,
             Place::Nowhere { .. } | Place::Seeking => Some(format!("it is with nobody, and belongs to {home}")),
         }
+    }
+
+    /// Why it is where it is: how it stands with its master, whose it is, its loan and what is left of its lease.
+    pub(in crate::core) fn why(&self, now: Time) -> String {
+        let Standing { phase, master, running, reason } = self.state();
+        let mut why = format!("{phase}: {reason}");
+        if let Some(master) = &master {
+            why.push_str(&format!("; its master is {master}, for which it runs {running}"));
+        }
+        match (&self.bond.owner, &self.bond.home) {
+            (_, Some(home)) if master.as_ref() == Some(home) => why.push_str("; it is at home there"),
+            (Some(owner), Some(home)) => why.push_str(&format!("; it belongs to {owner}, at home at {home}")),
+            (Some(owner), None) => why.push_str(&format!("; it belongs to {owner}")),
+            (None, Some(home)) => why.push_str(&format!("; it is at home at {home}")),
+            (None, None) => {}
+        }
+        if let Some(loan) = &self.bond.loan {
+            let id = loan.id.as_ref().map_or(String::new(), |id| format!(" {id}"));
+            let rest = match self.bond.rest_of_lease(now) {
+                Some(rest) => format!("{} s of its lease left", Seconds(rest)),
+                None => "open-ended".to_owned(),
+            };
+            why.push_str(&format!("; lent to {} on loan{id}, {rest}", loan.at));
+        }
+        if let Some(moving) = &self.bond.moving {
+            why.push_str(&format!("; about to go to {}", moving.target));
+        }
+        why
     }
 
     /// A look at where it belongs and where it is, for who checks the laws of loans.
@@ -224,7 +252,7 @@ impl Worker {
         }
         if native.epoch < seen {
             let text = format!("an order with epoch {} is ignored: epoch {seen} was seen", native.epoch);
-            return self.log(LogLevel::Warn, text);
+            return self.disobeys(text);
         }
         self.bond.epoch = Some(native.epoch);
         self.bond.owner = Some(native.owner.clone());
@@ -235,14 +263,16 @@ impl Worker {
                 self.bond.home = home.clone();
                 match home {
                     Some(home) => self.begin_move(home, None, until, "it is sent home", now),
-                    None => self.log(LogLevel::Warn, "it is sent home, but nobody says where that is".to_owned()),
+                    None => self.disobeys("it is sent home, but nobody says where that is".to_owned()),
                 }
             }
             MoveKind::Redirect => {
                 if matches!(&self.owner, Some(Owner::Native(id)) if order.target_id.as_ref() == Some(id)) {
                     // Where it is already: only whom it belongs to has changed.
                     (self.bond.home, self.bond.loan, self.bond.moving) = (Some(here), None, None);
-                    self.log(LogLevel::Info, format!("belongs to the master here now, epoch {}", native.epoch));
+                    let text = format!("it belongs to the master here now, epoch {}", native.epoch);
+                    self.log(LogLevel::Info, text.clone());
+                    self.effect(Effect::Decided { text });
                     return self.refresh(now);
                 }
                 let Some(target) = order.target else { return };
@@ -298,12 +328,18 @@ impl Worker {
             (MoveKind::Redirect, _) => {
                 let text =
                     format!("REDIRECT of the master at {here} is ignored: this worker is not its own, or is there");
-                self.log(LogLevel::Warn, text);
+                self.disobeys(text);
             }
             (MoveKind::Return, _) => {
-                self.log(LogLevel::Warn, format!("RETURN of the master at {here} is ignored: it is at home there"));
+                self.disobeys(format!("RETURN of the master at {here} is ignored: it is at home there"));
             }
         }
+    }
+
+    /// An order that is not obeyed: people are told why, and whoever asks WHY later.
+    fn disobeys(&mut self, text: String) {
+        self.log(LogLevel::Warn, text.clone());
+        self.effect(Effect::Decided { text });
     }
 
     /// Finishes what runs, takes nothing new, and then goes.
@@ -311,7 +347,9 @@ impl Worker {
         let running = self.jobs.running();
         let rest = if running > 0 { format!(", once the {running} that it runs are done") } else { String::new() };
         self.log(LogLevel::Info, format!("goes to {target}{rest}: {why}"));
-        self.explain(format!("it goes to {target}{rest}: {why}"));
+        let text = format!("it goes to {target}{rest}: {why}");
+        self.explain(text.clone());
+        self.effect(Effect::Decided { text });
         self.bond.moving = Some(Moving { target, loan, until });
         if !self.jobs.is_idle() {
             self.refresh(now);
@@ -344,7 +382,12 @@ impl Worker {
             }
             self.begin_move(home, None, now + GRACE, &why, now);
         } else {
+            let text = format!(
+                "it calls {home}, where it is at home: its lease of {lease} s was over before {} took it",
+                loan.at
+            );
             (self.bond.loan, self.bond.next) = (None, Some(home));
+            self.effect(Effect::Decided { text });
         }
         true
     }
@@ -374,6 +417,7 @@ impl Worker {
         let away = self.bond.home.as_ref().is_some_and(|home| home != address);
         if away && self.bond.loan.take().is_some() {
             self.bond.next = self.bond.home.clone();
+            self.effect(Effect::Decided { text: format!("it goes home: its borrower at {address} is lost") });
         }
     }
 }

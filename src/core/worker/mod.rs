@@ -90,6 +90,11 @@ pub(super) enum Effect {
         /// One sentence.
         detail: String,
     },
+    /// Keep this decision about this worker for who asks WHY.
+    Decided {
+        /// One sentence.
+        text: String,
+    },
     /// Log it.
     Log {
         /// How important.

@@ -199,7 +199,8 @@ impl World {
                     let outcome = Outcome::Failed { detail: String::new(), result: None, retry: true };
                     self.worker.finished(run, outcome, NOW);
                 }
-                Effect::Watch(_) | Effect::Unwatch(_) | Effect::Event { .. } | Effect::Log { .. } => {}
+                Effect::Watch(_) | Effect::Unwatch(_) | Effect::Event { .. } => {}
+                Effect::Decided { .. } | Effect::Log { .. } => {}
                 Effect::Datagram { .. } | Effect::Drained => panic!("{effect:?}"),
             }
         }

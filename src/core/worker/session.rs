@@ -21,7 +21,7 @@ use std::time::Duration;
 use super::Effect;
 use super::jobs::{Taken, Task};
 use super::phases::{Line, Owner, Place, Source, Worker};
-use crate::core::patience::pace;
+use crate::core::patience::refresh_within;
 use crate::core::{LinkId, LogLevel};
 use crate::time::Time;
 use crate::wire::{
@@ -279,17 +279,12 @@ impl Worker {
             Some(Stage::Native { asked: Some(late), .. }) => *late,
             _ => now + self.answer_due(),
         };
-        self.turn(Stage::Native { refresh: now + self.pace(now), asked: Some(late) });
+        self.turn(Stage::Native { refresh: self.next_refresh(now), asked: Some(late) });
     }
 
-    /// How long after now it says ALIVE again. Of a renewal it learns by the answer alone: so it asks when a third of its lease is left to
-    /// each of three tries, and not only at the pace of signs of life.
-    fn pace(&self, now: Time) -> Duration {
-        let pace = pace(self.patience);
-        match self.bond.lease_rest(now) {
-            Some(rest) => pace.min((rest / 3).max(LEASE_PACE_LEAST)),
-            None => pace,
-        }
+    /// When a native master is told again, at the latest: often enough, too, to hear of each renewal of a lease before it is over.
+    fn next_refresh(&self, now: Time) -> Time {
+        now + refresh_within(self.patience, self.bond.rest_of_lease(now))
     }
 
     /// ALIVE to a native master has an ID: its answer does not wait for those of results that are being recorded.
@@ -404,9 +399,11 @@ impl Worker {
                 self.effect(Effect::StopRun { run });
             }
         }
+        let next = self.next_refresh(now);
         let refresh = match self.stage() {
-            Some(Stage::Native { refresh, .. }) => (*refresh).min(now + self.pace(now)),
-            _ => now + self.pace(now),
+            // The lease may be shorter than when it was asked.
+            Some(Stage::Native { refresh, .. }) => next.min(*refresh),
+            _ => next,
         };
         self.turn(Stage::Native { refresh, asked: None });
         if !known {

@@ -252,16 +252,31 @@ impl Owner {
 
     /// A heartbeat of this master was heard: it renews the loans of strangers.
     pub(in crate::core::loans) fn peer_alive(&mut self, desk: &Desk, peer: &ServerId, now: Time) {
-        let Some(workers) = self.by_borrower.get(peer) else { return };
-        for worker in workers.clone() {
-            let Some(loan) = self.lent.get_mut(&worker) else { continue };
-            if loan.renewal == Renewal::Lease || !matches!(loan.stage, Stage::Moving { .. } | Stage::Active) {
-                continue;
-            }
-            loan.renewal = Renewal::Heartbeats;
-            loan.goes_on(desk, now);
-            self.settle(desk, &worker);
+        for worker in self.by_borrower.get(peer).cloned().unwrap_or_default() {
+            self.borrower_lives(desk, &worker, now);
         }
+    }
+
+    /// Somebody heartbeats this master who calls itself as a stranger did that was lent to, from the same host: that one may be called by nobody
+    /// here, and its heartbeats are all that is heard of it.
+    pub(in crate::core::loans) fn borrower_heard(&mut self, desk: &Desk, speaker: &ServerId, from: IpAddr, now: Time) {
+        let its = |loan: &Lent| loan.said.as_ref() == Some(speaker) && loan.is_at(from);
+        let of_it = self.lent.iter().filter(|(_, loan)| loan.renewal != Renewal::Lease && its(loan));
+        let all: Vec<ServerId> = of_it.map(|(worker, _)| worker.clone()).collect();
+        for worker in all {
+            self.borrower_lives(desk, &worker, now);
+        }
+    }
+
+    /// A stranger that has this worker lives: the loan goes on, and ends by its silence from now on.
+    fn borrower_lives(&mut self, desk: &Desk, worker: &ServerId, now: Time) {
+        let Some(loan) = self.lent.get_mut(worker) else { return };
+        if loan.renewal == Renewal::Lease || !matches!(loan.stage, Stage::Moving { .. } | Stage::Active) {
+            return;
+        }
+        loan.renewal = Renewal::Heartbeats;
+        loan.goes_on(desk, now);
+        self.settle(desk, worker);
     }
 
     /// This master is TIMEOUT: its guests go home by themselves, and no loan to it goes on.
@@ -292,8 +307,12 @@ impl Lent {
     /// Whether it is this master that has the worker: by the id under which it has proved itself, or by the host at which it is called. What it
     /// says of itself does not count.
     fn is_with(&self, speaker: Option<&ServerId>, from: IpAddr) -> bool {
+        speaker == Some(&self.borrower.peer) || (self.is_at(from) && self.renewal != Renewal::Lease)
+    }
+
+    /// Whether the borrower is called at this host.
+    fn is_at(&self, from: IpAddr) -> bool {
         let host = self.borrower.address.as_ref().map(|address| &address.host);
-        let same_host = matches!(host, Some(Host::Ip(ip)) if ip.to_canonical() == from.to_canonical());
-        speaker == Some(&self.borrower.peer) || (same_host && self.renewal != Renewal::Lease)
+        matches!(host, Some(Host::Ip(ip)) if ip.to_canonical() == from.to_canonical())
     }
 }

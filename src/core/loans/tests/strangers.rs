@@ -101,6 +101,48 @@ fn one_that_is_never_heard_has_an_open_ended_loan_that_ends_some_day() {
 }
 
 #[test]
+fn one_that_nobody_calls_lives_by_its_own_heartbeats_and_its_silence_ends_the_loan() {
+    let mut stranger = stranger(false, 1, &["w1"]);
+    stranger.request.master = Some(id("MASTER_7"));
+    // A native worker would be back after ten minutes.
+    stranger.candidates.iter_mut().for_each(|one| one.native = false);
+    let mut desk = Desk::with("B", 9102, LoanConfig { keep: 0, ..LoanConfig::default() });
+    desk.loans.asked(stranger, at(0));
+    let effects = desk.effects();
+    desk.agree(effects);
+    desk.loans.left(&id("w1"), at(100));
+    let lease = |desk: &Desk| desk.loans.answer(None, Default::default(), desk.now).loans.remove(0).lease;
+    // Neither another name at its host, nor its name at another host.
+    desk.loans.borrower_heard(&id("MASTER_8"), IpAddr::from(HOST), at(1_000));
+    desk.loans.borrower_heard(&id("MASTER_7"), IpAddr::from([10, 6, 6, 6]), at(1_000));
+    assert_eq!(lease(&desk), None, "it was not heard");
+    for second in (10..4000).step_by(10) {
+        desk.pass(at(second * 1000));
+        desk.loans.borrower_heard(&id("MASTER_7"), IpAddr::from(HOST), desk.now);
+        assert_eq!(lease(&desk), Some(seconds(30)), "{second} s");
+    }
+    desk.pass(at(3_990_000 + 31_499));
+    assert_eq!(state_of(&desk, "w1"), LoanState::Active);
+    desk.pass(at(3_990_000 + 31_500));
+    assert_eq!(state_of(&desk, "w1"), LoanState::Ended);
+}
+
+#[test]
+fn the_heartbeats_of_a_native_borrower_renew_nothing() {
+    let mut desk = Desk::with("B", 9102, LoanConfig { keep: 0, ..LoanConfig::default() });
+    desk.loans.asked(asked(1, &["w1"]), at(0));
+    let effects = desk.effects();
+    desk.agree(effects);
+    desk.loans.left(&id("w1"), at(100));
+    for second in 1..=31 {
+        desk.pass(at(second * 1000));
+        desk.loans.borrower_heard(&id("A"), IpAddr::from([10, 0, 0, 1]), desk.now);
+    }
+    desk.pass(at(31_500));
+    assert_eq!(state_of(&desk, "w1"), LoanState::Ended, "its lease counts");
+}
+
+#[test]
 fn a_native_worker_that_does_not_come_back_is_not_counted_as_lent_for_ever() {
     for (known, native, ends) in [(true, true, true), (true, false, false), (false, true, true), (false, false, false)]
     {
