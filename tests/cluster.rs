@@ -150,6 +150,16 @@ fn a_worker_that_is_killed_costs_no_job() {
 }
 
 #[test]
+fn a_cluster_whose_jobs_are_done_waits_for_nobody_s_death() {
+    let mut cluster = Cluster::start(&["--jobs", "3", "--job-ms", "50", "--kill", "m1@1h"]);
+    let status = cluster.wait_end();
+    cluster.wait_line(&["m1 is not killed: all was done before"]);
+    cluster.wait_line(&["3 jobs: 3 OK, 0 failed"]);
+    assert_eq!(status.code(), Some(0), "{}", cluster.process.stdout.text());
+    assert_eq!(cluster.nodes(), 0);
+}
+
+#[test]
 fn a_lender_that_is_killed_costs_no_job() {
     let mut cluster = Cluster::start(&["--jobs", "200", "--kill", "m2@2"]);
     let status = cluster.wait_end();

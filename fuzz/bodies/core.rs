@@ -133,9 +133,15 @@ fn play(bytes: &[u8]) -> Vec<Output> {
                 Input::LinkClosed { link, reason: "closed".to_owned() }
             }
             8 => Input::HeartbeatsAnswered { count: program.number() },
-            9 if program.byte() > 127 => Input::Stray { link: program.link(&opened), line: "?".to_owned() },
             9 if program.byte() > 127 => {
-                Input::Ignored { link: program.link(&opened), why: "it is odd", line: "?".to_owned() }
+                let wrong = (program.byte() > 127).then_some("it is odd");
+                Input::Stray { link: program.link(&opened), line: "?".to_owned(), wrong }
+            }
+            9 if program.byte() > 127 => {
+                let refusal = mutirao::wire::LoanAnswer::Rejected { master: None, reason: "refused".to_owned() };
+                let refusal = Message { id: None, body: Body::LoanAnswer(Box::new(refusal)) };
+                let refusal = (program.byte() > 127).then(|| Box::new(refusal));
+                Input::Ignored { link: program.link(&opened), why: "it is odd", line: "?".to_owned(), refusal }
             }
             9 => Input::Datagram { from: socket(1), datagram: mutirao::wire::Datagram::Find },
             10 => {

@@ -146,9 +146,12 @@ impl Session {
                 assert!(matches!(answer.body, Body::Error(_)), "what is refused is an error");
                 self.edge.render(&answer, &mut self.shown.out);
             }
-            Decoded::Stray(line) => assert!(line.chars().count() <= 120, "a quote is short"),
-            Decoded::Ignored { line, .. } => {
+            Decoded::Stray { line, .. } => assert!(line.chars().count() <= 120, "a quote is short"),
+            Decoded::Ignored { line, refusal, .. } => {
                 assert!(!self.edge_is_outbound && line.chars().count() <= 120, "a quote is short");
+                if let Some(refusal) = refusal {
+                    self.edge.render(&refusal, &mut self.shown.out);
+                }
             }
             Decoded::Close(reason) => self.shown.closed = Some(reason),
             Decoded::Message(message) => {

@@ -141,7 +141,7 @@ fn listing(answer: &LoansAnswer, form: Form) -> String {
 }
 
 fn row(loan: &LoanView) -> [String; 10] {
-    let peer = ServerId::new(loan.peer.as_str()).map_or_else(|| loan.peer.clone(), |id| id.short().to_owned());
+    let peer = ServerId::new(loan.peer.as_str()).map_or_else(|| loan.peer.clone(), |id| id.tag().to_owned());
     let lease = match loan.lease {
         Some(lease) => age_text(lease),
         None if loan.status == LoanState::Ended => String::new(),

@@ -262,7 +262,7 @@ pub(super) fn event_text(event: &Event) -> String {
         text += &format!(" {address}");
     }
     if let Some(id) = &event.server_id {
-        text += &format!(" ({})", id.short());
+        text += &format!(" ({})", id.tag());
     }
     if !event.detail.is_empty() {
         text += &format!(": {}", event.detail);
@@ -380,5 +380,18 @@ pub(crate) mod tests {
         assert_eq!((&line["event"], &line["seq"]), (&Value::from("peer_alive"), &Value::from(3)));
         let own = Event { kind: EventKind::Saturated, server_id: None, address: None, ..event };
         assert_eq!(event_text(&own), "SATURATED: answered");
+    }
+
+    #[test]
+    fn an_event_names_a_uuid_by_its_begin_and_a_stranger_by_all_of_its_name() {
+        let event = |id: &str| Event {
+            seq: 1,
+            kind: EventKind::LoanRefused,
+            server_id: ServerId::new(id),
+            address: None,
+            detail: "no".to_owned(),
+        };
+        assert_eq!(event_text(&event("127.0.0.1:9102")), "LOAN_REFUSED (127.0.0.1:9102): no");
+        assert_eq!(event_text(&event("2f1e9b3c-77aa-4c11-9d7e-0123456789ab")), "LOAN_REFUSED (2f1e9b3c): no");
     }
 }

@@ -345,6 +345,8 @@ pub enum Input {
         link: LinkId,
         /// The begin of the line, for people.
         line: String,
+        /// What is wrong with it, where it is an answer, or nothing at all.
+        wrong: Option<&'static str>,
     },
     /// The other side of an accepted link said something that deserves no answer. The core shows some of it to people.
     Ignored {
@@ -354,6 +356,8 @@ pub enum Input {
         why: &'static str,
         /// The begin of the line, for people.
         line: String,
+        /// It is a request for workers, and deserves this refusal, to which the core adds who refuses.
+        refusal: Option<Box<Message>>,
     },
     /// Bare heartbeats were answered at the edge. The core counts them.
     HeartbeatsAnswered {

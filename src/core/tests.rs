@@ -287,7 +287,7 @@ fn a_wrong_answer_is_shown_as_the_reason() {
     let mut driver = Driver::new(config(&["127.0.0.1:9102"]));
     driver.until(0);
     let link = driver.open();
-    driver.give(Input::Stray { link, line: "{\"alive\":1}".to_owned() });
+    driver.give(Input::Stray { link, line: "{\"alive\":1}".to_owned(), wrong: None });
     let reason = |driver: &Driver| driver.node.registry(driver.now)[0].reason.clone();
     assert!(reason(&driver).contains("`{\"alive\":1}`; expected RESPONSE ALIVE"), "{}", reason(&driver));
     driver.give(Input::LinkClosed { link, reason: "closed".to_owned() });

@@ -203,16 +203,16 @@ impl Reactor {
                 let Some(link) = self.connections.get(slot).map(|connection| connection.link) else { return };
                 self.tell(Input::Refused { link, message: *message });
             }
-            Decoded::Stray(line) => {
+            Decoded::Stray { line, wrong } => {
                 let Some(link) = self.connections.get(slot).map(|connection| connection.link) else { return };
-                self.tell(Input::Stray { link, line });
+                self.tell(Input::Stray { link, line, wrong });
             }
-            Decoded::Ignored { why, line } => {
+            Decoded::Ignored { why, line, refusal } => {
                 if !self.introduce(slot) {
                     return;
                 }
                 let Some(link) = self.connections.get(slot).map(|connection| connection.link) else { return };
-                self.tell(Input::Ignored { link, why, line });
+                self.tell(Input::Ignored { link, why, line, refusal });
             }
             Decoded::Close(reason) => self.hang_up(slot, explain(reason)),
         }

@@ -260,9 +260,11 @@ impl NativeHost {
                 None => break,
                 Some(Decoded::Message(message)) => self.message(link, message, now),
                 Some(Decoded::Refused(message)) => self.give(Input::Refused { link, message: *message }, now),
-                Some(Decoded::Stray(line)) => self.give(Input::Stray { link, line }, now),
+                Some(Decoded::Stray { line, wrong }) => self.give(Input::Stray { link, line, wrong }, now),
                 // Whom the core knows of it may log it; it changes nothing.
-                Some(Decoded::Ignored { why, line }) => self.give(Input::Ignored { link, why, line }, now),
+                Some(Decoded::Ignored { why, line, refusal }) => {
+                    self.give(Input::Ignored { link, why, line, refusal }, now);
+                }
                 Some(Decoded::Close(_)) => {
                     let told = self.drop_wire(link).is_some_and(|wire| wire.told);
                     self.wishes.push(Wish::Close { conn });

@@ -310,6 +310,14 @@ impl ServerId {
         let end = self.0.char_indices().nth(8).map_or(self.0.len(), |(at, _)| at);
         &self.0[..end]
     }
+
+    /// What a line for people calls it: the first eight characters of a uuid, which tell it from others, and the whole of anything else.
+    pub fn tag(&self) -> &str {
+        let hyphen = |at: usize| matches!(at, 8 | 13 | 18 | 23);
+        let fits = |(at, byte): (usize, u8)| if hyphen(at) { byte == b'-' } else { byte.is_ascii_hexdigit() };
+        let is_uuid = self.0.len() == 36 && self.0.bytes().enumerate().all(fits);
+        if is_uuid { self.short() } else { &self.0 }
+    }
 }
 
 impl fmt::Debug for ServerId {
@@ -653,6 +661,12 @@ mod tests {
     fn short_ids_cut_at_characters_not_bytes() {
         assert_eq!(ServerId::new("çççççççççç").unwrap().short(), "çççççççç");
         assert_eq!(ServerId::new("S1").unwrap().short(), "S1");
+        let tag = |text: &str| ServerId::new(text).unwrap().tag().to_owned();
+        assert_eq!(tag("2f1e9b3c-77aa-4c11-9d7e-0123456789ab"), "2f1e9b3c");
+        for whole in ["127.0.0.1:9102", "classroom-master", "2f1e9b3c-77aa-4c11-9d7e-0123456789ax", "çççççççççç"]
+        {
+            assert_eq!(tag(whole), whole, "nothing else of it tells it from others");
+        }
         assert_eq!(ServerId::new(""), None);
         assert_eq!(ServerId::new("a\nb"), None);
         assert!(!is_valid_name("\u{202e}evil"), "what turns text around is no name");

@@ -548,7 +548,7 @@ impl<'a> Stage<'a> {
     fn is_over(&mut self) -> bool {
         let Some((came, _)) = self.came else { return self.deaf || !self.troubles.is_empty() };
         let (own, orphans) = self.away();
-        let done = self.all_ended.is_some() && self.kills.is_empty() && own.is_empty() && !self.is_lending();
+        let done = self.all_ended.is_some() && own.is_empty() && !self.is_lending();
         self.settled = if done { self.settled.or_else(|| Some(Instant::now())) } else { None };
         // The log, which has the last phases, may be slower than the look.
         let told = self.story.at(Phase::Saturated).is_none() || self.story.at(Phase::Released).is_some();
@@ -556,7 +556,18 @@ impl<'a> Stage<'a> {
         let limit = self.plan.limit.is_some_and(|limit| came.elapsed() >= limit);
         let bereft = self.bereft.is_some_and(|since| since.elapsed() >= BEREFT);
         let refused = self.accepted == Some(0);
+        if all {
+            self.spare_who_is_left();
+        }
         all || limit || bereft || refused || self.deaf || self.children.is_empty()
+    }
+
+    /// All is done: who was to be killed later is not.
+    fn spare_who_is_left(&mut self) {
+        for (after, who) in std::mem::take(&mut self.kills) {
+            let (name, after) = (self.plan.name(who), super::seconds(after));
+            self.say(&format!("{name} is not killed: all was done before {after} after the jobs came"));
+        }
     }
 
     fn judge(&mut self) -> Summary {

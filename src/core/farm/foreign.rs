@@ -59,7 +59,8 @@ impl Farm {
         let here = self.key_on(reply.link).and_then(|key| self.workers.get(&key)).map(|worker| worker.id.clone());
         let here = here.or_else(|| self.pushed_away_on(reply.link).cloned());
         let Some(id) = id.or(here) else {
-            self.log(LogLevel::Info, "TASK REQUEST of a worker that does not say who it is: NO_TASK".to_owned());
+            let text = "TASK REQUEST of a worker that does not say who it is: NO_TASK";
+            self.log_often(LogLevel::Info, text, text.to_owned());
             return self.effect(Effect::Answer { reply, body: Body::NoTask });
         };
         let Some(key) = self.stranger(reply.link, host, id, None) else {
@@ -84,14 +85,15 @@ impl Farm {
             Some(key) if self.workers.get(&key).is_some_and(|worker| worker.foreign().is_some()) => key,
             Some(_) => {
                 let text = format!("somebody at {host} calls itself {id}, which is a native worker: NO_TASK");
-                self.log(LogLevel::Warn, text);
+                self.log_often(LogLevel::Warn, "strangers that call themselves as native workers", text);
                 return None;
             }
             None => {
                 let name = quote(id.short(), 8);
                 let borrowed = owner.as_ref().map_or(String::new(), |o| format!("; borrowed from {}", quote(o, 64)));
                 let Some(key) = self.join(id.clone(), name, owner, host, stranger(self.now)) else {
-                    self.log(LogLevel::Debug, format!("the farm is full: NO_TASK to {id} at {host}"));
+                    let text = format!("the farm is full: NO_TASK to {id} at {host}");
+                    self.log_often(LogLevel::Debug, "workers that find the farm full", text);
                     return None;
                 };
                 let query = ServiceName::new(QUERY).expect("a valid name");

@@ -167,13 +167,13 @@ impl Farm {
             (None, Some(attempt)) => {
                 // Acknowledged, it would be forgotten by who made it; so it is not.
                 let text = format!("somebody who does not say who it is has finished {}: ignored", told(&attempt));
-                self.log(LogLevel::Warn, text);
+                self.log_often(LogLevel::Warn, "STATUS of somebody who does not say who it is", text);
                 self.effects.push_back(Effect::Unanswered { reply });
             }
             (id, None) => {
                 let who = id.as_ref().map_or("a worker without WORKER_UUID", ServerId::as_str);
                 let text = format!("{who} has finished a job, but it has none here: acknowledged and ignored");
-                self.log(LogLevel::Info, text);
+                self.log_often(LogLevel::Info, "STATUS of workers that have no job here", text);
                 let ack = StatusAck { worker: id, attempt: None };
                 self.effects.push_back(Effect::Answer { reply, body: Body::StatusAck(Box::new(ack)) });
             }
@@ -462,6 +462,11 @@ impl Farm {
 
     pub(super) fn log(&mut self, level: LogLevel, text: String) {
         self.effects.push_back(Effect::Log { level, text });
+    }
+
+    /// The same of what others can cause as often as they like. `of`: what such lines are.
+    pub(super) fn log_often(&mut self, level: LogLevel, of: &'static str, text: String) {
+        self.effects.push_back(Effect::Often { level, of, text });
     }
 
     /// An attempt has ended, as `worker` says. It is told once, however often and by whomever it is said until it is recorded.

@@ -189,6 +189,15 @@ pub(super) enum Effect {
         /// One sentence.
         detail: String,
     },
+    /// A line for the log that others can cause as often as they like.
+    Often {
+        /// How important.
+        level: LogLevel,
+        /// What such lines are, where they are only counted.
+        of: &'static str,
+        /// The line.
+        text: String,
+    },
     /// A line for the log.
     Log {
         /// How important.

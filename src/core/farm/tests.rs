@@ -76,7 +76,9 @@ impl World {
     /// The effects so far, without events and lines of the log.
     fn effects(&mut self) -> Vec<Effect> {
         let all = self.all_effects();
-        all.into_iter().filter(|effect| !matches!(effect, Effect::Event { .. } | Effect::Log { .. })).collect()
+        all.into_iter()
+            .filter(|effect| !matches!(effect, Effect::Event { .. } | Effect::Log { .. } | Effect::Often { .. }))
+            .collect()
     }
 
     fn all_effects(&mut self) -> Vec<Effect> {

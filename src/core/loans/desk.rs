@@ -100,7 +100,12 @@ impl Desk {
     }
 
     pub(super) fn decided(&mut self, about: impl Into<String>, text: String) {
-        self.push(Effect::Decision { about: about.into(), text });
+        self.push(Effect::Decision { about: about.into(), text, folds: false });
+    }
+
+    /// The same of one that others can bring about again and again.
+    pub(super) fn decided_again(&mut self, about: impl Into<String>, text: String) {
+        self.push(Effect::Decision { about: about.into(), text, folds: true });
     }
 
     pub(super) fn said(&mut self, kind: &'static str, request_id: Option<&RequestId>, peer: &str) {

@@ -443,6 +443,8 @@ pub(super) enum Effect {
         about: String,
         /// One sentence.
         text: String,
+        /// One that can come again and again: it takes the place of the last one about the same, where that is of this kind, too.
+        folds: bool,
     },
     /// A line for the log.
     Log {

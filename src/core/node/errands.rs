@@ -117,6 +117,19 @@ impl Errands {
         Some((Waits::Loans(token), None))
     }
 
+    /// The mark that was said on a connection of its own, on which an answer of another mark has come to the machine of loans.
+    pub(super) fn asked_as(&self, link: LinkId, answer: &RequestId) -> Option<&RequestId> {
+        let errand = self.dialled.get(&link).filter(|errand| matches!(errand.waits, Waits::Loans(_)))?;
+        errand.id.as_ref().filter(|asked| *asked != answer)
+    }
+
+    /// What came on a connection of its own is no answer, and none will follow: of what the machine of loans waits for there.
+    pub(super) fn failed(&mut self, link: LinkId) -> Option<Token> {
+        let Some(Waits::Loans(token)) = self.dialled.get(&link).map(|errand| errand.waits.clone()) else { return None };
+        self.dialled.remove(&link);
+        Some(token)
+    }
+
     /// Nobody waits for this any more: the connection that is to be closed.
     pub(super) fn drop(&mut self, token: Token) -> Option<LinkId> {
         self.shared.retain(|_, waits| *waits != token);

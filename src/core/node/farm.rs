@@ -32,7 +32,7 @@ impl Node {
             Body::WorkerStatus(status) => self.farm.status(reply, *status, now),
             Body::ElectionAck { worker, selected } => {
                 let text = format!("worker {worker} has elected `{selected}`, and asks this master");
-                self.log(crate::core::LogLevel::Info, text);
+                self.log_often(crate::core::LogLevel::Info, "ELECTION_ACK of workers", text, now);
                 let master = self.identity.name.clone();
                 self.reply(&reply, Body::ElectionAccepted { master });
             }
@@ -120,6 +120,7 @@ impl Node {
                     self.event(kind, Some(worker), None, detail);
                 }
                 Effect::Log { level, text } => self.log(level, text),
+                Effect::Often { level, of, text } => self.log_often(level, of, text, now),
             }
         }
         any

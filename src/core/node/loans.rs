@@ -14,9 +14,9 @@ use crate::core::loans::{
 use crate::core::{LinkId, LogLevel, Output};
 use crate::time::Time;
 use crate::wire::{
-    Address, Body, Epoch, ErrorAnswer, ErrorCode, EventKind, Host, Listens, LoanAction, LoanId, LoanRequest, LoanView,
-    Message, REGISTER_WAIT, Registration, Release, RequestId, Returned, ServerId, ServiceName, SettingName, StatusAck,
-    Terms, WorkerAlive, WorkerMove,
+    Address, Body, Epoch, ErrorAnswer, ErrorCode, EventKind, Host, Listens, LoanAction, LoanAnswer, LoanId,
+    LoanRequest, LoanView, MAX_QUOTE, Message, REGISTER_WAIT, Registration, Release, RequestId, Returned, ServerId,
+    ServiceName, SettingName, StatusAck, Terms, WorkerAlive, WorkerMove, quote,
 };
 
 /// How long before a registration is handed on its worker may have spoken elsewhere: it was held back for a while, and that may end late.
@@ -249,7 +249,7 @@ impl Node {
         match body {
             Body::LoanRequest(_) => {
                 let master = Some(self.identity.server_id.clone());
-                let answer = crate::wire::LoanAnswer::Rejected { master, reason: "refused".to_owned() };
+                let answer = LoanAnswer::Rejected { master, reason: "refused".to_owned() };
                 self.reply(reply, Body::LoanAnswer(Box::new(answer)));
             }
             Body::Loans { .. } | Body::LoanAction(_) => {
@@ -472,6 +472,14 @@ impl Node {
             Body::LoanAnswer(_) | Body::LoanDone(_) | Body::ReleaseAnswer(_) | Body::Error(_) | Body::StatusAck(_)
         );
         let Some(desk) = self.desk.as_mut().filter(|_| answers) else { return false };
+        // There it can be the answer to nothing else.
+        if let (Some(mark), Body::LoanAnswer(_) | Body::LoanDone(_)) = (id, body)
+            && let Some(asked) = desk.errands.asked_as(link, mark)
+        {
+            let [mark, asked] = [mark, asked].map(|mark| quote(mark.as_str(), MAX_QUOTE));
+            self.errand_failed(link, &format!("it answered request_id `{mark}`, and was asked with `{asked}`"), now);
+            return true;
+        }
         let Some((waits, done_with)) = desk.errands.answered(link, id) else { return false };
         match (waits, body.clone()) {
             (Waits::Nobody, _) => {}
@@ -490,6 +498,31 @@ impl Node {
             self.outputs.push_back(Output::Close { link });
         }
         true
+    }
+
+    /// What came on a link that this master opened for the machine of loans is no answer to what it has said there.
+    pub(super) fn errand_failed(&mut self, link: LinkId, reason: &str, now: Time) {
+        let Some(desk) = &mut self.desk else { return };
+        let Some(token) = desk.errands.failed(link) else { return };
+        desk.loans.failed(token, reason, now);
+        self.links.closed(link);
+        self.outputs.push_back(Output::Close { link });
+    }
+
+    /// Something answers, on a link that stays, what nobody waits for any more.
+    pub(super) fn late_answer(&mut self, link: LinkId, id: Option<&RequestId>, body: &Body, now: Time) {
+        let kind = match body {
+            Body::LoanAnswer(answer) => match **answer {
+                LoanAnswer::Accepted { .. } => "response_accepted",
+                LoanAnswer::Rejected { .. } => "response_rejected",
+            },
+            Body::LoanDone(done) if done.action == "RENEW" => "loans_renewed",
+            _ => "loans_recalled",
+        };
+        let peer = self.registry.peer_of(link).map_or_else(|| "somebody".to_owned(), ToString::to_string);
+        self.trace(false, kind, id, &peer, now);
+        let text = format!("{kind} of {peer} came too late, or to no question, and counts for nothing");
+        self.log_often(LogLevel::Info, &format!("{kind} of {peer} that nobody waits for"), text, now);
     }
 
     /// Whether a link is one of an errand.
@@ -677,16 +710,21 @@ impl Node {
                 };
                 let Counts { local, lent, borrowed } = self.worker_counts();
                 let detail = format!("{detail}; {local} own workers here, {lent} lent, {borrowed} borrowed");
-                self.event(kind, worker.or(peer), None, detail);
+                match (kind, worker, peer) {
+                    (EventKind::LoanRefused, None, Some(peer)) => self.refusal(peer, detail, now),
+                    (kind, worker, peer) => self.event(kind, worker.or(peer), None, detail),
+                }
             }
             Effect::Trace { out, kind, request_id, peer } => {
-                let mark = request_id.as_ref().map_or("none", RequestId::as_str);
-                let way = if out { "to" } else { "from" };
-                self.log(LogLevel::Info, format!("loan message {kind} {way} {peer}, request_id {mark}"));
+                self.trace(out, kind, request_id.as_ref(), &peer, now);
             }
-            Effect::Decision { about, text } => {
-                self.log(LogLevel::Debug, format!("decided about {about}: {text}"));
-                self.decisions.note(about, text, now);
+            Effect::Decision { about, text, folds } => {
+                let what = format!("decided about {about}");
+                self.log_often(LogLevel::Debug, &what, format!("{what}: {text}"), now);
+                match folds {
+                    true => self.decisions.fold(about, text, now),
+                    false => self.decisions.note(about, text, now),
+                }
             }
             Effect::Log { level, text } => self.log(level, text),
         }
@@ -764,7 +802,7 @@ impl Node {
 mod tests {
     use super::*;
     use crate::core::{Config, Identity, Input};
-    use crate::wire::{LoanAnswer, MoveKind, NativeWorker, OfferTerms, OfferedWorker, ServiceOffer};
+    use crate::wire::{MoveKind, NativeWorker, OfferTerms, OfferedWorker, ServiceOffer};
     use std::time::Duration;
 
     fn id(text: &str) -> ServerId {
@@ -818,9 +856,8 @@ mod tests {
         said.collect()
     }
 
-    /// A is promised the worker `w` of B on this loan, and then needs it no more.
-    fn promised_for_nothing(node: &mut Node, loan: &LoanId) {
-        let loans = &mut node.desk.as_mut().unwrap().loans;
+    /// It needs workers, and B is there to be asked.
+    fn needs(loans: &mut Loans) -> Saturation {
         let saturated = Saturation {
             saturated: true,
             pending: 150,
@@ -844,6 +881,98 @@ mod tests {
             asks_back: false,
         };
         loans.neighbours(vec![known], Vec::new(), Time::ZERO);
+        saturated
+    }
+
+    /// A asks B, on a connection of its own: the connection, and the mark.
+    fn asks(node: &mut Node) -> (LinkId, RequestId) {
+        let loans = &mut node.desk.as_mut().unwrap().loans;
+        needs(loans);
+        node.carry_out_loans(Time::ZERO);
+        let link = std::iter::from_fn(|| node.poll_output()).find_map(|output| match output {
+            Output::Open { link, .. } => Some(link),
+            _ => None,
+        });
+        let (link, at) = (link.unwrap(), SocketAddr::from(([127, 0, 0, 1], 9102)));
+        node.handle(Input::LinkOpened { link, local: at, remote: at }, Time::ZERO);
+        let mark = std::iter::from_fn(|| node.poll_output()).find_map(|output| match output {
+            Output::Send { link: to, message } if to == link => message.id,
+            _ => None,
+        });
+        (link, mark.unwrap())
+    }
+
+    /// What people are told of refusals, and whether the connection is closed.
+    fn told(node: &mut Node, link: LinkId) -> (Vec<String>, bool) {
+        let (mut refusals, mut closed) = (Vec::new(), false);
+        while let Some(output) = node.poll_output() {
+            match output {
+                Output::Event(event) if event.kind == EventKind::LoanRefused => refusals.push(event.detail),
+                Output::Close { link: which } => closed |= which == link,
+                _ => {}
+            }
+        }
+        (refusals, closed)
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_or_bears_another_mark_fails_the_request_at_once() {
+        let mut node = master();
+        let (link, _) = asks(&mut node);
+        node.handle(Input::Stray { link, line: "hm".to_owned(), wrong: None }, Time::ZERO);
+        assert_eq!(told(&mut node, link), (Vec::new(), false), "the answer may come yet");
+        let wrong = Some("a response_accepted whose `worker_details` is no list of workers");
+        node.handle(Input::Stray { link, line: "{..}".to_owned(), wrong }, Time::ZERO);
+        let (refusals, closed) = told(&mut node, link);
+        assert!(closed && refusals.len() == 1 && refusals[0].contains("is no list of workers: `{..}`"), "{refusals:?}");
+
+        let mut node = master();
+        let (link, mark) = asks(&mut node);
+        let answer = LoanAnswer::Rejected { master: Some(id("B")), reason: "high_load".to_owned() };
+        let body = Body::LoanAnswer(Box::new(answer));
+        let message = Message { id: RequestId::new("another"), body: body.clone() };
+        node.handle(Input::Message { link, message }, Time::ZERO);
+        let (refusals, closed) = told(&mut node, link);
+        let both = |text: &String| text.contains("`another`") && text.contains(mark.as_str());
+        assert!(closed && refusals.len() == 1 && both(&refusals[0]), "{refusals:?}");
+
+        for echoed in [true, false] {
+            let mut node = master();
+            let (link, mark) = asks(&mut node);
+            node.handle(
+                Input::Message { link, message: Message { id: echoed.then_some(mark), body: body.clone() } },
+                Time::ZERO,
+            );
+            let (refusals, closed) = told(&mut node, link);
+            assert!(closed && refusals[0].contains("b refuses: high_load"), "{refusals:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_comes_too_late_is_in_the_log_with_its_mark() {
+        let mut node = master();
+        let body = Body::LoanDone(Box::new(crate::wire::LoanDone {
+            action: "RENEW".to_owned(),
+            index: None,
+            renewed: Vec::new(),
+        }));
+        let message = Message { id: RequestId::new("late-1"), body };
+        node.handle(Input::Message { link: LinkId(1), message }, Time::ZERO);
+        let log = std::iter::from_fn(|| node.poll_output()).filter_map(|output| match output {
+            Output::Log { text, .. } => Some(text),
+            _ => None,
+        });
+        let log: Vec<String> = log.collect();
+        assert!(
+            log.iter().any(|text| text.contains("loans_renewed") && text.ends_with("request_id late-1")),
+            "{log:?}"
+        );
+    }
+
+    /// A is promised the worker `w` of B on this loan, and then needs it no more.
+    fn promised_for_nothing(node: &mut Node, loan: &LoanId) {
+        let loans = &mut node.desk.as_mut().unwrap().loans;
+        let saturated = needs(loans);
         let token = std::iter::from_fn(|| loans.poll_effect()).find_map(|effect| match effect {
             Effect::Ask { token, .. } => Some(token),
             _ => None,

@@ -4,6 +4,7 @@ mod bonds;
 mod calls;
 mod errands;
 mod farm;
+mod flood;
 mod group;
 mod ignored;
 mod info;
@@ -38,6 +39,7 @@ use crate::wire::{
     ServiceOffer, quote,
 };
 
+use flood::Floods;
 use ignored::Ignored;
 use waiters::Waiters;
 
@@ -79,6 +81,8 @@ pub struct Node {
     group: Option<Box<Group>>,
     waiters: Waiters,
     ignored: Ignored,
+    /// What others can have told here as often as they like.
+    floods: Floods,
     /// Attempts whose end is not durable yet, and that are acknowledged to their workers once it is.
     unacknowledged: BTreeMap<JobNumber, Vec<Attempt>>,
     /// What this node itself can run.
@@ -153,6 +157,7 @@ impl Node {
             group: None,
             waiters: Waiters::default(),
             ignored: Ignored::default(),
+            floods: Floods::default(),
             unacknowledged: BTreeMap::new(),
             offers: Vec::new(),
             give_out: false,
@@ -252,8 +257,11 @@ impl Node {
             }
             Input::Message { link, message } => self.message(link, message, now),
             Input::Refused { link, message } => self.answer(link, message.id, message.body),
-            Input::Stray { link, line } => self.registry.stray(link, &line),
-            Input::Ignored { link, why, line } => self.ignore(link, why, &line, now),
+            Input::Stray { link, line, wrong: Some(why) } if self.is_errand(link) => {
+                self.errand_failed(link, &format!("its answer cannot be read: {why}: `{line}`"), now);
+            }
+            Input::Stray { link, line, .. } => self.registry.stray(link, &line),
+            Input::Ignored { link, why, line, refusal } => self.ignore(link, why, &line, refusal, now),
             Input::HeartbeatsAnswered { count } => self.heartbeats = self.heartbeats.saturating_add(count),
             Input::Datagram { from, datagram } => self.datagram(from, datagram, now),
             Input::LoadSample(sample) => {
@@ -303,7 +311,8 @@ impl Node {
         let jobs = earlier(self.queue.deadline(), earlier(self.waiters.deadline(), self.calls.deadline()));
         let worker = self.worker.as_ref().and_then(|worker| worker.deadline());
         let group = self.group.as_ref().and_then(|group| group.deadline()).filter(|_| !self.stopped);
-        earlier(earlier(others, jobs), earlier(earlier(self.load.deadline(), worker), group))
+        let told = earlier(self.load.deadline(), self.floods.deadline());
+        earlier(earlier(others, jobs), earlier(earlier(told, worker), group))
     }
 
     /// The registry as `NODES` would tell it, in the order of keys.
@@ -387,6 +396,7 @@ impl Node {
         self.queue.tick(now);
         self.calls.tick(now);
         self.tick_waiters(now);
+        self.tell_floods(now);
         if let Some(worker) = &mut self.worker {
             worker.tick(now);
         }
@@ -471,6 +481,9 @@ impl Node {
                 self.group_says(link, id, body, now);
             }
             Body::JobOutput(_) | Body::Pong { .. } => self.told_by_worker(link, body, now),
+            Body::LoanAnswer(_) | Body::LoanDone(_) if link.is_outbound() => {
+                self.late_answer(link, id.as_ref(), &body, now)
+            }
             // Nobody but a master that this node asks for work orders anything here.
             Body::Query { .. } if link.is_outbound() => {}
             request => self.request(link, id, request, now),

@@ -1,6 +1,7 @@
 //! WHY: one true sentence on why something is as it is, and the latest decisions with what they were based on.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::Node;
 use crate::core::Identity;
@@ -17,34 +18,83 @@ const LONG_ID: usize = 32;
 /// Decisions that are kept.
 const KEPT: usize = 1000;
 
+/// What is decided again within this time is one decision that was made so often.
+const FOLDED: Duration = Duration::from_secs(60);
+
+/// One that is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Kept {
+    seq: u64,
+    at: Time,
+    about: String,
+    text: String,
+    /// Where it is one that folds: how often it was made, and since when.
+    folded: Option<(u64, Time)>,
+}
+
+impl Kept {
+    fn sentence(&self) -> String {
+        match self.folded {
+            Some((times, since)) if times > 1 => {
+                let span = Seconds(self.at.since(since));
+                format!("{}; {times} times within {span} s, and this is the last", self.text)
+            }
+            _ => self.text.clone(),
+        }
+    }
+}
+
 /// The latest decisions, the newest last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Decisions {
-    kept: VecDeque<(u64, Time, String, String)>,
+    kept: VecDeque<Kept>,
     seq: u64,
 }
 
 impl Decisions {
     /// Keeps one.
     pub(super) fn note(&mut self, about: String, text: String, now: Time) {
+        self.keep(about, text, None, now);
+    }
+
+    /// Keeps one that can come again and again: it takes the place of the last one about the same, if that folds, too.
+    pub(super) fn fold(&mut self, about: String, text: String, now: Time) {
+        let mut folded = (1, now);
+        if let Some(last) = self.kept.iter().rposition(|kept| kept.about == about)
+            && let Some((times, since)) = self.kept[last].folded
+            && now.since(self.kept[last].at) < FOLDED
+        {
+            folded = (times + 1, since);
+            self.kept.remove(last);
+        }
+        self.keep(about, text, Some(folded), now);
+    }
+
+    fn keep(&mut self, about: String, text: String, folded: Option<(u64, Time)>, now: Time) {
         self.seq += 1;
         if self.kept.len() >= KEPT {
             self.kept.pop_front();
         }
-        self.kept.push_back((self.seq, now, about, text));
+        self.kept.push_back(Kept { seq: self.seq, at: now, about, text, folded });
+    }
+
+    /// The sentences about something.
+    #[cfg(test)]
+    pub(super) fn about(&self, about: &str) -> Vec<String> {
+        self.kept.iter().filter(|kept| kept.about == about).map(Kept::sentence).collect()
     }
 
     /// Those before a number, and about something where that is asked for, the newest first; and whether there are more.
     fn latest(&self, before: Option<u64>, about: Option<&str>, now: Time) -> (Vec<Decision>, bool) {
-        let wanted = |(seq, _, of, _): &&(u64, Time, String, String)| {
-            before.is_none_or(|before| *seq < before) && about.is_none_or(|about| of == about)
+        let wanted = |kept: &&Kept| {
+            before.is_none_or(|before| kept.seq < before) && about.is_none_or(|about| kept.about == about)
         };
         let mut rest = self.kept.iter().rev().filter(wanted);
-        let page = rest.by_ref().take(WHY_PAGE).map(|(seq, at, about, text)| Decision {
-            seq: *seq,
-            age: now.since(*at),
-            about: about.clone(),
-            text: text.clone(),
+        let page = rest.by_ref().take(WHY_PAGE).map(|kept| Decision {
+            seq: kept.seq,
+            age: now.since(kept.at),
+            about: kept.about.clone(),
+            text: kept.sentence(),
         });
         let page = page.collect();
         (page, rest.next().is_some())
@@ -198,8 +248,6 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -224,5 +272,24 @@ mod tests {
         assert_eq!((told[0].seq, told[0].age, told[999].seq), (1234, Duration::from_secs(66), 235));
         let (about, more) = decisions.latest(None, Some("p"), at(1300));
         assert!(more && about.iter().all(|decision| decision.about == "p"));
+    }
+
+    #[test]
+    fn what_is_decided_again_and_again_is_one_decision_that_tells_how_often() {
+        let mut decisions = Decisions::default();
+        let at = |ms: u64| Time::ZERO + Duration::from_millis(ms);
+        decisions.note("w".into(), "it goes".into(), at(0));
+        for nth in 0..5000 {
+            decisions.fold("x".into(), format!("refused for {} workers", nth % 2 + 1), at(nth));
+            decisions.fold("y".into(), "refused".into(), at(nth));
+        }
+        assert_eq!(decisions.kept.len(), 3);
+        assert_eq!(decisions.about("x"), ["refused for 2 workers; 5000 times within 5.0 s, and this is the last"]);
+        assert_eq!(decisions.about("w"), ["it goes"]);
+        // What was decided otherwise meanwhile stands between, and what is long ago stands for itself.
+        decisions.note("x".into(), "it gets one".into(), at(5001));
+        decisions.fold("x".into(), "refused".into(), at(5002));
+        decisions.fold("x".into(), "refused".into(), at(5003) + FOLDED);
+        assert_eq!(decisions.about("x")[1..], ["it gets one", "refused", "refused"]);
     }
 }

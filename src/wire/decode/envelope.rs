@@ -7,8 +7,8 @@ use crate::wire::fields::{Fields, Key};
 use crate::wire::parts::Parts;
 use crate::wire::{
     Body, LoanAnswer, LoanId, LoanRequest, MAX_LINE_BYTES, MAX_SERVICES, MAX_WORKERS_NEEDED, Message, MoveKind,
-    NativeLoanRequest, NativeMove, OfferTerms, OfferedWorker, Registration, Returned, ServerId, ServiceName, StatusAck,
-    WorkerMove, is_valid_name,
+    NativeLoanRequest, NativeMove, OfferTerms, OfferedWorker, Registration, RequestId, Returned, ServerId, ServiceName,
+    StatusAck, WorkerMove, is_valid_name,
 };
 
 use super::loans::{id, loan_id, maybe_millis, millis};
@@ -56,8 +56,7 @@ pub(super) fn read(kind: Kind, text: &str, fields: &Fields) -> Result<(Message, 
     let line = Parts::read(text).map_err(|_| "it is no JSON object")?;
     let around = Loose(vec![line]);
     let payload = around.maybe(&["payload"], object, "an envelope whose `payload` is no object")?;
-    let id = around.value(&["request_id"])?.and_then(loose::mark);
-    let id = id.or_else(|| super::RequestId::new(fields.text(Key::Id)?));
+    let id = mark(&around, fields)?;
     let Loose(mut lines) = around;
     // The payload comes first; what it does not have may stand beside it.
     if let Some(payload) = payload {
@@ -75,8 +74,22 @@ pub(super) fn read(kind: Kind, text: &str, fields: &Fields) -> Result<(Message, 
         Kind::Returned => Body::Returned(Box::new(returned(&said, line)?)),
         Kind::Ack => Body::StatusAck(Box::new(StatusAck { worker: worker(&said)?, attempt: None })),
     };
-    let shape = if fields.is_absent(Key::Type) { Shape::UpperEnvelope } else { Shape::Envelope };
-    Ok((Message { id, body }, shape))
+    Ok((Message { id, body }, shape(fields)))
+}
+
+/// What can be told of an envelope whatever is wrong with it: its mark, and its shape.
+pub(super) fn outside(text: &str, fields: &Fields) -> (Option<RequestId>, Shape) {
+    let around = Parts::read(text).ok().map(|line| Loose(vec![line]));
+    (around.and_then(|around| mark(&around, fields).ok().flatten()), shape(fields))
+}
+
+fn mark(around: &Loose, fields: &Fields) -> Result<Option<RequestId>, Why> {
+    let id = around.value(&["request_id"])?.and_then(loose::mark);
+    Ok(id.or_else(|| RequestId::new(fields.text(Key::Id)?)))
+}
+
+fn shape(fields: &Fields) -> Shape {
+    if fields.is_absent(Key::Type) { Shape::UpperEnvelope } else { Shape::Envelope }
 }
 
 fn object(raw: &str) -> Option<Parts<'_>> {

@@ -1,9 +1,9 @@
 //! Why a line that deserves no answer was ignored, in words for the log. Asked of few lines, so each is read once more.
 
 use crate::wire::fields::{Fields, Key};
-use crate::wire::{MAX_JSON_BYTES, MAX_SLOTS};
+use crate::wire::{Body, LoanAnswer, MAX_JSON_BYTES, MAX_SLOTS, Message, RequestId};
 
-use super::{cycle, envelope, is_answer, older};
+use super::{Shape, cycle, envelope, is_answer, older};
 
 const _: () = assert!(MAX_JSON_BYTES == 60 * 1024 && MAX_SLOTS == 1024, "the words of this file say so");
 
@@ -11,7 +11,7 @@ const _: () = assert!(MAX_JSON_BYTES == 60 * 1024 && MAX_SLOTS == 1024, "the wor
 pub(in crate::wire) fn why_ignored(line: &[u8]) -> &'static str {
     let mut fields = Fields::new();
     let Ok(text) = str::from_utf8(line) else { return "it is no JSON object" };
-    if fields.read(text).is_err() {
+    if fields.read(text).is_err() || fields.not_an_object {
         return "it is no JSON object";
     }
     // A duplicate is told by each of them, too.
@@ -20,7 +20,7 @@ pub(in crate::wire) fn why_ignored(line: &[u8]) -> &'static str {
         return read.err().unwrap_or("it answers nothing that this node has asked");
     }
     if let Some(kind) = older::kind(&fields)
-        && let Err(why) = older::read(kind, text)
+        && let Err(why) = older::read(kind, text, &fields)
     {
         return why;
     }
@@ -48,6 +48,34 @@ pub(in crate::wire) fn why_ignored(line: &[u8]) -> &'static str {
     } else {
         "it belongs to a conversation between workers and masters that is not known here"
     }
+}
+
+/// The refusal that is due to a line which is ignored, if it is plain that it asks for workers: who asks waits for an answer. And its shape,
+/// which is that of the answer.
+pub(in crate::wire) fn refusal(line: &[u8]) -> Option<(Message, Shape)> {
+    let text = str::from_utf8(line).ok()?;
+    let mut fields = Fields::new();
+    fields.read(text).ok()?;
+    if fields.duplicate.is_some() {
+        return None;
+    }
+    let (id, shape) = match (envelope::kind(&fields), older::kind(&fields)) {
+        (Some(envelope::Kind::RequestHelp), _) => envelope::outside(text, &fields),
+        (None, Some(older::Kind::WorkerRequest)) => {
+            (fields.text(Key::Id).and_then(RequestId::new), older::shape_of_request(text, &fields))
+        }
+        _ => return None,
+    };
+    let answer = LoanAnswer::Rejected { master: None, reason: "refused".to_owned() };
+    Some((Message { id, body: Body::LoanAnswer(Box::new(answer)) }, shape))
+}
+
+/// What is wrong with a line that came where an answer is waited for, if it is one, or nothing at all. `None`: it is something else, and the
+/// answer may come yet.
+pub(in crate::wire) fn wrong_answer(line: &[u8]) -> Option<&'static str> {
+    let mut fields = Fields::new();
+    let read = str::from_utf8(line).is_ok_and(|text| fields.read(text).is_ok());
+    (!read || fields.not_an_object || is_answer(&fields)).then(|| why_ignored(line))
 }
 
 #[cfg(test)]

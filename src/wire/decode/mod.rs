@@ -34,7 +34,7 @@ use super::{
     MAX_NAME_BYTES, MAX_TERM, Message, Presence, RequestId, Role, ServerId, is_valid_name,
 };
 
-pub(super) use ignored::why_ignored;
+pub(super) use ignored::{refusal, why_ignored, wrong_answer};
 use request::Request;
 
 /// What ids and names must be, as an error answer says it.
@@ -79,6 +79,10 @@ pub(super) enum Shape {
     Older,
     /// The same of an older draft.
     Draft,
+    /// A line about loans of 2025/2, in lower case.
+    LowerOlder,
+    /// The same of an older draft.
+    LowerDraft,
 }
 
 /// Reads one line, given without its `\n`.
@@ -146,8 +150,17 @@ fn mark(fields: &Fields, body: &Body) -> Option<RequestId> {
 fn answer(text: &str, fields: &Fields) -> Option<(Body, Shape)> {
     let Some(response) = fields.text(Key::Response) else {
         return match fields.text(Key::Task) {
-            Some(task) if cycle::is_worker_response(task) => older::read(older::Kind::WorkerResponse, text).ok(),
-            _ if fields.stands(Key::Response) || fields.stands(Key::LowerResponse) => None,
+            Some(task) if cycle::is_worker_response(task) => {
+                older::read(older::Kind::WorkerResponse, text, fields).ok()
+            }
+            _ if fields.stands(Key::Response) => None,
+            // The loans of 2025/2 in lower case; all else that answers so is nothing that this node has asked.
+            _ if fields.stands(Key::LowerResponse) => {
+                older::read(older::of_response(fields.text(Key::LowerResponse)?)?, text, fields).ok()
+            }
+            None if fields.text(Key::LowerTask).is_some_and(cycle::is_worker_response) => {
+                older::read(older::Kind::WorkerResponse, text, fields).ok()
+            }
             Some("EVENTS") if !fields.is_absent(Key::Event) => {
                 Some((Body::Event(Box::new(answers::event(text)?)), Shape::Plain))
             }
@@ -182,7 +195,7 @@ fn answer(text: &str, fields: &Fields) -> Option<(Body, Shape)> {
         }
         (Some(task), "OK") => answers::job(JobTask::parse(task)?, text)?,
         (Some(task), "REDIRECT") => Body::Redirect(Box::new(answers::redirect(task, text)?)),
-        (_, response) => return older::read(older::of_response(response)?, text).ok(),
+        (_, response) => return older::read(older::of_response(response)?, text, fields).ok(),
     };
     Some((body, Shape::Plain))
 }

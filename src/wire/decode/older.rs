@@ -53,16 +53,46 @@ pub(super) fn of_response(response: &str) -> Option<Kind> {
 
 /// What any line says.
 pub(super) fn kind(fields: &Fields) -> Option<Kind> {
-    match (fields.text(Key::Response), fields.text(Key::Task)) {
+    let response = fields.text(Key::Response).or_else(|| fields.text(Key::LowerResponse));
+    match (response, fields.text(Key::Task)) {
         (Some(response), _) => of_response(response),
         (None, Some("REDIRECT")) if fields.has_unknown => Some(Kind::Redirect),
         (None, Some(task)) => of_task(task),
-        (None, None) => None,
+        (None, None) => of_lower_task(fields.text(Key::LowerTask)?, fields),
     }
 }
 
-/// Reads the line.
-pub(super) fn read(kind: Kind, text: &str) -> Result<(Body, Shape), Why> {
+/// What a line with this `task` says, where the key is in lower case.
+pub(super) fn of_lower_task(task: &str, fields: &Fields) -> Option<Kind> {
+    let redirect = task.eq_ignore_ascii_case("REDIRECT") && fields.has_unknown;
+    if redirect { Some(Kind::Redirect) } else { of_task(task) }
+}
+
+/// In which form a request for workers is, whatever is wrong with it.
+pub(super) fn shape_of_request(text: &str, fields: &Fields) -> Shape {
+    let line = Parts::read(text).ok().map(|line| Loose(vec![line]));
+    let has = |key: &str| line.as_ref().is_some_and(|line| line.value(&[key]).is_ok_and(|value| value.is_some()));
+    let draft = !has("REQUESTOR_INFO") && has("WORKERS_NEEDED");
+    shape(if draft { Shape::Draft } else { Shape::Older }, fields)
+}
+
+/// The shape of a line of this generation, in the letter case of its keys.
+fn shape(shape: Shape, fields: &Fields) -> Shape {
+    let upper = [Key::Task, Key::Response, Key::Status].iter().any(|key| !fields.is_absent(*key));
+    match shape {
+        Shape::Older if !upper => Shape::LowerOlder,
+        Shape::Draft if !upper => Shape::LowerDraft,
+        shape => shape,
+    }
+}
+
+/// Reads the line. `fields` are those of `text`.
+pub(super) fn read(kind: Kind, text: &str, fields: &Fields) -> Result<(Body, Shape), Why> {
+    let (body, found) = read_upper(kind, text)?;
+    Ok((body, shape(found, fields)))
+}
+
+fn read_upper(kind: Kind, text: &str) -> Result<(Body, Shape), Why> {
     let line = Loose(vec![Parts::read(text).map_err(|_| "it is no JSON object")?]);
     let body = match kind {
         Kind::WorkerRequest => return worker_request(&line),

@@ -141,6 +141,11 @@ impl Request<'_, '_> {
                 return Ok((Body::Heartbeat(Heartbeat { sender, presence: None }), Shape::Lower));
             }
             Some(task @ ("query" | "request" | "keepalive")) => return self.cycle(task, Shape::Lower),
+            Some(task) if self.fields.is_absent(Key::Task) => {
+                if let Some(kind) = older::of_lower_task(task, self.fields) {
+                    return self.older(kind);
+                }
+            }
             _ => {}
         }
         if self.is_envelope() {
@@ -261,7 +266,7 @@ impl Request<'_, '_> {
 
     /// What a foreign master says. With other fields, a REDIRECT is its order to a worker, and no question.
     fn older(&self, kind: older::Kind) -> Result<(Body, Shape), Undecoded> {
-        older::read(kind, self.text).map_err(|_| Undecoded::Ignored)
+        older::read(kind, self.text, self.fields).map_err(|_| Undecoded::Ignored)
     }
 
     fn order(&self) -> Result<JobOrder, Undecoded> {

@@ -99,7 +99,8 @@ pub(super) fn shown(form: Option<Form>, body: &Body, shape: Shape) -> Option<For
         Shape::Upper => Form::Upper,
         Shape::Lower => Form::Lower,
         Shape::Plain | Shape::Id | Shape::Uuid => return form,
-        Shape::Envelope | Shape::UpperEnvelope | Shape::Older | Shape::Draft => return form,
+        Shape::Envelope | Shape::UpperEnvelope => return form,
+        Shape::Older | Shape::Draft | Shape::LowerOlder | Shape::LowerDraft => return form,
     };
     // Native nodes say the election in the official form, too: it tells nothing of what they understand.
     if matches!((body, found), (Body::ElectionAck { .. } | Body::ElectionAccepted { .. }, Form::Upper)) {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::time::Time;
-use crate::wire::decode::{Shape, Undecoded, read_from, why_ignored};
+use crate::wire::decode::{Shape, Undecoded, read_from, refusal, why_ignored, wrong_answer};
 use crate::wire::encode::encode;
 use crate::wire::line::{Framed, Lines, is_blank};
 use crate::wire::{
@@ -317,7 +317,11 @@ impl Edge {
             Err(Undecoded::Refused(answer)) => Some(answer),
             Err(Undecoded::Ignored) if !self.is_outbound() => {
                 self.ignored += 1;
-                return Some(Decoded::Ignored { why: why_ignored(line), line: quoted(line) });
+                let refusal = refusal(line).map(|(message, shape)| {
+                    self.note(&message, shape);
+                    Box::new(message)
+                });
+                return Some(Decoded::Ignored { why: why_ignored(line), line: quoted(line), refusal });
             }
             Err(Undecoded::Ignored) => None,
         };
@@ -355,7 +359,7 @@ impl Edge {
 
     fn stray(&mut self, line: &[u8]) -> Decoded {
         self.ignored += 1;
-        Decoded::Stray(quoted(line))
+        Decoded::Stray { line: quoted(line), wrong: wrong_answer(line) }
     }
 
     /// Remembers how the other side showed who it is.
@@ -367,7 +371,9 @@ impl Edge {
                 self.form = cycle::shown(self.form, body, shape);
                 self.loan_form = LoanForm::of(shape).or(self.loan_form);
                 // Its heartbeats are those of 2026/1; this tells them apart.
-                if matches!(shape, Shape::Older | Shape::Draft) && self.spoken != Some(Dialect::Native) {
+                if matches!(shape, Shape::Older | Shape::Draft | Shape::LowerOlder | Shape::LowerDraft)
+                    && self.spoken != Some(Dialect::Native)
+                {
                     self.spoken = Some(Dialect::Gen2025_2);
                 }
                 if let Body::WorkerStatus(status) = body
@@ -439,7 +445,8 @@ impl Edge {
             Shape::Lower => gen2026_1::lower_alive(&answer.server_id, id, out),
             Shape::Native => encode(message, out),
             // No heartbeat has these.
-            Shape::Envelope | Shape::UpperEnvelope | Shape::Older | Shape::Draft => encode(message, out),
+            Shape::Envelope | Shape::UpperEnvelope => encode(message, out),
+            Shape::Older | Shape::Draft | Shape::LowerOlder | Shape::LowerDraft => encode(message, out),
         }
     }
 

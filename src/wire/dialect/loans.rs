@@ -26,6 +26,10 @@ pub(super) enum LoanForm {
     Older,
     /// The draft before it, in which the answer is a `WORKER_RESPONSE`.
     Draft,
+    /// 2025/2 in lower case.
+    LowerOlder,
+    /// Its draft in lower case.
+    LowerDraft,
 }
 
 impl LoanForm {
@@ -36,7 +40,26 @@ impl LoanForm {
             Shape::UpperEnvelope => Some(LoanForm::UpperEnvelope),
             Shape::Older => Some(LoanForm::Older),
             Shape::Draft => Some(LoanForm::Draft),
+            Shape::LowerOlder => Some(LoanForm::LowerOlder),
+            Shape::LowerDraft => Some(LoanForm::LowerDraft),
             Shape::Plain | Shape::Id | Shape::Uuid | Shape::Native | Shape::Upper | Shape::Lower => None,
+        }
+    }
+
+    /// The same in upper case, and whether that is another one.
+    fn raised(self) -> (LoanForm, bool) {
+        match self {
+            LoanForm::LowerOlder => (LoanForm::Older, true),
+            LoanForm::LowerDraft => (LoanForm::Draft, true),
+            form => (form, false),
+        }
+    }
+
+    fn lowered(self) -> LoanForm {
+        match self {
+            LoanForm::Older => LoanForm::LowerOlder,
+            LoanForm::Draft => LoanForm::LowerDraft,
+            form => form,
         }
     }
 
@@ -73,8 +96,24 @@ impl Known {
 
 /// Appends a message about loans, or an answer to one whose form depends on it, and tells the form; `None`, and appends nothing, if it is none.
 pub(super) fn render(message: &Message, known: Known, out: &mut Vec<u8>) -> Option<LoanForm> {
-    let id = message.id.as_ref();
     let start = out.len();
+    let raised = known.shown.map(LoanForm::raised);
+    let known = Known { shown: raised.map(|(form, _)| form), ..known };
+    let form = render_raised(message, known, out)?;
+    match form {
+        LoanForm::UpperEnvelope => recase(&mut out[start..], <[u8]>::make_ascii_uppercase, &["type"]),
+        LoanForm::Older | LoanForm::Draft if raised.is_some_and(|(_, lower)| lower) => {
+            recase(&mut out[start..], <[u8]>::make_ascii_lowercase, &["task", "response", "status", "worker"]);
+            return Some(form.lowered());
+        }
+        _ => {}
+    }
+    Some(form)
+}
+
+/// The same, in the letter case of the generation itself.
+fn render_raised(message: &Message, known: Known, out: &mut Vec<u8>) -> Option<LoanForm> {
+    let id = message.id.as_ref();
     let form = match &message.body {
         Body::LoanRequest(asked) => match known.form(asked.dialect) {
             form @ (LoanForm::Older | LoanForm::Draft) => {
@@ -91,7 +130,7 @@ pub(super) fn render(message: &Message, known: Known, out: &mut Vec<u8>) -> Opti
             match form {
                 LoanForm::Older => forms::older_answer(answer, id, out),
                 LoanForm::Draft => forms::draft_answer(answer, id, out),
-                LoanForm::Envelope | LoanForm::UpperEnvelope => forms::loan_answer(answer, id, out),
+                _ => forms::loan_answer(answer, id, out),
             }
             form
         }
@@ -101,7 +140,7 @@ pub(super) fn render(message: &Message, known: Known, out: &mut Vec<u8>) -> Opti
             let form = known.form(named);
             match form {
                 LoanForm::Older | LoanForm::Draft => forms::older_move(order, None, out),
-                LoanForm::Envelope | LoanForm::UpperEnvelope => forms::worker_move(order, id, out),
+                _ => forms::worker_move(order, id, out),
             }
             form
         }
@@ -133,9 +172,6 @@ pub(super) fn render(message: &Message, known: Known, out: &mut Vec<u8>) -> Opti
         }
         _ => return answer(message, known, out),
     };
-    if form == LoanForm::UpperEnvelope {
-        upper_case(&mut out[start..]);
-    }
     Some(form)
 }
 
@@ -168,10 +204,11 @@ fn borrowed_alive(registration: &Registration, out: &mut Vec<u8>) {
     line.maybe("SERVER_UUID", owner.as_deref()).end();
 }
 
-/// Turns the keys of an envelope, and its `type`, into upper case. The line is one that was just written: compact, and without escapes in keys.
-fn upper_case(line: &mut [u8]) {
+/// Turns the keys of a line, and the values of these, into another letter case. The line is one that was just written: compact, and without
+/// escapes in keys.
+fn recase(line: &mut [u8], turn: fn(&mut [u8]), words: &[&str]) {
     let mut at = 0;
-    let mut is_type = false;
+    let mut is_word = false;
     while let Some(begin) = line[at..].iter().position(|byte| *byte == b'"').map(|quote| at + quote + 1) {
         let mut end = begin;
         while line.get(end).is_some_and(|byte| *byte != b'"') {
@@ -179,10 +216,10 @@ fn upper_case(line: &mut [u8]) {
         }
         let end = end.min(line.len());
         let is_key = line.get(end + 1) == Some(&b':');
-        if is_key || is_type {
-            line[begin..end].make_ascii_uppercase();
+        if is_key || is_word {
+            turn(&mut line[begin..end]);
         }
-        is_type = is_key && &line[begin..end] == b"TYPE";
+        is_word = is_key && words.iter().any(|word| line[begin..end].eq_ignore_ascii_case(word.as_bytes()));
         at = (end + 1).min(line.len());
     }
 }
@@ -496,11 +533,105 @@ mod tests {
                 r#"{"TASK":"WORKER_RESPONSE","STATUS":"ACK","MASTER_UUID":"B","WORKERS":["W"]}"#,
                 r#"{"TASK":"WORKER_RESPONSE","STATUS":"NACK","MASTER_UUID":"B"}"#,
             ),
+            (
+                r#"{"task":"worker_request","requestor_info":{"ip":"10.0.0.1","port":8000}}"#,
+                None,
+                r#"{"server_uuid":"B","response":"available","workers_uuid":["W"]}"#,
+                r#"{"server_uuid":"B","response":"unavailable"}"#,
+            ),
+            (
+                r#"{"task":"worker_request","workers_needed":5}"#,
+                None,
+                r#"{"task":"worker_response","status":"ack","master_uuid":"B","workers":["W"]}"#,
+                r#"{"task":"worker_response","status":"nack","master_uuid":"B"}"#,
+            ),
         ] {
             let mut link = Link::new(Edge::inbound());
             link.feed(&format!("{line}\n"));
             assert_eq!(link.words(), ["LoanRequest"], "{line}");
             assert_eq!((link.say(mark, accept()).as_str(), link.say(mark, reject()).as_str()), (yes, no));
+        }
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_read_is_refused_in_the_form_in_which_it_came() {
+        for (line, mark, refusal) in [
+            (
+                r#"{"type":"request_help","request_id":"r","payload":{"master_id":"A","workers_needed":-1}}"#,
+                Some("r"),
+                r#"{"type":"response_rejected","request_id":"r","payload":{"reason":"refused"}}"#,
+            ),
+            (
+                r#"{"TYPE":"REQUEST_HELP","REQUEST_ID":7,"PAYLOAD":{"WORKERS_NEEDED":1.5}}"#,
+                Some("7"),
+                r#"{"TYPE":"RESPONSE_REJECTED","REQUEST_ID":"7","PAYLOAD":{"REASON":"refused"}}"#,
+            ),
+            (
+                r#"{"type":"request_help","payload":7}"#,
+                None,
+                r#"{"type":"response_rejected","payload":{"reason":"refused"}}"#,
+            ),
+            (r#"{"TASK":"WORKER_REQUEST","REQUESTOR_INFO":7}"#, None, r#"{"RESPONSE":"UNAVAILABLE"}"#),
+            (r#"{"TASK":"WORKER_REQUEST","WORKERS_NEEDED":-1}"#, None, r#"{"TASK":"WORKER_RESPONSE","STATUS":"NACK"}"#),
+            (r#"{"task":"worker_request"}"#, None, r#"{"response":"unavailable"}"#),
+        ] {
+            let mut link = Link::new(Edge::inbound());
+            link.feed(&format!(
+                "{line}
+"
+            ));
+            let Some(Decoded::Ignored { refusal: Some(answer), .. }) = link.heard.first() else {
+                panic!("{line}: {:?}", link.heard)
+            };
+            assert_eq!(answer.id.as_ref().map(RequestId::as_str), mark, "{line}");
+            let body = answer.body.clone();
+            assert_eq!(link.say(mark, body), refusal, "{line}");
+            let mut ours = Link::new(Edge::outbound(None));
+            ours.feed(&format!("{line}\n"));
+            assert_eq!(
+                (ours.words(), ours.out.len()),
+                (vec!["Stray".to_owned()], 0),
+                "nobody answers on a link of his own"
+            );
+        }
+        let mut link = Link::new(Edge::inbound());
+        for line in [
+            r#"{"type":"request_help","type":"x"}"#,
+            r#"{"type":"notify_worker_returned"}"#,
+            r#"{"TASK":"COMMAND_RELEASE"}"#,
+        ] {
+            link.feed(&format!("{line}\n"));
+        }
+        assert_eq!(link.heard.len(), 3);
+        assert!(
+            link.heard.iter().all(|heard| matches!(heard, Decoded::Ignored { refusal: None, .. })),
+            "{:?}",
+            link.heard
+        );
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_is_told_from_what_is_none() {
+        let mut link = Link::new(Edge::outbound(None));
+        let mut wrong = |line: &str| {
+            link.feed(&format!("{line}\n"));
+            match link.heard.pop() {
+                Some(Decoded::Stray { wrong, .. }) => wrong,
+                other => panic!("{line}: {other:?}"),
+            }
+        };
+        for (line, why) in [
+            (r#"{"type":"response_accepted","request_id":"r","payload":{}}"#, "workers_offered"),
+            (r#"{"type":"response_rejected","payload":{"reason":7.5,"reason":1}}"#, "twice"),
+            (r#"{"RESPONSE":"AVAILABLE"}"#, "WORKERS_UUID"),
+            (r#"{"response":"available","workers_uuid":7}"#, "WORKERS_UUID"),
+            ("sorry", "no JSON object"),
+            ("[]", "no JSON object"),
+        ] {
+            assert!(wrong(line).is_some_and(|found| found.contains(why)), "{line}: {:?}", wrong(line));
+        }
+        for line in [r#"{"type":"hello"}"#, r#"{"TASK":"DANCE"}"#, r#"{"WORKER":"ALIVE"}"#] {
+            assert_eq!(wrong(line), None, "{line}");
         }
     }
 
@@ -674,7 +805,7 @@ mod tests {
 
         #[test]
         fn no_line_makes_it_panic(mut line in proptest::collection::vec(any::<u8>(), 0..60)) {
-            upper_case(&mut line);
+            recase(&mut line, <[u8]>::make_ascii_uppercase, &["type"]);
         }
     }
 }

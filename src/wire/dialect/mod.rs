@@ -61,7 +61,12 @@ pub enum Decoded {
     /// A line on a link that this node opened that answers nothing in a way that it understands. Tell the core, so
     /// that it can say so to people; nobody answers. At most [`super::MAX_QUOTE`] characters of the line, without control
     /// characters.
-    Stray(String),
+    Stray {
+        /// The begin of it.
+        line: String,
+        /// What is wrong with it, where it is an answer, or no JSON object.
+        wrong: Option<&'static str>,
+    },
     /// A line on an accepted link that deserves no answer, because it is malformed or unknown. Tell the core as its
     /// `Input::Ignored`.
     Ignored {
@@ -69,6 +74,8 @@ pub enum Decoded {
         why: &'static str,
         /// At most [`super::MAX_QUOTE`] characters of it, without control characters.
         line: String,
+        /// It is plain that it asks for workers, so that this refusal is due to it after all. The core adds who refuses.
+        refusal: Option<Box<Message>>,
     },
     /// Write out what is queued, then close the connection. Nothing more is read from it.
     Close(CloseReason),

@@ -213,7 +213,9 @@ impl Borrower {
     /// What a neighbour says.
     pub(in crate::core::loans) fn answered(&mut self, desk: &mut Desk, token: Token, answer: LoanAnswer, now: Time) {
         let Some(ask) = self.take_ask(token) else {
-            let text = "an answer to a request for workers came too late, and counts for nothing".to_owned();
+            let (LoanAnswer::Accepted { master, .. } | LoanAnswer::Rejected { master, .. }) = &answer;
+            let who = master.as_ref().map_or("a master that does not say who it is", ServerId::as_str);
+            let text = format!("an answer of {who} to a request for workers came too late, and counts for nothing");
             return desk.log(LogLevel::Info, text);
         };
         let (name, peer) = (ask.whom.name.clone(), ask.whom.peer.clone());

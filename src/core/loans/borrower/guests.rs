@@ -8,8 +8,8 @@ use crate::core::loans::desk::{Desk, named_by, span, workers};
 use crate::core::loans::{Effect, Guest, LoanEvent, MAX_LOANS, Neighbour, Party, Token};
 use crate::time::Time;
 use crate::wire::{
-    Address, Epoch, LoanAction, LoanDone, LoanId, LoanState, LoanView, MAX_NAME_BYTES, MAX_WORKERS_NEEDED, Returned,
-    ServerId, quote,
+    Address, Epoch, LoanAction, LoanDone, LoanId, LoanState, LoanView, MAX_NAME_BYTES, MAX_WORKERS_NEEDED, RequestId,
+    Returned, ServerId, quote,
 };
 
 /// Why a guest is here.
@@ -70,6 +70,7 @@ pub(super) enum Stage {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Renewing {
     owner: ServerId,
+    request_id: RequestId,
     loans: Vec<(LoanId, ServerId)>,
     /// The leases that it brings are counted from here.
     sent: Time,
@@ -291,14 +292,14 @@ impl Borrower {
         let request_id = desk.request_id();
         let action = LoanAction::Renew { loans: loans.iter().map(|(id, _)| id.clone()).collect() };
         desk.said("loans_renew", Some(&request_id), owner.peer.as_str());
-        desk.push(Effect::Act { token, to: owner.clone(), request_id, action });
-        self.renewing.insert(token, Renewing { owner: owner.peer.clone(), loans, sent: now });
+        desk.push(Effect::Act { token, to: owner.clone(), request_id: request_id.clone(), action });
+        self.renewing.insert(token, Renewing { owner: owner.peer.clone(), request_id, loans, sent: now });
     }
 
     /// An owner has answered a renewal.
     pub(in crate::core::loans) fn renewed(&mut self, desk: &mut Desk, token: Token, done: LoanDone, now: Time) {
-        let Some(Renewing { owner, loans, sent }) = self.renewing.remove(&token) else { return };
-        desk.heard("loans_renewed", None, owner.as_str());
+        let Some(Renewing { owner, request_id, loans, sent }) = self.renewing.remove(&token) else { return };
+        desk.heard("loans_renewed", Some(&request_id), owner.as_str());
         self.peer_alive(desk, &owner, now);
         for (id, worker) in loans {
             let Some(visit) = self.guests.get_mut(&worker).filter(|visit| visit.loan_id.as_ref() == Some(&id)) else {

@@ -79,7 +79,7 @@ impl Owner {
                     self.last_told = Some((text.clone(), now));
                     desk.event(LoanEvent::LoanRefused, None, Some(&peer), text.clone());
                 }
-                desk.decided(peer.as_str(), text.clone());
+                desk.decided_again(peer.as_str(), text.clone());
                 self.last_asked = Some((text, now));
                 self.reject(desk, reply, &peer, reason);
                 if reason == "no_workers_available" {

@@ -28,7 +28,7 @@ use super::{Effect, LoanEvent, MAX_COOLING, MAX_LOANS, MAX_UNRECORDED, Party, Pr
 use crate::core::LinkId;
 use crate::core::loans::agenda::take_out;
 use crate::time::Time;
-use crate::wire::{Dialect, Epoch, LentWorker, LoanId, ServerId, ServiceName};
+use crate::wire::{Dialect, Epoch, LentWorker, LoanId, RequestId, ServerId, ServiceName};
 
 use asked::Deal;
 use fair::Hungry;
@@ -130,7 +130,7 @@ pub(super) struct Owner {
     deals: BTreeMap<u64, Deal>,
     next_deal: u64,
     /// Recalls that wait for an answer.
-    recalls: BTreeMap<Token, ServerId>,
+    recalls: BTreeMap<Token, (ServerId, RequestId)>,
     cooling: BTreeMap<ServerId, Time>,
     /// Borrowers that wait for a free worker.
     hungry: BTreeMap<ServerId, Hungry>,
@@ -228,7 +228,7 @@ impl Owner {
         }
         self.agenda.set(worker, None);
         self.lends_due.remove(worker);
-        for (token, _) in take_out(&mut self.recalls, |_, of| of == worker) {
+        for (token, _) in take_out(&mut self.recalls, |_, (of, _)| of == worker) {
             desk.push(Effect::Drop { token });
         }
         // What was never said to anybody is nothing that a borrower has to cool down from.
@@ -336,7 +336,7 @@ impl Owner {
             let of_it = |worker| matches!(self.lent.get(worker), Some(Lent { stage: Stage::Proposed { deal: at }, .. }) if at == deal);
             assert!(!entry.workers.is_empty() && entry.workers.iter().all(of_it));
         }
-        assert!(self.recalls.values().all(|worker| self.lent.contains_key(worker)));
+        assert!(self.recalls.values().all(|(worker, _)| self.lent.contains_key(worker)));
         assert!(self.givings.values().all(|giving| !giving.waits.is_empty()));
         assert!(self.givings.values().flat_map(|giving| &giving.waits).all(|worker| self.lent.contains_key(worker)));
         assert!(self.cooling.len() <= MAX_COOLING && self.standing.len() <= MAX_LOANS);

@@ -68,7 +68,7 @@ impl Owner {
 
     /// Tells the borrower, once more.
     pub(super) fn say_recall(&mut self, desk: &mut Desk, worker: &ServerId, now: Time) {
-        for (token, _) in take_out(&mut self.recalls, |_, of| of == worker) {
+        for (token, _) in take_out(&mut self.recalls, |_, (of, _)| of == worker) {
             desk.push(Effect::Drop { token });
         }
         let (token, request_id) = (desk.token(), desk.request_id());
@@ -77,16 +77,16 @@ impl Owner {
         let (to, grace) = (loan.borrower.clone(), desk.config.grace);
         let action =
             LoanAction::Recall { loan_id: loan.loan_id.clone(), worker: worker.clone(), epoch: loan.epoch, grace };
-        self.recalls.insert(token, worker.clone());
+        self.recalls.insert(token, (worker.clone(), request_id.clone()));
         desk.said("loans_recall", Some(&request_id), to.peer.as_str());
         desk.push(Effect::Act { token, to, request_id, action });
     }
 
     /// A recall has reached the borrower. `false`: the token is of something else.
     pub(in crate::core::loans) fn recall_done(&mut self, desk: &mut Desk, token: Token) -> bool {
-        let Some(worker) = self.recalls.remove(&token) else { return false };
+        let Some((worker, request_id)) = self.recalls.remove(&token) else { return false };
         let Some(loan) = self.lent.get_mut(&worker) else { return true };
-        desk.heard("loans_recalled", None, loan.borrower.peer.as_str());
+        desk.heard("loans_recalled", Some(&request_id), loan.borrower.peer.as_str());
         // It is not said again, unless the worker takes longer than its grace and a little.
         if let Stage::Recalled { again } = &mut loan.stage {
             *again = *again + desk.config.grace;
@@ -98,7 +98,7 @@ impl Owner {
 
     /// A recall has not. It is tried again. `false`: the token is of something else.
     pub(in crate::core::loans) fn recall_failed(&mut self, desk: &mut Desk, token: Token, reason: &str) -> bool {
-        let Some(worker) = self.recalls.remove(&token) else { return false };
+        let Some((worker, _)) = self.recalls.remove(&token) else { return false };
         if let Some(loan) = self.lent.get(&worker) {
             let text = format!("{} could not be told that {worker} is recalled: {reason}", loan.name);
             desk.log(crate::core::LogLevel::Warn, text);

@@ -246,6 +246,12 @@ fn all_loans_of_an_owner_are_renewed_together() {
     assert_eq!(all.len(), 1, "{all:?}");
     let LoanAction::Renew { loans } = &all[0].2 else { panic!() };
     assert_eq!(*loans, [loan(1), loan(2)]);
+    let mark =
+        |desk: &Desk, kind: &str| desk.traces.iter().find(|trace| trace.1 == kind).and_then(|trace| trace.2.clone());
+    let asked = mark(&desk, "loans_renew");
+    desk.loans.done_by(all[0].0, renewed(&[&loan(1), &loan(2)]), at(10_001));
+    desk.effects();
+    assert!(asked.is_some() && mark(&desk, "loans_renewed") == asked, "{:?}", desk.traces);
 }
 
 #[test]

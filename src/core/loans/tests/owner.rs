@@ -530,6 +530,8 @@ fn a_recall_that_was_heard_is_repeated_only_after_its_grace() {
     let (token, ..) = actions(&desk.effects())[0].clone();
     desk.loans.done_by(token, LoanDone { action: "RECALL".into(), index: None, renewed: Vec::new() }, at(150));
     assert_eq!(actions(&desk.pass(at(15_099))), []);
+    let mark = |kind: &str| desk.traces.iter().find(|trace| trace.1 == kind).and_then(|trace| trace.2.clone());
+    assert!(mark("loans_recall").is_some() && mark("loans_recalled") == mark("loans_recall"), "{:?}", desk.traces);
     assert_eq!(actions(&desk.pass(at(15_100))).len(), 1);
     // If it never comes, the lease ends the loan all the same.
     desk.pass(at(31_500));

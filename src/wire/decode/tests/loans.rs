@@ -600,6 +600,37 @@ fn errors_of_loans_name_the_field_and_what_was_expected() {
     }
 }
 
+/// Every word of 2025/2 in lower case says what it does in upper case.
+#[test]
+fn the_lines_of_2025_2_are_read_in_either_letter_case() {
+    for line in [
+        r#"{"TASK":"WORKER_REQUEST","SERVER_UUID":"a","REQUESTOR_INFO":{"ip":"127.0.0.1","port":20902,"needed":3}}"#,
+        r#"{"TASK":"WORKER_REQUEST","WORKERS_NEEDED":5}"#,
+        r#"{"TASK":"WORKER_RESPONSE","STATUS":"ACK","MASTER_UUID":"m","WORKERS":["w"]}"#,
+        r#"{"TASK":"WORKER_RESPONSE","STATUS":"NACK"}"#,
+        r#"{"SERVER_UUID":"b","RESPONSE":"AVAILABLE","WORKERS_UUID":["w"]}"#,
+        r#"{"SERVER_UUID":"b","RESPONSE":"UNAVAILABLE"}"#,
+        r#"{"TASK":"REDIRECT","SERVER_REDIRECT":{"ip":"127.0.0.1","port":20902}}"#,
+        r#"{"TASK":"RETURN","SERVER_RETURN":{"ip":"127.0.0.1","port":20902}}"#,
+        r#"{"TASK":"COMMAND_RELEASE","SERVER_UUID":"a","WORKERS_UUID":["w"]}"#,
+        r#"{"SERVER_UUID":"b","RESPONSE":"RELEASE_ACK","WORKERS_UUID":["w"]}"#,
+        r#"{"SERVER_UUID":"b","RESPONSE":"RELEASE_COMPLETED","WORKERS_UUID":["w"]}"#,
+    ] {
+        let (upper, shape) = read(line.as_bytes()).unwrap_or_else(|error| panic!("{line}: {error:?}"));
+        let lower = line.to_ascii_lowercase();
+        let (found, lower_shape) = read(lower.as_bytes()).unwrap_or_else(|error| panic!("{lower}: {error:?}"));
+        assert_eq!(found, upper, "{lower}");
+        let lowered = match shape {
+            Older => Shape::LowerOlder,
+            Draft => Shape::LowerDraft,
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(lower_shape, lowered, "{lower}");
+    }
+    // A bare one is no order, in neither.
+    assert!(read(br#"{"task":"redirect"}"#).is_err());
+}
+
 /// The conversations of loans in the recordings `2025-2-pushed`, `2026-1-dialled` and `2026-1-queued`, line by line, with what repeats on a
 /// connection left out.
 const RECORDED: &str = include_str!("../../../../tests/fixtures/loans.ndjson");

@@ -89,7 +89,7 @@ impl Link {
         fn body(decoded: &Decoded) -> Option<&Body> {
             match decoded {
                 Decoded::Message(message) => Some(&message.body),
-                Decoded::Refused(_) | Decoded::Stray(_) | Decoded::Ignored { .. } | Decoded::Close(_) => None,
+                Decoded::Refused(_) | Decoded::Stray { .. } | Decoded::Ignored { .. } | Decoded::Close(_) => None,
             }
         }
         self.decoded.iter().filter_map(body).collect()
@@ -327,7 +327,7 @@ fn once_lines_are_spoken_http_is_a_bad_line() {
     let mut link = Link::new(Edge::outbound(None));
     link.feed("GET / HTTP/1.1\r\n").feed(b"\x16\n");
     assert_eq!((link.decoded.len(), link.said(), link.edge.take_ignored()), (2, String::new(), 2));
-    assert!(link.decoded.iter().all(|decoded| matches!(decoded, Decoded::Stray(_))));
+    assert!(link.decoded.iter().all(|decoded| matches!(decoded, Decoded::Stray { .. })));
 }
 
 #[test]
@@ -385,7 +385,9 @@ fn only_a_native_peer_is_told_its_errors_on_a_link_that_we_opened() {
     let wrong = "OK\n{\"TASK\":\"DANCE\"}\n{\"status\":\"alive\"}\n";
     let mut link = Link::new(Edge::outbound(None));
     assert_eq!((link.feed(wrong).said(), link.edge.take_ignored()), (String::new(), 3));
-    let shown: Vec<Decoded> = wrong.lines().map(|line| Decoded::Stray(line.to_owned())).collect();
+    let shown = |(line, wrong): (&str, _)| Decoded::Stray { line: line.to_owned(), wrong };
+    let why = [Some("it is no JSON object"), None, None];
+    let shown: Vec<Decoded> = wrong.lines().zip(why).map(shown).collect();
     assert_eq!(link.decoded, shown, "but the core is, for people to see");
     link.feed(format!("{{\"TASK\":\"HEARTBEAT\",\"RESPONSE\":\"ALIVE\",{NATIVE}}}\n")).feed(wrong);
     assert_eq!((link.errors().len(), link.edge.take_ignored()), (3, 0));
@@ -397,7 +399,7 @@ fn a_line_that_nobody_answers_is_handed_on_with_what_is_wrong_with_it() {
     link.feed("{\"worker\":\"alive\"}\n{\"type\":\"x\"}\n{\"STATUS\":\"PONG\"}\n");
     let wrong: Vec<(&str, &str)> = (link.decoded.iter())
         .filter_map(|decoded| match decoded {
-            Decoded::Ignored { why, line } => Some((*why, line.as_str())),
+            Decoded::Ignored { why, line, refusal: None } => Some((*why, line.as_str())),
             _ => None,
         })
         .collect();
@@ -457,7 +459,7 @@ fn orders_of_a_master_count_only_on_the_link_that_a_worker_opened() {
     let mut asking = Link::new(Edge::outbound(None));
     asking.feed(orders);
     assert_eq!((asking.bodies().len(), asking.said(), asking.edge.take_ignored()), (0, String::new(), 5));
-    assert!(asking.decoded.iter().all(|decoded| matches!(decoded, Decoded::Stray(_))), "people are told");
+    assert!(asking.decoded.iter().all(|decoded| matches!(decoded, Decoded::Stray { .. })), "people are told");
 
     let mut accepted = Link::inbound();
     accepted.feed(orders);
