@@ -46,9 +46,6 @@ const MAX_SERVICES_BYTES: usize = 16 * 1024;
 /// line. The rest is told to a native one after its welcome.
 const FIRST_SERVICES_BYTES: usize = 520;
 
-/// A worker on a lease does not say ALIVE more often than this because of it.
-const LEASE_PACE_LEAST: Duration = Duration::from_millis(200);
-
 /// What a session waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Stage {
