@@ -371,7 +371,7 @@ pub(crate) mod tests {
         let event = Event {
             seq: 3,
             kind: EventKind::PeerAlive,
-            server_id: ServerId::new("ab12cd34-0000"),
+            server_id: ServerId::new("ab12cd34-5a1e-4b0c-9c52-2f6d1c7e0a01"),
             address: Some("127.0.0.1:9102".parse().unwrap()),
             detail: "answered".to_owned(),
         };

@@ -145,6 +145,7 @@ mod tests {
                 bind: OWN.parse().unwrap(),
                 peers: vec![PEER.parse().unwrap()],
                 timeout: Duration::from_secs(60),
+                forget_owner: Duration::from_secs(120),
                 ..Config::default()
             };
             let mut node = Node::new(config, identity, 1, Time::ZERO).unwrap();

@@ -284,7 +284,7 @@ mod tests {
             decisions.fold("y".into(), "refused".into(), at(nth));
         }
         assert_eq!(decisions.kept.len(), 3);
-        assert_eq!(decisions.about("x"), ["refused for 2 workers; 5000 times within 5.0 s, and this is the last"]);
+        assert_eq!(decisions.about("x"), ["refused for 2 workers; 5000 times within 4.9 s, and this is the last"]);
         assert_eq!(decisions.about("w"), ["it goes"]);
         // What was decided otherwise meanwhile stands between, and what is long ago stands for itself.
         decisions.note("x".into(), "it gets one".into(), at(5001));
