@@ -63,10 +63,12 @@ fn why(master: &Master, about: &str, what: &str) -> String {
     answer["WHY"].as_str().unwrap_or_else(|| panic!("no sentence in {answer}")).to_owned()
 }
 
-/// The text of the newest decision.
+/// The text of the newest decision, without how often the like was decided before.
 fn latest(master: &Master) -> String {
     let answer = master.ask(&json!({"TASK": "WHY"}));
-    answer["DECISIONS"][0]["TEXT"].as_str().unwrap_or_else(|| panic!("no decision in {answer}")).to_owned()
+    let text = answer["DECISIONS"][0]["TEXT"].as_str().unwrap_or_else(|| panic!("no decision in {answer}"));
+    let folded = text.strip_suffix(", and this is the last").and_then(|text| text.rsplit_once("; "));
+    folded.map_or(text, |(text, _)| text).to_owned()
 }
 
 fn render(master: &Master) -> String {

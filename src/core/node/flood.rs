@@ -283,7 +283,7 @@ mod tests {
         let told = (0..50_000_u64).filter(|nth| floods.tells(lines(*nth), LogLevel::Info, at(nth / 10))).count();
         assert!(told as u64 <= ALL * 2 + BURST * 5, "{told} of 50,000 in 5 s");
         assert!(floods.of.len() <= MOST + 1);
-        assert_eq!(floods.deadline().is_some_and(|due| due <= at(6000)), true);
+        assert!(floods.deadline().is_some_and(|due| due <= at(6000)));
         let counts: u64 = floods.take_due(at(7000)).iter().map(|(_, _, count)| count).sum();
         assert_eq!(told as u64 + counts, 50_000);
         assert_eq!(floods.deadline(), None);
