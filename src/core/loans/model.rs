@@ -771,13 +771,13 @@ fn laws_hold_under_a_recall_and_a_cut() {
 }
 
 #[test]
-#[ignore = "780,000 states take some minutes: run it when the loans change"]
+#[ignore = "1,400,000 states take more than a minute: run it when the loans change"]
 fn laws_hold_when_each_crashes_once_and_messages_are_lost_and_repeated() {
     check(Left { asks: 1, losses: 1, repeats: 1, crashes: [1, 1, 1], ..Left::default() });
 }
 
 #[test]
-#[ignore = "210,000 states take a minute: run it when the loans change"]
+#[ignore = "270,000 states take half a minute: run it when the loans change"]
 fn laws_hold_under_two_requests_a_recall_and_an_early_deadline() {
     check(Left { asks: 2, recalls: 1, deadlines: 1, ..Left::default() });
 }
