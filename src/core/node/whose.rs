@@ -90,7 +90,7 @@ impl Node {
         }
         let (worker, is) = (&alive.worker, if lent { "is lent" } else { "is here" });
         let text = format!("somebody at {host} calls itself {worker}, which is a native worker and {is}: NO_TASK");
-        self.log(LogLevel::Warn, text);
+        self.log_often(LogLevel::Warn, "programs that call themselves as native workers", text, self.now);
         true
     }
 
@@ -364,6 +364,11 @@ mod tests {
         assert_eq!(desk.loans(), lent);
         assert!(desk.logged.iter().any(|text| text.contains("calls itself W, which is a native worker and is lent")));
         assert_eq!(desk.node.worker_counts(), Counts { local: 0, lent: 1, borrowed: 0 });
+        for _ in 0..200 {
+            assert_eq!(desk.alive(10, "W", None), [Body::NoTask]);
+        }
+        let lines = desk.logged.iter().filter(|text| text.contains("calls itself W")).count();
+        assert!(lines < 40, "who says it again and again fills no log: {lines} lines");
         desk.link(12, "10.0.0.9:40001");
         desk.native(12, "W");
         assert_eq!(desk.loans(), [], "its own return is one");
