@@ -8,15 +8,15 @@ use super::Node;
 use super::errands::{DIAL, Errands, Waits, Way};
 use crate::core::links::Reply;
 use crate::core::loans::{
-    Asked, Candidate, Counts, Effect, Guest, Lend, LoanConfig, LoanEvent, Loans, Neighbour, Own, Party, Proposal,
-    Saturation, Unagreed,
+    Asked, Candidate, Counts, Effect, Guest, LoanConfig, LoanEvent, Loans, Neighbour, Own, Party, Proposal, Saturation,
+    Unagreed,
 };
 use crate::core::{LinkId, LogLevel, Output};
 use crate::time::Time;
 use crate::wire::{
     Address, Body, Epoch, ErrorAnswer, ErrorCode, EventKind, Host, Listens, LoanAction, LoanAnswer, LoanId,
     LoanRequest, LoanView, MAX_QUOTE, Message, REGISTER_WAIT, Registration, Release, RequestId, Returned, ServerId,
-    ServiceName, SettingName, StatusAck, Terms, WorkerAlive, WorkerMove, quote,
+    ServiceName, StatusAck, Terms, WorkerAlive, WorkerMove, quote,
 };
 
 /// How long before a registration is handed on its worker may have spoken elsewhere: it was held back for a while, and that may end late.
@@ -36,9 +36,9 @@ const MAX_NEEDED: usize = 256;
 pub(super) struct Desk {
     pub(super) loans: Loans,
     /// The policies of this node's own options; what the group has agreed on goes before them.
-    own: LoanConfig,
+    pub(super) own: LoanConfig,
     /// Those that it goes by.
-    policies: LoanConfig,
+    pub(super) policies: LoanConfig,
     pub(super) errands: Errands,
     /// Marks of what the group was asked.
     proposals: BTreeMap<u64, Proposal>,
@@ -73,31 +73,6 @@ impl Node {
         };
         self.desk = Some(Box::new(desk));
         Ok(())
-    }
-
-    /// The group has agreed on a policy, or on none any more: then this node goes by its own option again.
-    pub(super) fn go_by_policy(&mut self, name: SettingName, value: Option<u64>) {
-        let Some(desk) = &mut self.desk else { return };
-        let Desk { own, policies, .. } = desk.as_mut();
-        let workers = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-        let span = |own: Duration| value.map_or(own, Duration::from_millis);
-        match name {
-            SettingName::Keep => policies.keep = value.map_or(own.keep, workers),
-            SettingName::Cap => policies.cap = value.map_or(own.cap, |cap| Some(workers(cap)).filter(|cap| *cap > 0)),
-            SettingName::Cooldown => policies.cooldown = span(own.cooldown),
-            SettingName::Lease => policies.lease = span(own.lease),
-            SettingName::Grace => policies.grace = span(own.grace),
-            SettingName::Lend => {
-                let agreed = value.and_then(|at| Lend::ALL.get(usize::try_from(at).ok()?).copied());
-                policies.lend = agreed.unwrap_or(own.lend);
-            }
-            _ => return,
-        }
-        let policies = policies.clone();
-        match policies.check() {
-            Ok(()) => desk.loans.configure(policies),
-            Err(error) => self.log(LogLevel::Warn, format!("the agreed setting {name} is not gone by: {error}")),
-        }
     }
 
     /// Own workers that are promised, on their way or at a borrower, and workers of others that are here on loan.
