@@ -126,7 +126,7 @@ fn heedful(program: &str) -> Command {
         return Command::new(program);
     }
     let mut command = Command::new("env");
-    command.arg("--default-signal=INT,QUIT").arg(program);
+    command.arg("--default-signal=INT,QUIT,HUP,TERM").arg(program);
     command
 }
 
