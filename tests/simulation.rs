@@ -140,6 +140,18 @@ fn a_storm_of_lines_to_a_stranger_is_noticed() {
     assert!(what.contains("has heard"), "{what}");
 }
 
+#[test]
+fn workers_that_never_go_home_are_noticed() {
+    let what = bitten(Planted::ReturnsLost);
+    assert!(what.contains("not at home") || what.contains("workers lent"), "{what}");
+}
+
+#[test]
+fn a_borrower_that_gets_nothing_while_others_feast_is_noticed() {
+    let what = bitten(Planted::OneIsNotHeard);
+    assert!(what.contains("of hunger"), "{what}");
+}
+
 /// The law that the first of many groups with this fault breaks.
 fn bitten_in_group(planted: PlantedInGroup) -> String {
     let broken = (0..200).find_map(|seed| sim::run_planted_in_group(seed, planted).err());

@@ -22,6 +22,9 @@ use crate::wire::Permille;
 /// How long the borrowers of a feast are hungry, together with the time in which they become so.
 const FEAST: Duration = Duration::from_secs(600);
 
+/// Of a hundred worlds.
+const FEASTS: u64 = 3;
+
 /// How the masters of a world lend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::sim) struct LoanPlan {
@@ -64,7 +67,10 @@ impl Groups {
 /// Runs the loans of one seed to their end.
 pub(in crate::sim) fn run(seed: u64, planted: Planted) -> Result<Report, Failure> {
     let mut dice = Dice::new(seed ^ 0x10a9_10a9_10a9_10a9);
-    let feast = dice.chance(3) && planted == Planted::Nothing;
+    let feast = match planted {
+        Planted::Nothing => dice.chance(FEASTS),
+        other => other == Planted::OneIsNotHeard,
+    };
     let plan = if feast { draw_feast(seed, &mut dice) } else { draw(seed, planted, &mut dice) };
     run_plan(Kind::Loans, plan, planted)
 }

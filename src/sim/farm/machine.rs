@@ -1,6 +1,7 @@
 //! The machines of a farm: what each is, and how a process is started on it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::Planted;
 use super::client::Client;
@@ -9,7 +10,7 @@ use super::executor::Executor;
 use super::foreign::Foreign;
 use super::plan::FarmPlan;
 use super::stranger::Stranger;
-use crate::core::{Config, Identity, Input, Node, QueueConfig, WorkerConfig};
+use crate::core::{Config, Identity, Input, LoanConfig, Node, QueueConfig, WorkerConfig};
 use crate::sim::clock::Clock;
 use crate::sim::group::disk::Disk as GroupDisk;
 use crate::sim::host::{NativeHost, address};
@@ -17,6 +18,9 @@ use crate::sim::network::{Arrival, Host};
 use crate::sim::plan::Dice;
 use crate::time::Time;
 use crate::wire::{Address, Role, ServerId, ServiceName, ServiceOffer};
+
+/// The longest lease that there is, under a planted fault.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// What happens to a node.
 #[derive(Clone, Debug)]
@@ -133,7 +137,9 @@ impl Machine {
         if let Some(lend) = lend {
             // A planted fault: the epochs of a new start are those of the first.
             let boot = if planted == Planted::OldBoots { 1 } else { boot };
-            node.lend(lend.loans.clone(), boot, seed, local)?;
+            // Another one: what was drawn is not what holds.
+            let lease = if planted == Planted::ReturnsLost { LONGEST } else { lend.loans.lease };
+            node.lend(LoanConfig { lease, ..lend.loans.clone() }, boot, seed, local)?;
             if let (Some(groups), Some(disk)) = (&lend.groups, &self.group_disk) {
                 let mut entropy = [0; 32];
                 entropy.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&dice.next().to_be_bytes()));

@@ -69,12 +69,16 @@ pub enum Planted {
     EndsLostOnTheWay,
     /// In worlds of loans: what is said to programs of other people is said twenty times.
     Storms,
+    /// In worlds of loans: leases last an hour, and no native worker hears that it is to go home.
+    ReturnsLost,
+    /// In feasts: the requests of one of the borrowers are lost.
+    OneIsNotHeard,
 }
 
 impl Planted {
     /// Whether it is planted in worlds of loans.
     pub(super) const fn is_of_loans(self) -> bool {
-        use Planted::{EndsLostOnTheWay, GroupDiskLies, OldBoots, Storms};
-        matches!(self, OldBoots | GroupDiskLies | EndsLostOnTheWay | Storms)
+        use Planted::{EndsLostOnTheWay, GroupDiskLies, OldBoots, OneIsNotHeard, ReturnsLost, Storms};
+        matches!(self, OldBoots | GroupDiskLies | EndsLostOnTheWay | Storms | ReturnsLost | OneIsNotHeard)
     }
 }

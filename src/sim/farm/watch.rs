@@ -127,6 +127,8 @@ impl World {
         let strange = |host: Host| self.plan.is_foreign(host) || self.plan.stranger(host).is_some();
         let lost: Option<[&str; 2]> = match self.planted {
             Planted::EndsLostOnTheWay => Some(["\"ACTION\":\"RECORD\"", "\"KIND\":\"END\""]),
+            Planted::ReturnsLost => Some(["\"type\":\"command_release\"", "\"OWNER\""]),
+            Planted::OneIsNotHeard if host + 1 == self.plan.masters => Some(["\"type\":\"request_help\"", ""]),
             _ => None,
         };
         if let Some(words) = lost {
