@@ -46,7 +46,7 @@ mod tests {
         )
         .unwrap();
         let debug = format!("{args:?}");
-        assert_eq!(debug.matches("None").count(), 2, "only `config` and a dialect: {debug}");
+        assert_eq!(debug.matches("None").count(), 4, "only `config`, a dialect, and ports of workers: {debug}");
         let error = super::parse::<WorkerArgs>("peer = 'a:1'").unwrap_err();
         assert!(error.contains("peer") && error.contains("master"), "a worker has no peers: {error}");
     }
@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn every_option_has_its_key() {
         let args = parse(
-            "port = 9102\nhost = '::1'\npeer = ['b:2,dialect=native', 'a:1,dialect=seed']\nadvertise = 'lab:1'\n\
+            "port = 9102\nhost = '::1'\npeer = ['b:2,dialect=native,workers=3', 'a:1,workers=4,dialect=seed']\nadvertise = 'lab:1'\n\
              insecure = true\ninterval = 0.5\ntimeout = '3s'\nforget = 60\nforget-owner = 30\nlend = 'group'\nkeep = 0\ncap = 3\ncooldown = 1\nlease = 20\ngrace = 5\nname = 'b'\ngroup = 'g'\ndata-dir = 'd'\n\
              fresh = false\nephemeral = true\ncapacity = 10\nrelease = 5\nhold = '500ms'\ncpu-threshold = 62.5\n\
              log-level = 'debug'\noutput = 'json'\ndurability = 'os'\nmax-jobs = 5\nmax-bytes = '2G'\n\

@@ -90,6 +90,9 @@ Examples:
   A peer of an older generation, whose dialect is known beforehand:
     {name} --peer lab-7:9101,dialect=2025-2
 
+  One that serves its workers on another port:
+    {name} --peer lab-7:9101,workers=9102
+
 Where options come from:
   Each option is also an environment variable, NODE_ and its name (NODE_PORT,
   NODE_DATA_DIR), and a key of the TOML file that --config names (port,

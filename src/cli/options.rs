@@ -1,5 +1,6 @@
 //! The options of a node: where they come from, their defaults, and whether they fit together.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -13,8 +14,8 @@ use super::values::{
     self, Advertise, BindHost, Bytes, Discovery, Durable, Label, Peer, Peers, Percent, Span, Supervisor,
 };
 use super::worker::WorkerOptions;
-use crate::core::{AgreementConfig, Config, Lend, LoadConfig, LoanConfig, QueueConfig, WorkerConfig};
-use crate::wire::{Address, Durability, Permille, Role};
+use crate::core::{AgreementConfig, Config, Lend, LoadConfig, LoanConfig, PeerHint, QueueConfig, WorkerConfig};
+use crate::wire::{Address, Dialect, Durability, Permille, Role};
 
 /// Shortest and longest `--interval`.
 const INTERVAL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(3600));
@@ -40,9 +41,10 @@ pub(super) struct RunArgs {
     pub(super) host: Option<BindHost>,
 
     /// A peer to call, for ever; repeat it for more. What the peer speaks is found out, or said by dialect
-    /// (native, seed, 2025-2, 2026-1). NODE_PEER separates peers by spaces
+    /// (native, seed, 2025-2, 2026-1); workers is the port of its workers, where that is another.
+    /// NODE_PEER separates peers by spaces
     #[serde(deserialize_with = "values::peers")]
-    #[arg(long, env = "NODE_PEER", value_name = "HOST:PORT[,dialect=NAME]", help_heading = "Network")]
+    #[arg(long, env = "NODE_PEER", value_name = "HOST:PORT[,dialect=NAME][,workers=PORT]", help_heading = "Network")]
     pub(super) peer: Option<Vec<Peers>>,
 
     /// What peers are told to call instead of the address that is listened on
@@ -564,6 +566,13 @@ impl Options {
         })
     }
 
+    /// What the operator says of peers that are other people's programs.
+    fn hints(&self) -> BTreeMap<Address, PeerHint> {
+        let hint = |peer: &Peer| PeerHint { older: peer.dialect == Some(Dialect::Gen2025_2), workers: peer.workers };
+        let all = self.peers.iter().map(|peer| (peer.address.clone(), hint(peer)));
+        all.filter(|(_, hint)| *hint != PeerHint::default()).collect()
+    }
+
     /// The settings of the core for a listener that got the address `bound`.
     pub(super) fn config(&self, bound: SocketAddr) -> Config {
         let advertise = self.advertise.as_ref();
@@ -571,6 +580,7 @@ impl Options {
             interval: self.interval,
             timeout: self.timeout,
             peers: self.peers.iter().map(|peer| peer.address.clone()).collect(),
+            hints: self.hints(),
             bind: bound,
             advertise: advertise
                 .map(|told| Address { host: told.host.clone(), port: told.port.unwrap_or_else(|| bound.port()) }),
@@ -631,7 +641,7 @@ fn queue(args: &RunArgs) -> Result<QueueConfig, OptionError> {
     Ok(queue)
 }
 
-/// The peers of all values, each address once. Two dialects for one address contradict each other.
+/// The peers of all values, each address once. Two dialects, or two ports of workers, for one address contradict each other.
 pub(super) fn peers(option: &str, values: Vec<Peers>) -> Result<Vec<Peer>, OptionError> {
     let mut peers: Vec<Peer> = Vec::new();
     for peer in values.into_iter().flat_map(|value| value.0) {
@@ -642,6 +652,10 @@ pub(super) fn peers(option: &str, values: Vec<Peers>) -> Result<Vec<Peer>, Optio
                     format!("{option} {}: named twice with different dialects; expected one", peer.address)
                 })?;
                 known.dialect = known.dialect.or(peer.dialect);
+                check(known.workers.is_none() || peer.workers.is_none() || known.workers == peer.workers, || {
+                    format!("{option} {}: named twice with different ports of workers; expected one", peer.address)
+                })?;
+                known.workers = known.workers.or(peer.workers);
             }
         }
     }
@@ -750,6 +764,7 @@ mod tests {
             ("--host 0.0.0.0", "add --insecure"),
             ("--host 192.168.1.7 --insecure=false", "add --insecure"),
             ("--peer a:1,dialect=seed --peer a:1,dialect=2025-2", "different dialects"),
+            ("--peer a:1,workers=2 --peer a:1,workers=3", "different ports of workers"),
         ] {
             let refusal = refusal(line);
             assert!(refusal.contains(what), "{line}: {refusal}");

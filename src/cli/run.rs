@@ -22,7 +22,7 @@ use crate::service::{ExecutorConfig, System};
 use crate::store::group::{self, GroupStore};
 use crate::store::jobs::{JobStore, Recovered};
 use crate::store::{StateDir, StateError, Writer, default_base};
-use crate::wire::{Address, DialectMemory, Durability, ServerId};
+use crate::wire::{Address, Dialect, DialectMemory, Durability, ServerId};
 
 /// Threads of a worker for calls, beside those for its slots.
 const CALL_THREADS: usize = 64;
@@ -94,7 +94,7 @@ pub(super) fn run_node(options: &Options) -> Result<Stop, Failure> {
         BindError::Taken(_) => Failure::PortTaken(error),
         BindError::Other(..) => Failure::Bind(error),
     })?;
-    let config = options.config(listener.local_addr());
+    let mut config = options.config(listener.local_addr());
     let address = Address::of(config.bind).to_string();
     let mut console = Console::start(options.output, options.log_level, &address).map_err(Failure::Console)?;
 
@@ -110,6 +110,10 @@ pub(super) fn run_node(options: &Options) -> Result<Stop, Failure> {
             if let Some(dialect) = peer.dialect {
                 dialects.tell(&peer.address, dialect);
             }
+        }
+        // Who has spoken 2025/2 before speaks it still: what its workers here are told rests on it.
+        for (address, _) in dialects.known().filter(|(_, dialect)| *dialect == Dialect::Gen2025_2) {
+            config.hints.entry(address.clone()).or_default().older = true;
         }
         // Before the jobs, which take the room that they find.
         let (group, stored_group) = match options.worker {

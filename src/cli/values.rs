@@ -80,23 +80,23 @@ impl Percent {
     }
 }
 
-/// A peer of `--peer`: `HOST:PORT`, or `HOST:PORT,dialect=NAME`.
+/// A peer of `--peer`: `HOST:PORT`, with `,dialect=NAME` and `,workers=PORT` behind it where the operator knows more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Peer {
     /// Whom to call.
     pub(super) address: Address,
     /// What it speaks, where the operator says so.
     pub(super) dialect: Option<Dialect>,
+    /// The port on which it serves workers, where that is another one. 1 to 65535.
+    pub(super) workers: Option<u16>,
 }
 
 impl FromStr for Peer {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Peer, String> {
-        let (address, hint) = match text.split_once(',') {
-            Some((address, hint)) => (address, Some(hint)),
-            None => (text, None),
-        };
+        let mut parts = text.split(',');
+        let address = parts.next().unwrap_or_default();
         let address: Address = address.parse().map_err(|error| format!("{error}"))?;
         if address.is_wildcard() {
             return Err(format!(
@@ -104,16 +104,26 @@ impl FromStr for Peer {
             ));
         }
         let names = || Dialect::ALL.map(Dialect::as_str).join(", ");
-        let dialect = match hint {
-            None => None,
-            Some(hint) => {
-                let name = hint.strip_prefix("dialect=");
-                let name = name.ok_or_else(|| format!("`,{hint}` is not known; expected ,dialect=NAME"))?;
-                let dialect = Dialect::parse(name);
-                Some(dialect.ok_or_else(|| format!("no dialect is called `{name}`; expected one of {}", names()))?)
+        let mut peer = Peer { address, dialect: None, workers: None };
+        for hint in parts {
+            let twice = match hint.split_once('=') {
+                Some(("dialect", name)) => {
+                    let dialect = Dialect::parse(name)
+                        .ok_or_else(|| format!("no dialect is called `{name}`; expected one of {}", names()))?;
+                    peer.dialect.replace(dialect).is_some()
+                }
+                Some(("workers", port)) => {
+                    let number = port.parse().ok().filter(|port| *port != 0);
+                    let number = number.ok_or_else(|| format!("workers=`{port}`: expected a port, 1 to 65535"))?;
+                    peer.workers.replace(number).is_some()
+                }
+                _ => return Err(format!("`,{hint}` is not known; expected ,dialect=NAME or ,workers=PORT")),
+            };
+            if twice {
+                return Err(format!("`,{hint}`: said twice; expected once"));
             }
-        };
-        Ok(Peer { address, dialect })
+        }
+        Ok(peer)
     }
 }
 
@@ -464,7 +474,11 @@ mod tests {
         let error = |text: &str| text.parse::<Peer>().unwrap_err();
         assert!(error("localhost").contains("has no port"));
         assert!(error("a:1,dialect=latin").contains("native, seed, 2025-2, 2026-1"));
-        assert!(error("a:1,tongue=seed").contains("expected ,dialect=NAME"));
+        assert!(error("a:1,tongue=seed").contains("expected ,dialect=NAME or ,workers=PORT"));
+        let peer: Peer = "lab:9101,workers=9102,dialect=2025-2".parse().unwrap();
+        assert_eq!((peer.dialect, peer.workers), (Some(Dialect::Gen2025_2), Some(9102)));
+        assert!(error("a:1,workers=0").contains("1 to 65535") && error("a:1,workers=x").contains("1 to 65535"));
+        assert!(error("a:1,workers=5,workers=6").contains("expected once"));
         assert!(error("0.0.0.0:9102").contains("not where one calls"));
         assert_eq!(" a:1  b:2 ".parse::<Peers>().unwrap().0.len(), 2);
         assert_eq!("".parse::<Peers>().unwrap().0.len(), 0);

@@ -154,6 +154,14 @@ impl WorkerArgs {
     /// Fills in the defaults and checks every option, alone and with its neighbours.
     fn resolve(self) -> Result<Options, OptionError> {
         let masters = peers("--master", self.master.unwrap_or_default())?;
+        for master in &masters {
+            check(master.workers.is_none(), || {
+                format!(
+                    "--master {}: a worker calls where workers are served; expected that port, and no workers=PORT",
+                    master.address
+                )
+            })?;
+        }
         let worker = WorkerOptions {
             masters,
             slots: self.slots.unwrap_or_else(cores),
@@ -269,6 +277,7 @@ mod tests {
             ("--grace 25h", "--grace is 90000s; expected 0 to 24 h"),
             ("--discovery=false", "could find no master"),
             ("--master a:1,dialect=seed --master a:1,dialect=native", "--master a:1: named twice"),
+            ("--master a:1,workers=2", "--master a:1: a worker calls where workers are served"),
             ("--host 0.0.0.0", "add --insecure"),
             ("--host 0.0.0.0 --insecure --allow-exec", "anybody who reaches this address could run any command"),
             ("--interval 6", "not below --timeout"),

@@ -42,6 +42,7 @@ mod tests;
 mod timeline;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -108,6 +109,9 @@ pub struct Config {
     pub timeout: Duration,
     /// The peers to call, for ever. May be empty, may name this node itself (which is noticed and left out).
     pub peers: Vec<Address>,
+    /// What is known beforehand of masters of other people, by the address at which they are called. Default none. If unsure, none: what is
+    /// left out is found out.
+    pub hints: BTreeMap<Address, PeerHint>,
     /// Where the listener is bound. Wildcards are fine.
     pub bind: SocketAddr,
     /// What others are told to call, instead of the bound address. If unsure, `None`.
@@ -133,6 +137,16 @@ pub struct Config {
     pub forget_owner: Duration,
     /// `--supervisor`: who gets a report of this master every ten seconds. Default none, and none at a worker. If unsure, `None`.
     pub supervisor: Option<Address>,
+}
+
+/// What is known beforehand of a master of other people (course-protocol.md, section 2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PeerHint {
+    /// It speaks 2025/2: it wants `COMMAND_RELEASE` before its workers go home, and they know no envelopes. Default false. If unsure, false: its
+    /// offers show it.
+    pub older: bool,
+    /// The port on which it serves workers, where that is not the one on which masters call it. Default none, range 1 to 65535. If unsure, none.
+    pub workers: Option<u16>,
 }
 
 /// The queue of jobs of a master.
@@ -237,6 +251,7 @@ impl Default for Config {
             interval: Duration::from_secs(2),
             timeout: Duration::from_secs(6),
             peers: Vec::new(),
+            hints: BTreeMap::new(),
             bind: SocketAddr::from(([127, 0, 0, 1], 9101)),
             advertise: None,
             role: Role::Master,

@@ -68,6 +68,11 @@ impl Desk {
         Some(Epoch { generation, counter: self.counter()? })
     }
 
+    /// Whether the order of this counter was given by an earlier start.
+    pub(super) fn is_of_before(&self, counter: u64) -> bool {
+        counter >> ORDER_BITS < self.boot
+    }
+
     /// How many orders may still be given.
     pub(super) fn orders_left(&self) -> u64 {
         (1 << ORDER_BITS) - 1 - self.orders

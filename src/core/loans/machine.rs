@@ -11,8 +11,8 @@ use crate::core::LinkId;
 use crate::core::links::Reply;
 use crate::time::Time;
 use crate::wire::{
-    Epoch, LoanAction, LoanAnswer, LoanDone, LoanId, LoanState, LoanView, LoansAnswer, Release, ReleaseAnswer,
-    RequestId, Returned, ServerId, ServiceName, Terms,
+    Epoch, LentWorker, LoanAction, LoanAnswer, LoanDone, LoanId, LoanState, LoanView, LoansAnswer, Release,
+    ReleaseAnswer, RequestId, Returned, ServerId, ServiceName, Terms,
 };
 
 /// The loans of a master, in and out.
@@ -95,6 +95,11 @@ impl Loans {
 
     // Borrower.
 
+    /// This master wants `COMMAND_RELEASE` before its workers go home (2025/2), as is known beforehand.
+    pub(in crate::core) fn speaks_older(&mut self, peer: &ServerId) {
+        self.borrower.speaks_older(peer, true);
+    }
+
     /// Whether [`Loans::neighbours`] is wanted now.
     pub(in crate::core) fn wants_neighbours(&self, now: Time) -> bool {
         self.borrower.wants_neighbours(now)
@@ -148,10 +153,10 @@ impl Loans {
         self.owner.agreed(&mut self.desk, proposal, outcome, now);
     }
 
-    /// These loans of this owner stand in the ledger as begun and not ended. Called when the ledger was caught up with, and whenever one of
-    /// them changes. Those that are not known here, from before a crash, are ended there.
-    pub(in crate::core) fn in_ledger(&mut self, loans: &[LoanId], now: Time) {
-        self.owner.in_ledger(&mut self.desk, loans, now);
+    /// These loans of this owner stand in the ledger as begun and not ended. Called after a start, and every now and then. Those that are not known
+    /// here, from before a crash, are ended there: at once where their workers are `here`, at home, else when these are, or are waited for no more.
+    pub(in crate::core) fn in_ledger(&mut self, loans: &[LentWorker], here: impl Fn(&ServerId) -> bool, now: Time) {
+        self.owner.in_ledger(&mut self.desk, loans, here, now);
     }
 
     /// `LOANS` `RENEW` of the native master `from`.

@@ -327,7 +327,7 @@ pub(super) enum Effect {
     Notify {
         /// Whom.
         to: Party,
-        /// Its mark, which strangers want to see; `None` between native masters.
+        /// Its mark: a uuid, which strangers want to see; between native masters the id of the loan.
         request_id: Option<RequestId>,
         /// What.
         returned: Returned,

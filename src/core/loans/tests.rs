@@ -18,8 +18,8 @@ use crate::core::LinkId;
 use crate::core::links::Reply;
 use crate::time::Time;
 use crate::wire::{
-    Address, Body, Epoch, LoanAction, LoanAnswer, LoanDone, LoanId, LoanRecord, LoanRequest, NativeLoanRequest,
-    OfferTerms, OfferedWorker, RequestId, ServerId, ServiceName, WorkerMove,
+    Address, Body, Epoch, LentWorker, LoanAction, LoanAnswer, LoanDone, LoanId, LoanRecord, LoanRequest,
+    NativeLoanRequest, OfferTerms, OfferedWorker, RequestId, ServerId, ServiceName, WorkerMove,
 };
 
 fn id(text: &str) -> ServerId {

@@ -85,6 +85,11 @@ impl Errands {
         Some((message, waits))
     }
 
+    /// What was to be said on a connection of its own that could not be made.
+    pub(super) fn unsaid(&self, link: LinkId) -> Option<&Message> {
+        self.dialled.get(&link)?.message.as_ref()
+    }
+
     /// A connection of its own is gone, or could not be made: who waits there.
     pub(super) fn closed(&mut self, link: LinkId) -> Option<Waits> {
         self.dialled.remove(&link).map(|errand| errand.waits).filter(|waits| *waits != Waits::Nobody)

@@ -14,9 +14,9 @@ use crate::core::loans::{
 use crate::core::{LinkId, LogLevel, Output};
 use crate::time::Time;
 use crate::wire::{
-    Address, Body, Epoch, ErrorAnswer, ErrorCode, EventKind, Host, Listens, LoanAction, LoanAnswer, LoanId,
-    LoanRequest, LoanView, MAX_QUOTE, Message, REGISTER_WAIT, Registration, Release, RequestId, Returned, ServerId,
-    ServiceName, StatusAck, Terms, WorkerAlive, WorkerMove, quote,
+    Address, Body, Epoch, ErrorAnswer, ErrorCode, EventKind, Host, Listens, LoanAction, LoanAnswer, LoanRequest,
+    LoanView, MAX_QUOTE, Message, REGISTER_WAIT, Registration, Release, RequestId, Returned, ServerId, ServiceName,
+    StatusAck, Terms, WorkerAlive, WorkerMove, quote,
 };
 
 /// How long before a registration is handed on its worker may have spoken elsewhere: it was held back for a while, and that may end late.
@@ -112,12 +112,11 @@ impl Node {
     pub(super) fn tick_loans(&mut self, now: Time) {
         let Some(desk) = &mut self.desk else { return };
         desk.loans.tick(now);
-        if desk.compare <= now && desk.loans.counts().0 > 0 || desk.compare + COMPARE * 12 <= now {
+        if desk.compare <= now {
             desk.compare = now + COMPARE;
             if let Some(group) = &self.group {
-                let own: Vec<LoanId> =
-                    group.loans_of(&self.identity.server_id).into_iter().map(|loan| loan.loan_id).collect();
-                desk.loans.in_ledger(&own, now);
+                let own = group.loans_of(&self.identity.server_id);
+                desk.loans.in_ledger(&own, |worker| self.farm.is_borrowed(worker) == Some(false), now);
             }
         }
     }
@@ -176,6 +175,7 @@ impl Node {
         let group_id = self.group_presence().group_id;
         let mut known = self.registry.neighbours();
         for neighbour in &mut known {
+            neighbour.asks_back = self.config.hints.get(&neighbour.address).is_some_and(|hint| hint.older);
             neighbour.member = group_id.is_some()
                 && self.group.as_ref().is_some_and(|group| group.has_member(&neighbour.peer))
                 && neighbour.member;
@@ -355,8 +355,14 @@ impl Node {
             let at_home = || self.peer_named(&home.as_ref()?.to_string());
             self.peer_named(owner.as_str()).or_else(at_home)
         });
+        let older = |lender: &&Party| {
+            let hint = lender.address.as_ref().and_then(|address| self.config.hints.get(address));
+            hint.is_some_and(|hint| hint.older)
+        };
+        let older = lender.as_ref().filter(older).map(|lender| lender.peer.clone());
         let Some(desk) = &mut self.desk else { return terms };
         if let Some(owner) = owner {
+            older.into_iter().for_each(|lender| desk.loans.speaks_older(&lender));
             // A native worker without a loan has lost its owner, or has not heard of its new one: that is no loan of anybody.
             let orphan = native.is_some_and(|native| native.loan_id.is_none());
             if fresh && orphan {
@@ -518,6 +524,11 @@ impl Node {
 
     /// A link is gone: whoever waits there for an answer learns it.
     pub(super) fn errands_closed(&mut self, link: LinkId, reason: &str, now: Time) {
+        let unsaid = self.desk.as_ref().and_then(|desk| desk.errands.unsaid(link)).map(|message| message.body.clone());
+        if let Some(Body::Returned(returned)) = unsaid {
+            let text = format!("notify_worker_returned for {} could not be said: {reason}", returned.worker);
+            self.log_often(LogLevel::Warn, "notify_worker_returned that could not be said", text, now);
+        }
         let Some(desk) = &mut self.desk else { return };
         match desk.errands.closed(link) {
             Some(Waits::Loans(token)) => desk.loans.failed(token, reason, now),
@@ -658,7 +669,8 @@ impl Node {
             Effect::Reserve { worker } => self.farm.reserve(&worker, true, now),
             Effect::Free { worker } => self.farm.reserve(&worker, false, now),
             Effect::Order { worker, order } | Effect::Release { worker, order } => {
-                self.farm.send_off(&worker, order, now);
+                let target = order.target.map(|target| self.gate(target));
+                self.farm.send_off(&worker, WorkerMove { target, ..order }, now);
             }
             Effect::TakeBack { worker, epoch, reason } => self.take_back(&worker, epoch, reason, now),
             Effect::AtHome { worker, epoch } => {
@@ -777,7 +789,7 @@ impl Node {
 mod tests {
     use super::*;
     use crate::core::{Config, Identity, Input};
-    use crate::wire::{MoveKind, NativeWorker, OfferTerms, OfferedWorker, ServiceOffer};
+    use crate::wire::{LoanId, MoveKind, NativeWorker, OfferTerms, OfferedWorker, ServiceOffer};
     use std::time::Duration;
 
     fn id(text: &str) -> ServerId {

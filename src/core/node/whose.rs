@@ -22,6 +22,23 @@ impl Node {
         }
     }
 
+    /// Where a master that is called at this address serves workers: there, unless the operator has named another port.
+    pub(super) fn gate(&self, called: Address) -> Address {
+        let hints = &self.config.hints;
+        if hints.values().all(|hint| hint.workers.is_none()) {
+            return called;
+        }
+        let same = |one: &&Neighbour| match &called.host {
+            Host::Ip(ip) => one.address.port == called.port && self.is_at(one, *ip),
+            Host::Name(_) => false,
+        };
+        let hint = hints.get(&called).copied().or_else(|| {
+            let peers = self.registry.neighbours();
+            hints.get(&peers.iter().find(same)?.address).copied()
+        });
+        Address { port: hint.and_then(|hint| hint.workers).unwrap_or(called.port), ..called }
+    }
+
     /// Whether this is what this master itself is called, on this link: its id, its name, where it is called, and its bare host where no other
     /// master is known.
     pub(super) fn is_own(&self, said: &str, link: LinkId) -> bool {
@@ -116,10 +133,10 @@ mod tests {
 
     use super::*;
     use crate::core::loans::{Counts, LoanConfig};
-    use crate::core::{Config, Identity, Input, Output};
+    use crate::core::{Config, Identity, Input, Output, PeerHint};
     use crate::wire::{
-        HeartbeatAnswer, LoanAnswer, LoanRequest, LoanState, Message, MoveKind, NativeWorker, Registration, Release,
-        RequestId, ServiceName, ServiceOffer,
+        Dialect, HeartbeatAnswer, LoanAnswer, LoanRequest, LoanState, Message, MoveKind, NativeWorker, Registration,
+        Release, RequestId, ServiceName, ServiceOffer,
     };
 
     const OWN: &str = "10.0.0.1:9101";
@@ -140,10 +157,16 @@ mod tests {
 
     impl Desk {
         fn new() -> Desk {
+            Desk::knowing(PeerHint::default())
+        }
+
+        /// The same, which knows this beforehand of SERVER_2.
+        fn knowing(hint: PeerHint) -> Desk {
             let identity = Identity { server_id: id("A"), name: "ana".to_owned() };
             let config = Config {
                 bind: OWN.parse().unwrap(),
                 peers: vec![PEER.parse().unwrap()],
+                hints: [(PEER.parse().unwrap(), hint)].into(),
                 timeout: Duration::from_secs(60),
                 forget_owner: Duration::from_secs(120),
                 ..Config::default()
@@ -262,6 +285,50 @@ mod tests {
             assert!(matches!(&told[..], [Body::Move(order)] if order.kind == MoveKind::Redirect), "{told:?}");
             desk
         }
+    }
+
+    /// Where a foreign worker of A that asks for work is sent to, once SERVER_2 has asked for one.
+    fn sent_to(desk: &mut Desk) -> String {
+        desk.link(6, "10.0.0.9:40000");
+        desk.alive(6, "W", None);
+        desk.link(8, "10.0.0.2:50000");
+        desk.asked(8, "SERVER_2");
+        match &desk.alive(6, "W", None)[..] {
+            [Body::Move(order)] => order.target.as_ref().unwrap().to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_worker_is_sent_to_the_port_on_which_a_peer_serves_workers() {
+        assert_eq!(sent_to(&mut Desk::new()), PEER);
+        let hint = PeerHint { older: false, workers: Some(9103) };
+        assert_eq!(sent_to(&mut Desk::knowing(hint)), "10.0.0.2:9103");
+    }
+
+    #[test]
+    fn a_guest_of_an_older_program_goes_home_by_its_words_although_nobody_has_promised_it() {
+        let told = |hint: PeerHint| {
+            let mut desk = Desk::knowing(hint);
+            desk.link(6, "10.0.0.9:40000");
+            desk.alive(6, "W", Some("SERVER_2"));
+            assert_eq!(desk.node.worker_counts().borrowed, 1);
+            let moved = |desk: &mut Desk| {
+                desk.told(6).into_iter().find_map(|body| match body {
+                    Body::Move(order) => Some((order.dialect, order.target.as_ref().unwrap().to_string())),
+                    _ => None,
+                })
+            };
+            // Nobody has asked for it: it is given work first, for a while. Then it is pushed its order, since it waits.
+            desk.pass(12_000);
+            let early = moved(&mut desk);
+            assert_eq!(early.is_none(), hint.older, "COMMAND_RELEASE comes first, and waits for its answer");
+            desk.pass(6_000);
+            early.or_else(|| moved(&mut desk)).unwrap()
+        };
+        assert_eq!(told(PeerHint::default()), (None, PEER.to_owned()));
+        let older = PeerHint { older: true, workers: Some(9103) };
+        assert_eq!(told(older), (Some(Dialect::Gen2025_2), "10.0.0.2:9103".to_owned()));
     }
 
     #[test]

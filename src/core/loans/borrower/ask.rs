@@ -21,8 +21,8 @@ use crate::wire::{
 /// Pause after a round: the load of the node takes that long to show what the guests are worth.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// The longest pause after rounds that came to nothing.
-const PAUSE_MOST: Duration = Duration::from_secs(30);
+/// The longest pause after rounds that came to nothing: a worker that is free again waits at most so long for a borrower that waits for it.
+const PAUSE_MOST: Duration = Duration::from_secs(10);
 
 /// Services that a request names at most.
 const MAX_SERVICES: usize = 256;
@@ -250,7 +250,7 @@ impl Borrower {
     }
 
     /// How a neighbour has offered: its workers may come late, or under other names than those that it told.
-    fn speaks_older(&mut self, peer: &ServerId, older: bool) {
+    pub(in crate::core::loans) fn speaks_older(&mut self, peer: &ServerId, older: bool) {
         if !older {
             self.older.remove(peer);
         } else if self.older.len() < MAX_OLDER {

@@ -355,7 +355,11 @@ impl Borrower {
             return;
         }
         // The node logs it once it is said: nobody may know where the owner is called.
-        let request_id = loan_id.is_none().then(|| desk.request_id());
+        // Strangers expect a uuid; between native masters the loan is mark enough.
+        let request_id = match &loan_id {
+            Some(loan_id) => RequestId::new(loan_id.as_str()),
+            None => Some(desk.request_id()),
+        };
         let returned = Returned { worker: worker.clone(), loan_id };
         desk.push(Effect::Notify { to: owner, request_id, returned });
     }

@@ -135,6 +135,7 @@ impl Owner {
                 here: true,
                 record: Record::Asked,
                 unsure: false,
+                remembered: false,
                 reason: "the group is asked to agree".to_owned(),
             };
             desk.push(Effect::Reserve { worker: worker.clone() });

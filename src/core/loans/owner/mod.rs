@@ -69,6 +69,8 @@ struct Lent {
     record: Record,
     /// The group may know of it, though it never said so.
     unsure: bool,
+    /// It is of an earlier start, and known from the ledger alone.
+    remembered: bool,
     /// One sentence on why it is in its stage.
     reason: String,
 }

@@ -2,12 +2,17 @@
 //!
 //! Nothing waits for it longer than [`AGREE_WITHIN`]. What was not agreed on is proposed again: beginnings while the loan goes on, ends until
 //! the group knows. A beginning of which the group may know, though it did not say so, has its end recorded, too.
+//!
+//! After a start the ledger is all that tells of the loans of before. None of them is renewed; until its worker is home, or could have been used no
+//! longer, each is shown as on its way.
 
-use super::{Owner, Record, Stage};
+use super::{Lent, Owner, Record, Renewal, Stage};
 use crate::core::loans::desk::Desk;
-use crate::core::loans::{Effect, MAX_PROPOSED, MAX_UNRECORDED, PROPOSE_AGAIN, Proposal, Unagreed};
+use crate::core::loans::{
+    Effect, LoanEvent, MAX_LOANS, MAX_PROPOSED, MAX_UNRECORDED, PROPOSE_AGAIN, Party, Proposal, Unagreed,
+};
 use crate::time::Time;
-use crate::wire::{LoanId, LoanRecord, ServerId};
+use crate::wire::{LentWorker, LoanId, LoanRecord, ServerId};
 
 #[cfg(doc)]
 use crate::core::loans::AGREE_WITHIN;
@@ -106,12 +111,30 @@ impl Owner {
         self.propose_at = due.then(|| now + PROPOSE_AGAIN);
     }
 
-    /// These loans of this owner stand in the ledger.
-    pub(in crate::core::loans) fn in_ledger(&mut self, desk: &mut Desk, loans: &[LoanId], now: Time) {
-        for id in loans {
+    /// These loans of this owner stand in the ledger. `here`: whether an own worker is at home.
+    pub(in crate::core::loans) fn in_ledger(
+        &mut self,
+        desk: &mut Desk,
+        loans: &[LentWorker],
+        here: impl Fn(&ServerId) -> bool,
+        now: Time,
+    ) {
+        let open = |id: &LoanId| loans.iter().any(|loan| loan.loan_id == *id);
+        let over = |loan: &Lent| loan.remembered && !open(&loan.loan_id);
+        let over: Vec<ServerId> = self.lent.iter().filter(|(_, loan)| over(loan)).map(|(who, _)| who.clone()).collect();
+        for worker in over {
+            self.end(desk, &worker, LoanEvent::LoanEnded, "it is over, as the ledger says", now);
+        }
+        for loan in loans {
+            let id = &loan.loan_id;
             let told = |one: &Proposed| matches!(one, Proposed::End { loan_id, .. } if loan_id == id);
             let known = self.by_id.contains_key(id) || self.ends_due.contains_key(id);
             if known || self.proposed.values().any(told) {
+                continue;
+            }
+            let elsewhere = !self.lent.contains_key(&loan.worker) && !here(&loan.worker);
+            if elsewhere && desk.is_of_before(loan.epoch.counter) && self.lent.len() < MAX_LOANS {
+                self.remember(desk, loan, now);
                 continue;
             }
             let reason = "its owner does not know it: it has been started anew since".to_owned();
@@ -121,5 +144,36 @@ impl Owner {
                 self.end_due(id.clone(), reason, now);
             }
         }
+    }
+
+    /// A loan of an earlier start, whose worker has not come home: it is not renewed, and so it is on its way.
+    fn remember(&mut self, desk: &mut Desk, loan: &LentWorker, now: Time) {
+        let name = loan.borrower.to_string();
+        let reason = "this master was started anew since: it is not renewed, and is on its way home".to_owned();
+        desk.decided(loan.worker.as_str(), format!("loan {} to {name} stands in the ledger: {reason}", loan.loan_id));
+        let lent = Lent {
+            loan_id: loan.loan_id.clone(),
+            // Nobody has written it. Whatever it is, its return is a return.
+            native: false,
+            services: Vec::new(),
+            said: Some(loan.borrower.clone()),
+            borrower: Party { peer: loan.borrower.clone(), address: None },
+            name,
+            dialect: None,
+            ordered: loan.epoch,
+            epoch: loan.epoch,
+            since: now,
+            stage: Stage::Returning { until: now + loan.lease + desk.margin() },
+            lease: now + loan.lease,
+            renewal: Renewal::Lease,
+            here: false,
+            record: Record::Agreed,
+            unsure: false,
+            remembered: true,
+            reason,
+        };
+        self.note(&loan.worker, loan.epoch, false);
+        self.begin(&loan.worker, lent);
+        self.settle(desk, &loan.worker);
     }
 }

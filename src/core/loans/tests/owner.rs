@@ -148,15 +148,76 @@ fn ends_of_loans_wait_for_nobody_and_are_recorded_when_that_can_be() {
 #[test]
 fn loans_of_an_earlier_life_are_ended_in_the_ledger() {
     let (mut desk, _) = lent(&["w1"]);
-    let (mine, old) = (loan_of(&desk, "w1"), LoanId::new("B-3").unwrap());
-    desk.loans.in_ledger(&[mine, old.clone()], at(1));
+    let (mine, old) = (LentWorker { loan_id: loan_of(&desk, "w1"), ..of_before("w1", 9) }, of_before("w2", 3));
+    desk.loans.in_ledger(&[mine, old.clone()], |_| true, at(1));
     let all = proposals(&desk.effects());
-    assert!(matches!(&all[..], [(_, LoanRecord::End { loan_id, .. })] if *loan_id == old));
-    desk.loans.in_ledger(&[old], at(2));
+    assert!(matches!(&all[..], [(_, LoanRecord::End { loan_id, .. })] if *loan_id == old.loan_id));
+    desk.loans.in_ledger(&[old], |_| true, at(2));
     assert_eq!(desk.effects(), [], "it is under way");
-    let many: Vec<LoanId> = (10..200).map(|n| LoanId::new(format!("B-{n}")).unwrap()).collect();
-    desk.loans.in_ledger(&many, at(3));
+    let many: Vec<LentWorker> = (10..200).map(|n| of_before(&format!("w{n}"), n)).collect();
+    desk.loans.in_ledger(&many, |_| true, at(3));
     assert!(proposals(&desk.effects()).len() < MAX_PROPOSED);
+}
+
+/// A loan that stands in the ledger from before the start.
+fn of_before(worker: &str, counter: u64) -> LentWorker {
+    LentWorker {
+        loan_id: LoanId::new(format!("B-{counter}")).unwrap(),
+        worker: id(worker),
+        owner: id("B"),
+        borrower: id("A"),
+        epoch: Epoch { generation: 0, counter },
+        lease: seconds(30),
+    }
+}
+
+#[test]
+fn workers_that_were_lent_before_a_start_count_as_lent_until_they_are_home() {
+    let mut desk = Desk::with("B", 9102, LoanConfig { keep: 0, ..LoanConfig::default() });
+    let (one, two, three) = (of_before("w1", 3), of_before("w2", 4), of_before("w3", 5));
+    let all = [one.clone(), two.clone(), three.clone()];
+    desk.loans.in_ledger(&all, |worker| *worker == id("w3"), at(0));
+    let ended = |effects: &[Effect]| -> Vec<LoanId> {
+        let end = |(_, record)| match record {
+            LoanRecord::End { loan_id, .. } => loan_id,
+            LoanRecord::Lend(loan) => panic!("{loan:?}"),
+        };
+        proposals(effects).into_iter().map(end).collect()
+    };
+    assert_eq!(ended(&desk.effects()), [three.loan_id], "who is at home is not lent");
+    assert_eq!(desk.loans.counts().0, 2);
+    assert_eq!(state_of(&desk, "w1"), LoanState::Returning);
+    let why = desk.loans.why(&id("w1"), &[], at(1)).unwrap();
+    assert!(why.contains("started anew"), "{why}");
+    assert_eq!(renew(&mut desk, "A", vec![one.loan_id.clone()]), [], "its borrower sends it home");
+    desk.loans.in_ledger(&all[..2], |_| false, at(2));
+    assert_eq!(desk.effects(), [], "once is enough");
+    // Whatever it is told at home outranks what it was told before.
+    desk.loans.home(&id("w1"), Some(one.epoch), 0, at(100));
+    let effects = desk.effects();
+    assert_eq!(ended(&effects), [one.loan_id]);
+    let home = effects.iter().find_map(|effect| match effect {
+        Effect::AtHome { epoch, .. } => Some(*epoch),
+        _ => None,
+    });
+    assert!(home.unwrap() > one.epoch);
+    assert_eq!(desk.told(LoanEvent::WorkerReturned), 1);
+    // What never comes is waited for as long as it could be used.
+    let effects = desk.pass(at(40_000));
+    assert_eq!((ended(&effects), desk.loans.counts().0), (vec![two.loan_id], 0));
+}
+
+#[test]
+fn what_the_ledger_holds_no_longer_was_not_lent_after_all() {
+    let mut desk = Desk::with("B", 9102, LoanConfig::default());
+    desk.loans.in_ledger(&[of_before("w1", 3)], |_| false, at(0));
+    assert_eq!(desk.loans.counts().0, 1);
+    desk.loans.in_ledger(&[], |_| false, at(1));
+    assert_eq!(desk.loans.counts().0, 0, "its copy was behind");
+    let now = Epoch { generation: 0, counter: (1 << 24) + 7 };
+    let lately = LentWorker { epoch: now, ..of_before("w2", 4) };
+    desk.loans.in_ledger(&[lately], |_| false, at(2));
+    assert_eq!(desk.loans.counts().0, 0, "a loan of this start that is not known is over");
 }
 
 #[test]
