@@ -6,7 +6,9 @@ mod support;
 
 use std::fs;
 
+use serde_json::json;
 use support::lending::{Lab, Party, Step};
+use support::wait::wait_until;
 
 /// One cell: the loan is held at a step, a party is killed, the others deal with it, it is started anew, and all ends well.
 fn cell(step: Step, victim: Party, first: First) {
@@ -109,6 +111,27 @@ fn an_owner_that_is_suspended_beyond_the_lease_has_its_worker_back() {
     lab.open_all();
     lab.wait_borrower_done();
     lab.owner.resume();
+    lab.settle();
+}
+
+#[test]
+fn an_owner_that_was_killed_knows_from_the_ledger_whom_it_had_lent() {
+    let options = ["--lease", "20", "--grace", "10"];
+    let mut lab = Lab::start_at([const { None }; 3], &options);
+    lab.reach(Step::Working);
+    lab.owner.kill();
+    lab.owner.start();
+    // Its worker ends what it runs at the borrower before it comes, and the job waits at its gate.
+    wait_until("the loan of before to be shown", || {
+        let loans = lab.owner.live_loans();
+        let [loan] = &loans[..] else { return false };
+        assert_eq!((&loan["STATUS"], &loan["DIRECTION"]), (&json!("RETURNING"), &json!("OUT")), "{loan}");
+        assert!(loan["REASON"].as_str().is_some_and(|reason| reason.contains("started anew")), "{loan}");
+        true
+    });
+    let answer = lab.owner.ask(&json!({"TASK": "LOANS"}));
+    assert_eq!((&answer["LOCAL"], &answer["LENT"]), (&json!(0), &json!(1)), "{answer}");
+    lab.open_all();
     lab.settle();
 }
 
