@@ -267,7 +267,10 @@ impl Owner {
                 self.take_back(desk, worker, &reason, now);
             }
             Stage::Returning { until } if over || until <= now => {
-                let reason = format!("{} has let it go, and it has not come home", loan.name);
+                let reason = match loan.remembered {
+                    true => "this master was started anew since, and it has not come home in time".to_owned(),
+                    false => format!("{} has let it go, and it has not come home", loan.name),
+                };
                 self.end(desk, worker, LoanEvent::LoanEnded, &reason, now);
             }
             Stage::Active | Stage::Recalled { .. } if over => {

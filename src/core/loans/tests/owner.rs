@@ -205,6 +205,8 @@ fn workers_that_were_lent_before_a_start_count_as_lent_until_they_are_home() {
     // What never comes is waited for as long as it could be used.
     let effects = desk.pass(at(40_000));
     assert_eq!((ended(&effects), desk.loans.counts().0), (vec![two.loan_id], 0));
+    let why = desk.loans.why(&id("w2"), &[], desk.now).unwrap();
+    assert!(why.contains("not come home in time"), "{why}");
 }
 
 #[test]
