@@ -67,11 +67,15 @@ pub enum StoredState {
     Open {
         /// Attempts.
         attempt: u32,
+        /// Those of them that do not count, since their workers were taken away.
+        spared: u8,
     },
     /// A worker has run it for a while, and most likely still does.
     Begun {
         /// Attempts, this one among them: 1 or more.
         attempt: u32,
+        /// Those before it that do not count.
+        spared: u8,
         /// Who runs it.
         worker: Box<str>,
     },

@@ -241,7 +241,8 @@ impl Farm {
             if native {
                 self.native_stop(key, attempt.clone(), reason.to_owned());
             }
-            self.effect(Effect::Lost { attempt, worker: id.clone(), reason: format!("worker {id}: {reason}") });
+            let reason = format!("worker {id}: {reason}");
+            self.effect(Effect::Lost { attempt, worker: id.clone(), reason, taken: true });
         }
         self.settle(key);
     }
@@ -284,6 +285,11 @@ impl Farm {
                 generation: worker.native().and_then(|it| it.terms.as_ref()).map_or(0, |it| it.epoch.generation),
             }
         })
+    }
+
+    /// Own workers that get nothing new because they are promised to another master, or on their way there.
+    pub(in crate::core) fn spoken_for(&self) -> impl Iterator<Item = &ServerId> {
+        self.workers.values().filter(|worker| worker.owner.is_none() && worker.reserved).map(|worker| &worker.id)
     }
 
     /// The id of the worker of this id, or else of this name.

@@ -305,7 +305,7 @@ impl Farm {
         if !picked.has_room(now) || picked.running.contains_key(&order.attempt) {
             let (attempt, worker) = (order.attempt, picked.id.clone());
             let reason = "it had no room for it".to_owned();
-            self.effects.push_back(Effect::Lost { attempt, worker, reason });
+            self.effects.push_back(Effect::Lost { attempt, worker, reason, taken: false });
             return;
         }
         picked.given = given;

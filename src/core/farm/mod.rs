@@ -147,6 +147,8 @@ pub(super) enum Effect {
         worker: ServerId,
         /// One sentence.
         reason: String,
+        /// It was ended because its worker was wanted elsewhere, or could be used no longer: no fault of the job.
+        taken: bool,
     },
     /// A native worker is back on a new link, and was welcomed: what it has is claimed.
     Welcomed {

@@ -166,7 +166,7 @@ impl Farm {
         }
         for attempt in lost {
             let reason = format!("worker {id} does not have it any more");
-            self.effect(Effect::Lost { attempt, worker: id.clone(), reason });
+            self.effect(Effect::Lost { attempt, worker: id.clone(), reason, taken: false });
         }
     }
 

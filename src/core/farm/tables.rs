@@ -165,9 +165,11 @@ impl Farm {
             let detail = format!("{}: {reason}{had}{borrowed}", worker.name);
             self.effects.push_back(Effect::Event { kind, worker: worker.id.clone(), detail });
         }
+        // A guest that was told to go, and went.
+        let taken = worker.owner.is_some() && worker.goes();
         for (attempt, _) in worker.running.into_sorted().into_iter().filter(|(_, running)| !running.unwanted) {
             let (worker, reason) = (worker.id.clone(), format!("worker {}: {reason}", worker.id));
-            self.effects.push_back(Effect::Lost { attempt, worker, reason });
+            self.effects.push_back(Effect::Lost { attempt, worker, reason, taken });
         }
     }
 

@@ -85,8 +85,11 @@ impl Node {
                     self.outputs.push_back(Output::Close { link });
                 }
                 Effect::Ended { attempt, worker, outcome } => self.attempt_ended(attempt, &worker, outcome, now),
-                Effect::Lost { attempt, reason, .. } => {
-                    self.queue.lost(&attempt, &reason, now);
+                Effect::Lost { attempt, reason, taken, .. } => {
+                    match taken {
+                        true => self.queue.taken_away(&attempt, &reason, now),
+                        false => self.queue.lost(&attempt, &reason, now),
+                    }
                     self.give_out = true;
                 }
                 Effect::Claim { worker, attempt } => {

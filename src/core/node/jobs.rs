@@ -22,6 +22,11 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(10);
 const NO_HELP: Duration = Duration::from_secs(5);
 
 impl Node {
+    /// Attempts at a job that do not count, for who checks the laws of jobs.
+    pub(crate) fn spared(&self, job: &crate::wire::JobId) -> u32 {
+        self.queue.spared(job)
+    }
+
     /// The error for who asks a worker for what masters do; `None` at a master.
     pub(super) fn not_a_master(&self, task: &str) -> Option<ErrorAnswer> {
         let worker = self.worker.as_ref()?;

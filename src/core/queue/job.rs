@@ -77,6 +77,8 @@ pub(super) struct Job {
     pub(super) attempt: u32,
     /// Attempts of one round. Kicking a job that has used them up begins another round.
     attempts: u32,
+    /// Attempts of those begun that do not count: their worker was taken away. At most `attempt`; beyond 255 they count again, and none is the last.
+    pub(super) spared: u8,
     /// Writes whose fate is not told yet.
     pub(super) writes: u32,
     pub(super) priority: u8,
@@ -125,6 +127,7 @@ impl Job {
             why: None,
             attempt: 0,
             attempts: attempts.max(1),
+            spared: 0,
             writes: 0,
             priority,
             owed: false,
@@ -177,14 +180,27 @@ impl Job {
     }
 
     /// The last attempt of this round: the next multiple of its attempts above those that were begun before the
-    /// round. It follows from the count alone, so that a restart comes to the same.
+    /// round, beside those that do not count. It follows from the counts alone, so that a restart comes to the same.
     pub(super) fn limit(&self) -> u32 {
         let begun = match self.state {
             // The attempt that runs belongs to its round.
             State::Running(_) => self.attempt.saturating_sub(1),
             _ => self.attempt,
         };
-        (begun / self.attempts).saturating_add(1).saturating_mul(self.attempts)
+        let spared = u32::from(self.spared);
+        let rounds = begun.saturating_sub(spared) / self.attempts;
+        rounds.saturating_add(1).saturating_mul(self.attempts).saturating_add(spared)
+    }
+
+    /// How many attempts count, if `nth` is the last one.
+    pub(super) fn counted(&self, nth: u32) -> u32 {
+        nth.saturating_sub(self.spared.into())
+    }
+
+    /// Attempt `nth` does not count.
+    pub(super) fn spare(&mut self, nth: u32) {
+        self.attempt = nth;
+        self.spared = self.spared.saturating_add(1);
     }
 
     /// The attempt that runs, if one does, and who makes it.
@@ -223,7 +239,7 @@ impl Job {
 
     /// The pause after attempt `nth` failed: doubled with each of its round.
     pub(super) fn pause(&self, first: Duration, nth: u32) -> Duration {
-        let doublings = nth.saturating_sub(1) % self.attempts;
+        let doublings = self.counted(nth).saturating_sub(1) % self.attempts;
         first.saturating_mul(1 << doublings.min(20)).min(MAX_PAUSE)
     }
 
@@ -251,11 +267,11 @@ impl Job {
                 reason: self.why.clone(),
             })),
             State::Running(run) if self.noted => {
-                StoredState::Begun { attempt: self.attempt, worker: run.worker.as_str().into() }
+                StoredState::Begun { attempt: self.attempt, spared: self.spared, worker: run.worker.as_str().into() }
             }
             // The attempt that runs is not a failed one yet: its start is not stored.
-            State::Running(_) => StoredState::Open { attempt: self.attempt - 1 },
-            _ => StoredState::Open { attempt: self.attempt },
+            State::Running(_) => StoredState::Open { attempt: self.attempt - 1, spared: self.spared },
+            _ => StoredState::Open { attempt: self.attempt, spared: self.spared },
         }
     }
 
@@ -362,13 +378,35 @@ mod tests {
         for (nth, limit) in [(1, 3), (2, 3), (3, 3), (4, 6), (6, 6), (7, 9)] {
             job.run(nth, &worker, Moment::at(Time::ZERO));
             assert_eq!(job.limit(), limit, "while attempt {nth} runs");
-            assert_eq!(job.stored(), StoredState::Open { attempt: nth - 1 });
+            assert_eq!(job.stored(), StoredState::Open { attempt: nth - 1, spared: 0 });
         }
         job.state = State::Queued;
         job.attempt = 3;
         assert_eq!(job.limit(), 6, "all of the first round were begun");
         job.attempt = u32::MAX;
         assert_eq!(job.limit(), u32::MAX);
+    }
+
+    #[test]
+    fn attempts_that_were_taken_away_do_not_count() {
+        let mut job = job(2);
+        let worker = ServerId::new("W1").unwrap();
+        let run = |job: &mut Job, nth| {
+            job.run(nth, &worker, Moment::at(Time::ZERO));
+        };
+        for nth in 1..=7 {
+            run(&mut job, nth);
+            assert_eq!(job.limit(), nth + 1, "both are left");
+            job.spare(nth);
+            job.state = State::Queued;
+        }
+        assert_eq!(job.stored(), StoredState::Open { attempt: 7, spared: 7 }, "a restart comes to the same");
+        run(&mut job, 8);
+        assert_eq!((job.limit(), job.counted(8)), (9, 1));
+        job.state = State::Queued;
+        run(&mut job, 9);
+        assert_eq!((job.limit(), job.counted(9)), (9, 2), "the last one");
+        assert_eq!(job.pause(Duration::from_secs(1), 9).as_secs(), 2, "the second failure");
     }
 
     #[test]

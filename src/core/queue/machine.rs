@@ -37,6 +37,8 @@ enum Failure<'a> {
     Overdue,
     /// Its worker is gone. The attempt may still be running there.
     Lost,
+    /// Its worker was taken away, which is no fault of the job: it does not count.
+    TakenAway,
 }
 
 /// The queue of jobs of a master.
@@ -109,8 +111,8 @@ impl Queue {
         let mut job = Job::new(making);
         job.restored = true;
         match state {
-            StoredState::Open { attempt } => {
-                job.attempt = attempt;
+            StoredState::Open { attempt, spared } => {
+                (job.attempt, job.spared) = (attempt, spared);
                 job.resumable = attempt > 0;
                 if attempt > 0 {
                     let until = now.before(state_age).after(job.pause(self.config.retry_pause, attempt));
@@ -118,7 +120,10 @@ impl Queue {
                 }
                 job.state = if job.since > now { State::Delayed } else { State::Queued };
             }
-            StoredState::Begun { attempt, worker } => self.hold(number, &mut job, attempt, &worker, now),
+            StoredState::Begun { attempt, spared, worker } => {
+                job.spared = spared;
+                self.hold(number, &mut job, attempt, &worker, now);
+            }
             StoredState::Ended(end) => {
                 let JobEnd { status, attempt, worker, result, reason } = *end;
                 let worker = worker.and_then(ServerId::new);
@@ -389,10 +394,25 @@ impl Queue {
     /// The worker of this attempt is gone: the job waits again at once, or is buried if that was its last attempt.
     /// Ignored unless that attempt runs.
     pub(in crate::core) fn lost(&mut self, attempt: &Attempt, reason: &str, now: Time) {
+        self.is_gone(attempt, Failure::Lost, reason, now);
+    }
+
+    /// An attempt was ended because its worker was wanted elsewhere, or could be used no longer. It does not count, and the job waits again.
+    pub(in crate::core) fn taken_away(&mut self, attempt: &Attempt, reason: &str, now: Time) {
+        self.is_gone(attempt, Failure::TakenAway, reason, now);
+    }
+
+    /// Attempts at a job that do not count.
+    pub(in crate::core) fn spared(&self, job: &JobId) -> u32 {
+        let number = self.number(job);
+        number.and_then(|number| self.table.get(number)).map_or(0, |job| job.spared.into())
+    }
+
+    fn is_gone(&mut self, attempt: &Attempt, failure: Failure<'_>, reason: &str, now: Time) {
         let Some(number) = self.number(&attempt.job_id) else { return };
         let runs = |job: &Job| matches!(job.state, State::Running(_)) && job.attempt == attempt.attempt;
         if self.table.get(number).is_some_and(runs) {
-            self.fail(number, attempt.attempt, Failure::Lost, reason.to_owned(), now);
+            self.fail(number, attempt.attempt, failure, reason.to_owned(), now);
         }
     }
 
@@ -594,15 +614,20 @@ impl Queue {
     /// Attempt `nth` failed: again, after a pause or at once, or buried.
     fn fail(&mut self, number: JobNumber, nth: u32, failure: Failure<'_>, why: String, now: Time) {
         let Some(job) = self.table.get(number) else { return };
-        let (limit, last) = (job.limit(), nth >= job.limit());
+        let taken = failure == Failure::TakenAway;
+        let (limit, last) = (job.limit(), nth >= job.limit() && !taken);
         let worker: Option<ServerId> = match (&job.state, failure) {
             (State::Running(run), _) => Some(run.worker.clone()),
             (_, Failure::Reported(worker)) => Some(worker.clone()),
             _ => None,
         };
         let lost = failure == Failure::Lost;
-        let pause = if lost { Duration::ZERO } else { job.pause(self.config.retry_pause, nth) };
-        let next = if last { "it was the last".to_owned() } else { format!("again in {} s", Seconds(pause)) };
+        let pause = if lost || taken { Duration::ZERO } else { job.pause(self.config.retry_pause, nth) };
+        let next = match (last, taken) {
+            (true, _) => "it was the last".to_owned(),
+            (_, true) => "it does not count".to_owned(),
+            _ => format!("again in {} s", Seconds(pause)),
+        };
         let text = format!(
             "attempt {nth} of {limit} at job {} ({}) failed on worker {}: {}; {next}",
             self.id(number),
@@ -612,7 +637,8 @@ impl Queue {
         );
         self.effects.push_back(Effect::Log { level: LogLevel::Info, text });
         if last {
-            let attempts = if nth == 1 { "1 attempt".to_owned() } else { format!("{nth} attempts") };
+            let counted = job.counted(nth);
+            let attempts = if counted == 1 { "1 attempt".to_owned() } else { format!("{counted} attempts") };
             let reason = Some(clipped(format!("{attempts} failed; the last: {why}")));
             let end = End { status: JobStatus::Buried, worker, result: None };
             return self.end(number, end, nth, reason, None, now);
@@ -620,10 +646,13 @@ impl Queue {
         self.withdraw(number);
         self.table.change(number, |job| {
             job.attempt = nth;
+            if taken {
+                job.spare(nth);
+            }
             job.why = Some(clipped(why));
             job.resumable = lost;
             job.state = State::Queued;
-            if !lost {
+            if !lost && !taken {
                 job.since = Moment::at(now).after(pause);
             }
             if !pause.is_zero() {

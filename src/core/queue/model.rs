@@ -32,6 +32,9 @@ enum Op {
         how: u8,
         other: bool,
     },
+    TakenAway {
+        nth: usize,
+    },
     Lost {
         nth: usize,
     },
@@ -72,6 +75,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (nth.clone(), 0..4u8, prop::bool::weighted(0.1))
             .prop_map(|(nth, how, other)| Op::Finish { nth, how, other }),
         2 => nth.clone().prop_map(|nth| Op::Lost { nth }),
+        2 => nth.clone().prop_map(|nth| Op::TakenAway { nth }),
         2 => (nth.clone(), any::<bool>()).prop_map(|(nth, other)| Op::Claim { nth, other }),
         1 => nth.clone().prop_map(|nth| Op::Cancel { nth }),
         1 => nth.clone().prop_map(|nth| Op::Bury { nth }),
@@ -88,6 +92,8 @@ struct Promise {
     attempts: u32,
     /// Rounds of attempts that somebody asked for.
     kicks: u32,
+    /// Attempts that do not count.
+    spared: u32,
     /// Attempts that were begun since the last crash.
     starts: u32,
     /// The result that this process recorded first.
@@ -157,7 +163,7 @@ impl World {
     fn store(&mut self, write: JobWrite) {
         match write {
             JobWrite::Put { number, spec } => {
-                let before = self.disk.insert(number, (spec, StoredState::Open { attempt: 0 }));
+                let before = self.disk.insert(number, (spec, StoredState::Open { attempt: 0, spared: 0 }));
                 assert!(before.is_none(), "{number:?} is put once");
             }
             JobWrite::State { number, state } => {
@@ -226,8 +232,9 @@ impl World {
         }
         for (number, promise) in &self.promises {
             let view = self.queue.view(*number, self.now, true).expect("nothing accepted is lost");
-            assert!(view.attempt <= promise.attempts * (1 + promise.kicks), "{view:?} {promise:?}");
-            assert!(promise.starts <= promise.attempts * (1 + promise.kicks), "{view:?} {promise:?}");
+            let most = promise.attempts * (1 + promise.kicks) + promise.spared;
+            assert!(view.attempt <= most, "{view:?} {promise:?}");
+            assert!(promise.starts <= most, "{view:?} {promise:?}");
             if let Some(result) = &promise.result {
                 assert_eq!(
                     (view.status, view.result.as_ref()),
@@ -278,6 +285,22 @@ impl World {
             Op::Finish { nth, how, other } => {
                 if let Some((attempt, by)) = self.attempt(nth, other) {
                     self.finish(&attempt, &by, how);
+                }
+            }
+            Op::TakenAway { nth } => {
+                if let Some((attempt, _)) = self.attempt(nth, false) {
+                    let number = self.queue.number(&attempt.job_id);
+                    let view = number.and_then(|number| self.queue.view(number, self.now, false));
+                    let runs = view.filter(|it| it.status == JobStatus::Running && it.attempt == attempt.attempt);
+                    if let Some(view) = runs {
+                        self.queue.taken_away(&attempt, "wanted elsewhere", self.now);
+                        let number = number.expect("it was looked at");
+                        let after = self.queue.view(number, self.now, false).expect("it is not lost");
+                        assert!(!after.status.is_ended(), "no fault of the job: {view:?} {after:?}");
+                        if let Some(promise) = self.promises.get_mut(&number) {
+                            promise.spared += 1;
+                        }
+                    }
                 }
             }
             Op::Lost { nth } => {

@@ -411,7 +411,7 @@ fn after_a_restart_the_order_of_waiting_goes_on() {
     let first = JobNumber::first(6);
     let [old, high, delayed, paused] = [0, 1, 2, 3].map(|n| JobNumber(first.0 + n));
     let keyless = |priority, delay| JobSpec { key: None, ..spec(delay, priority) };
-    let open = |attempt| StoredState::Open { attempt };
+    let open = |attempt| StoredState::Open { attempt, spared: 0 };
     let hour = SECOND * 3600;
     for job in [
         stored(old, spec(Duration::ZERO, 0), open(0), hour + SECOND * 91, hour),
@@ -447,7 +447,10 @@ fn a_failed_attempt_is_followed_by_another_after_ever_longer_pauses_and_then_it_
         assert!(desk.effects().is_empty(), "the start costs no write");
         assert_eq!(desk.finish(&order.attempt, "W1", failed("boom")), Finish::Recorded(number));
         let effects = desk.effects();
-        assert_eq!(writes(&effects), [&JobWrite::State { number, state: StoredState::Open { attempt: nth } }]);
+        assert_eq!(
+            writes(&effects),
+            [&JobWrite::State { number, state: StoredState::Open { attempt: nth, spared: 0 } }]
+        );
         desk.written();
         assert_eq!(desk.effects(), [Effect::Settled(number)], "the farm may acknowledge");
         assert_eq!(desk.status(number), JobStatus::Delayed);
@@ -515,7 +518,7 @@ fn a_lost_attempt_waits_again_at_once_at_its_old_place() {
     desk.effects();
     desk.queue.lost(&order.attempt, "worker W1 has been silent for 6.0 s", desk.now);
     let effects = desk.effects();
-    assert_eq!(writes(&effects), [&JobWrite::State { number, state: StoredState::Open { attempt: 1 } }]);
+    assert_eq!(writes(&effects), [&JobWrite::State { number, state: StoredState::Open { attempt: 1, spared: 0 } }]);
     assert_eq!(desk.next(), [number], "before {younger:?}");
     desk.queue.lost(&order.attempt, "again", desk.now);
     assert!(desk.effects().is_empty(), "it does not run");
@@ -536,10 +539,34 @@ fn a_lost_attempt_waits_again_at_once_at_its_old_place() {
 }
 
 #[test]
+fn a_job_whose_worker_is_taken_away_waits_again_and_loses_no_attempt() {
+    let mut desk = Desk::durable();
+    let number = desk.submit(Submit { attempts: Some(1), ..job("query") });
+    desk.written();
+    desk.effects();
+    for nth in 1..=5 {
+        let order = desk.start(number, "W1");
+        assert_eq!(order.attempt.attempt, nth);
+        desk.queue.taken_away(&order.attempt, "its owner wants it", desk.now);
+        let effects = desk.effects();
+        let state = StoredState::Open { attempt: nth, spared: u8::try_from(nth).unwrap() };
+        assert_eq!(writes(&effects), [&JobWrite::State { number, state }]);
+        assert_eq!(desk.status(number), JobStatus::Queued, "at once, and without a pause");
+    }
+    desk.written();
+    desk.effects();
+    let order = desk.start(number, "W1");
+    desk.finish(&order.attempt, "W1", failed("boom"));
+    desk.collect();
+    assert_eq!(desk.status(number), JobStatus::Buried);
+    assert_eq!(desk.reason(number), "1 attempt failed; the last: boom");
+}
+
+#[test]
 fn after_a_restart_a_worker_claims_what_it_runs() {
     let mut desk = Desk::durable();
     let number = JobNumber::first(6);
-    let state = StoredState::Open { attempt: 1 };
+    let state = StoredState::Open { attempt: 1, spared: 0 };
     desk.queue.restore(stored(number, spec(Duration::ZERO, 4), state, SECOND * 60, SECOND * 60), desk.now);
     let id = desk.queue.id(number);
     let attempt = |nth| Attempt { job_id: id.clone(), attempt: nth };
@@ -565,11 +592,11 @@ fn after_a_restart_a_report_counts_although_nobody_claimed_the_attempt() {
         let attempt = Attempt { job_id: desk.queue.id(JobNumber::first(6)), attempt: 1 };
         (desk, attempt)
     };
-    let (mut desk, attempt) = restored(StoredState::Open { attempt: 0 });
+    let (mut desk, attempt) = restored(StoredState::Open { attempt: 0, spared: 0 });
     assert_eq!(desk.finish(&attempt, "W1", failed("x")), Finish::Recorded(JobNumber::first(6)));
     assert_eq!(desk.reason(JobNumber::first(6)), "attempt 2 of 3 in 1.0 s: x");
     assert_eq!(desk.finish(&attempt, "W1", failed("x")), Finish::Late, "it counts once");
-    let (mut desk, attempt) = restored(StoredState::Open { attempt: 0 });
+    let (mut desk, attempt) = restored(StoredState::Open { attempt: 0, spared: 0 });
     assert_eq!(desk.finish(&attempt, "W1", done()), Finish::Recorded(JobNumber::first(6)));
     let end = JobEnd { status: JobStatus::Ok, attempt: 1, worker: None, result: Json::new("1"), reason: None };
     let (mut desk, attempt) = restored(StoredState::Ended(Box::new(end)));
@@ -581,7 +608,7 @@ fn after_a_restart_a_report_counts_although_nobody_claimed_the_attempt() {
 // ---- attempts that go on while the master is down ---------------------------------------------------------------
 
 fn begun(attempt: u32, by: &str) -> StoredState {
-    StoredState::Begun { attempt, worker: by.into() }
+    StoredState::Begun { attempt, spared: 0, worker: by.into() }
 }
 
 /// A queue after a restart, with a job that was begun by W1, one by W2 and one by nobody.
@@ -589,7 +616,9 @@ fn restarted() -> (Desk, [JobNumber; 3]) {
     let mut desk = Desk::durable();
     desk.queue.hold_for(SECOND * 10);
     let numbers = [0, 1, 2].map(|count| JobNumber::new(6, count).unwrap());
-    for (number, state) in numbers.into_iter().zip([begun(1, "W1"), begun(2, "W2"), StoredState::Open { attempt: 0 }]) {
+    for (number, state) in
+        numbers.into_iter().zip([begun(1, "W1"), begun(2, "W2"), StoredState::Open { attempt: 0, spared: 0 }])
+    {
         let spec = JobSpec { key: None, ..spec(Duration::ZERO, 4) };
         desk.queue.restore(stored(number, spec, state, SECOND * 60, SECOND * 50), desk.now);
     }
@@ -620,7 +649,10 @@ fn an_attempt_that_runs_for_a_while_is_noted_once_and_nobody_waits_for_that() {
     assert_eq!(desk.finish(&attempts[1], "W2", failed("x")), Finish::Recorded(long));
     desk.pass(SECOND * 20);
     let effects = desk.effects();
-    assert_eq!(writes(&effects), [&JobWrite::State { number: long, state: StoredState::Open { attempt: 1 } }]);
+    assert_eq!(
+        writes(&effects),
+        [&JobWrite::State { number: long, state: StoredState::Open { attempt: 1, spared: 0 } }]
+    );
     // Nothing is due of it by itself once nothing runs; in memory nothing is noted.
     let mut desk = Desk::memory();
     let number = desk.submit(job("query"));
@@ -753,7 +785,7 @@ fn a_kicked_job_has_its_work_and_its_attempts_after_a_restart_too() {
     desk.queue.restore(stored(number, spec(Duration::ZERO, 4), state, SECOND * 60, SECOND * 60), desk.now);
     desk.queue.kick(number, desk.now).unwrap();
     let effects = desk.effects();
-    assert_eq!(writes(&effects), [&JobWrite::State { number, state: StoredState::Open { attempt: 3 } }]);
+    assert_eq!(writes(&effects), [&JobWrite::State { number, state: StoredState::Open { attempt: 3, spared: 0 } }]);
     let order = desk.start(number, "W1");
     assert_eq!((order.attempt.attempt, order.params.as_str()), (4, r#"{"n":1}"#));
     desk.finish(&order.attempt, "W1", failed("y"));

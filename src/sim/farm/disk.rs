@@ -125,7 +125,7 @@ impl Disk {
                 if self.durable.keys().next_back().is_some_and(|last| *last >= number) {
                     return Err(format!("{number:?} is put, which is not above all before"));
                 }
-                let state = StoredState::Open { attempt: 0 };
+                let state = StoredState::Open { attempt: 0, spared: 0 };
                 self.durable.insert(number, Kept { spec, put: now, state, changed: now });
             }
             JobWrite::State { number, state } => {

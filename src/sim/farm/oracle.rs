@@ -5,7 +5,7 @@
 //!    and only BURY from NOK; each KICK once.
 //! 3. **Results are true.** A result was worked out by an executor for this very job, and no result is that of two jobs. A
 //!    foreign worker names no job: its result may be that of another task of its own that it was late with.
-//! 4. **Attempts are bounded.** None has a number above ATTEMPTS, or ATTEMPTS more for each KICK. A restart of the master
+//! 4. **Attempts are bounded.** None has a number above ATTEMPTS, or ATTEMPTS more for each KICK, beside those whose workers were taken away. A restart of the master
 //!    may forget which were begun; else no attempt is begun twice, except by a worker that has lost it in a restart of
 //!    its own.
 //!    What was noted as begun before a restart is not begun by another while its worker still has it: in farms with one master
@@ -34,6 +34,8 @@ struct Record {
     kicks: u32,
     /// Kicks that explained why it was buried no longer.
     kicked: u32,
+    /// Attempts that do not count, as its master has said: their workers were taken away.
+    spared: u32,
 }
 
 /// What is known of a key.
@@ -103,7 +105,7 @@ impl Oracle {
             Some(known) => return Err(format!("{key} was accepted as {known}, which is forgotten: it is now {id}")),
         }
         let record = self.jobs.entry(id.to_owned()).or_default();
-        let most = u64::from(keyed.attempts) * u64::from(1 + record.kicks);
+        let most = u64::from(keyed.attempts) * u64::from(1 + record.kicks) + u64::from(record.spared);
         if attempt > most {
             return Err(format!("{id} is told to have had {attempt} attempts of {most}"));
         }
@@ -141,8 +143,20 @@ impl Oracle {
         Ok(())
     }
 
-    /// A master has sent an attempt to a worker. `life`: how often the master had been started; `durable`: whether its disk has the job.
-    pub(super) fn ordered(&mut self, attempt: Attempt, worker: Host, life: u64, durable: bool) -> Result<(), String> {
+    /// A master has sent an attempt to a worker. `life`: how often the master had been started; `durable`: whether its disk has the job; `spared`: how
+    /// many attempts of this job do not count.
+    pub(super) fn ordered(
+        &mut self,
+        attempt: Attempt,
+        worker: Host,
+        life: u64,
+        durable: bool,
+        spared: u32,
+    ) -> Result<(), String> {
+        if spared > 0 {
+            let record = self.jobs.entry(attempt.job_id.as_str().to_owned()).or_default();
+            record.spared = record.spared.max(spared);
+        }
         if !durable {
             return Err(format!("{attempt:?} is given out, and its job is not durable"));
         }
@@ -190,8 +204,9 @@ impl Oracle {
         let Some(keyed) = self.keys.get(key) else {
             return Err(format!("{attempt:?} is for {key}, which nobody submitted"));
         };
-        let kicks = self.jobs.get(attempt.job_id.as_str()).map_or(0, |record| record.kicks);
-        let most = keyed.attempts * (1 + kicks);
+        let record = self.jobs.get(attempt.job_id.as_str());
+        let (kicks, spared) = record.map_or((0, 0), |record| (record.kicks, record.spared));
+        let most = keyed.attempts * (1 + kicks) + spared;
         if self.once && attempt.attempt != 1 {
             return Err(format!("{attempt:?} is started: a short cut has cost an attempt"));
         }

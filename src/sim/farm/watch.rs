@@ -18,7 +18,7 @@ use crate::core::{BondView, GroupView, RunId};
 use crate::sim::group::oracle::Oracle as Ledgers;
 use crate::sim::network::{Conn, Host};
 use crate::time::Time;
-use crate::wire::{Event, EventKind, GroupId, GroupRole};
+use crate::wire::{Event, EventKind, GroupId, GroupRole, ServerId};
 
 /// Between two looks at who has what in a feast.
 const SAMPLE: Duration = Duration::from_secs(1);
@@ -188,6 +188,10 @@ impl World {
                     let (lent, borrowed) = it.node.loan_counts();
                     if lent + borrowed > 0 {
                         missing.push(format!("master {host} has {lent} workers lent, {borrowed} borrowed"));
+                    }
+                    let spoken_for: Vec<&ServerId> = it.node.spoken_for().collect();
+                    if lent == 0 && !spoken_for.is_empty() {
+                        missing.push(format!("master {host} gives nothing to {spoken_for:?}, and lends none of them"));
                     }
                     let text = it.node.ledger_text();
                     let ledger: Option<Value> = text.and_then(|text| serde_json::from_str(&text).ok());

@@ -290,7 +290,11 @@ impl World {
             if let Noted::Ordered { attempt, worker } = noted {
                 let machine = &self.machines[host];
                 let durable = number_of(&attempt.job_id).is_some_and(|number| machine.disk.has(number));
-                self.oracle.ordered(attempt, worker, machine.life, durable)?;
+                let spared = match &machine.process {
+                    Process::Node { it, .. } => it.node.spared(&attempt.job_id),
+                    _ => 0,
+                };
+                self.oracle.ordered(attempt, worker, machine.life, durable, spared)?;
             }
         }
         for wish in wishes {
@@ -492,7 +496,7 @@ impl World {
         let hold = self.machines[host].clock.lasts(lost_after(self.plan.base.timeout));
         let until = self.now + hold.saturating_sub(Duration::from_millis(1));
         for job in self.machines[host].disk.stored(self.now) {
-            let StoredState::Begun { attempt, worker } = job.state else { continue };
+            let StoredState::Begun { attempt, worker, .. } = job.state else { continue };
             let Some(worker) = worker.strip_prefix("worker-").and_then(|host| host.parse().ok()) else { continue };
             let id = format!("master-{host}-{}-{}", job.number.boot(), job.number.count());
             let Some(job_id) = JobId::new(id) else { continue };

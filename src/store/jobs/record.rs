@@ -19,6 +19,8 @@ const COPIED_STATE: u8 = 5;
 const OPEN: u8 = 0;
 const ENDED: u8 = 1;
 const BEGUN: u8 = 2;
+const OPEN_SPARED: u8 = 3;
+const BEGUN_SPARED: u8 = 4;
 
 /// What a record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,13 +158,15 @@ fn put_spec(to: &mut Vec<u8>, spec: &JobSpec) {
 
 fn put_state(to: &mut Vec<u8>, state: &StoredState) {
     match state {
-        StoredState::Open { attempt } => {
-            to.push(OPEN);
+        StoredState::Open { attempt, spared } => {
+            to.push(if *spared == 0 { OPEN } else { OPEN_SPARED });
             put_int(to, (*attempt).into());
+            put_spared(to, *spared);
         }
-        StoredState::Begun { attempt, worker } => {
-            to.push(BEGUN);
+        StoredState::Begun { attempt, spared, worker } => {
+            to.push(if *spared == 0 { BEGUN } else { BEGUN_SPARED });
             put_int(to, (*attempt).into());
+            put_spared(to, *spared);
             put_text(to, worker);
         }
         StoredState::Ended(end) => {
@@ -173,6 +177,13 @@ fn put_state(to: &mut Vec<u8>, state: &StoredState) {
             put_option(to, end.result.as_ref().map(Json::as_str));
             put_option(to, end.reason.as_deref());
         }
+    }
+}
+
+/// Attempts that do not count are written where there are any: the byte before them says so.
+fn put_spared(to: &mut Vec<u8>, spared: u8) {
+    if spared > 0 {
+        to.push(spared);
     }
 }
 
@@ -296,8 +307,13 @@ impl<'a> Reader<'a> {
 
     fn state(&mut self) -> Result<StoredState, &'static str> {
         match self.byte()? {
-            OPEN => Ok(StoredState::Open { attempt: self.small()? }),
-            BEGUN => Ok(StoredState::Begun { attempt: self.small()?, worker: self.text()?.into() }),
+            OPEN => Ok(StoredState::Open { attempt: self.small()?, spared: 0 }),
+            OPEN_SPARED => Ok(StoredState::Open { attempt: self.small()?, spared: self.byte()? }),
+            BEGUN => Ok(StoredState::Begun { attempt: self.small()?, spared: 0, worker: self.text()?.into() }),
+            BEGUN_SPARED => {
+                let (attempt, spared) = (self.small()?, self.byte()?);
+                Ok(StoredState::Begun { attempt, spared, worker: self.text()?.into() })
+            }
             ENDED => Ok(StoredState::Ended(Box::new(JobEnd {
                 status: status_of(self.byte()?).ok_or("an unknown status of a job")?,
                 attempt: self.small()?,
@@ -335,11 +351,15 @@ pub(super) mod tests {
 
     pub(in crate::store::jobs) fn any_state() -> impl Strategy<Value = StoredState> {
         let text = || proptest::option::of("\\PC{0,20}");
+        let spared = || any::<u8>();
         let end = (proptest::sample::select(&JobStatus::ALL[..]), any::<u32>(), text(), text(), text());
         prop_oneof![
-            any::<u32>().prop_map(|attempt| StoredState::Open { attempt }),
-            (any::<u32>(), "\\PC{0,20}")
-                .prop_map(|(attempt, worker)| StoredState::Begun { attempt, worker: worker.into() }),
+            (any::<u32>(), spared()).prop_map(|(attempt, spared)| StoredState::Open { attempt, spared }),
+            (any::<u32>(), spared(), "\\PC{0,20}").prop_map(|(attempt, spared, worker)| StoredState::Begun {
+                attempt,
+                spared,
+                worker: worker.into()
+            }),
             end.prop_map(|(status, attempt, worker, result, reason)| {
                 StoredState::Ended(Box::new(JobEnd {
                     status,

@@ -295,7 +295,7 @@ fn collect<D: Disk>(
         };
         let (state, stored, state_place) = match job.state {
             Some((state, stored, place)) => (state, stored, place),
-            None => (StoredState::Open { attempt: 0 }, accepted, Place::default()),
+            None => (StoredState::Open { attempt: 0, spared: 0 }, accepted, Place::default()),
         };
         index.set(number, Some(Places { put, state: state_place }));
         jobs.push(StoredJob { number, spec: *spec, state, age: age(accepted), state_age: age(stored) });

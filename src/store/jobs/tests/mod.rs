@@ -45,7 +45,7 @@ fn put(count: u64) -> JobWrite {
 }
 
 fn attempt(count: u64, attempt: u32) -> JobWrite {
-    JobWrite::State { number: number(count), state: StoredState::Open { attempt } }
+    JobWrite::State { number: number(count), state: StoredState::Open { attempt, spared: 0 } }
 }
 
 fn end(count: u64) -> JobWrite {
@@ -67,7 +67,7 @@ fn apply(model: &mut Model, batch: &[JobWrite]) {
     for write in batch {
         match write.clone() {
             JobWrite::Put { number, spec } => {
-                model.entry(number).or_insert((spec, StoredState::Open { attempt: 0 }));
+                model.entry(number).or_insert((spec, StoredState::Open { attempt: 0, spared: 0 }));
             }
             JobWrite::State { number, state } => {
                 model.entry(number).and_modify(|job| job.1 = state);
