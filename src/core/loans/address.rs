@@ -51,6 +51,11 @@ pub(super) fn of_borrower(
     }
 }
 
+/// The port at which workers are wanted, as a request says.
+pub(in crate::core) fn said_port(request: &LoanRequest) -> Option<u16> {
+    request.address.as_ref().map(|address| address.port).or(request.port).filter(|port| *port != 0)
+}
+
 /// Whether a host is that of the connection.
 fn is_here(host: &Host, from: IpAddr) -> bool {
     match host {

@@ -68,6 +68,7 @@ use crate::wire::{
     ServerId, ServiceName, WorkerMove,
 };
 
+pub(super) use address::said_port;
 pub use config::{Lend, LoanConfig};
 pub(super) use machine::{Counts, Loans};
 
@@ -344,7 +345,7 @@ pub(super) enum Effect {
         /// Which.
         reply: Reply,
     },
-    /// Say `RELEASE_COMPLETED` on this link, or where that is gone, to the peer of this name, if it is one. Said once of each worker of a `COMMAND_RELEASE`.
+    /// Say `RELEASE_COMPLETED` on this link, or where that is gone, to the peer of this name, if it is one. Each worker of a `COMMAND_RELEASE` is in one of these.
     Completed {
         /// On which connection.
         link: LinkId,

@@ -15,8 +15,8 @@ use crate::core::{LinkId, LogLevel, Output};
 use crate::time::Time;
 use crate::wire::{
     Address, Body, Epoch, ErrorAnswer, ErrorCode, EventKind, Host, Listens, LoanAction, LoanAnswer, LoanRequest,
-    LoanView, MAX_QUOTE, Message, REGISTER_WAIT, Registration, Release, RequestId, Returned, ServerId, ServiceName,
-    StatusAck, Terms, WorkerAlive, WorkerMove, quote,
+    LoanView, MAX_QUOTE, Message, REGISTER_WAIT, Registration, Release, ReleaseAnswer, RequestId, Returned, ServerId,
+    ServiceName, StatusAck, Terms, WorkerAlive, WorkerMove, quote,
 };
 
 /// How long before a registration is handed on its worker may have spoken elsewhere: it was held back for a while, and that may end late.
@@ -94,6 +94,11 @@ impl Node {
     /// The loans that go on, out and in, for who checks the laws of loans.
     pub(crate) fn loan_views(&self, now: Time) -> Vec<LoanView> {
         self.desk.as_ref().map_or_else(Vec::new, |desk| desk.loans.views(now))
+    }
+
+    /// Own workers that are here and get nothing because they are promised, for who checks the laws of loans.
+    pub(crate) fn spoken_for(&self) -> impl Iterator<Item = &ServerId> {
+        self.farm.spoken_for()
     }
 
     fn loan_own(&self) -> Own {
@@ -261,13 +266,7 @@ impl Node {
         now: Time,
     ) {
         let all = self.neighbours();
-        // Who only says that it is a member is a stranger.
-        let is_member = |id: &ServerId| self.group.as_ref().is_some_and(|group| group.has_member(id));
-        let proved = speaker.is_some();
-        let named = speaker.or_else(|| request.master.clone().filter(|id| !is_member(id)));
-        // Who names itself on a link of its own is taken at its word where that link comes from where it is known to be.
-        let known = named.and_then(|id| all.iter().find(|neighbour| neighbour.peer == id));
-        let known = known.filter(|neighbour| proved || self.is_at(neighbour, from)).cloned();
+        let known = self.who_asks(&all, &request, from, speaker);
         let mut trusted: Vec<Address> = self.config.peers.clone();
         trusted.extend(all.iter().filter(|neighbour| neighbour.member).map(|neighbour| neighbour.address.clone()));
         let candidates = self.candidates_to_lend();
@@ -504,6 +503,14 @@ impl Node {
         self.trace(false, kind, id, &peer, now);
         let text = format!("{kind} of {peer} came too late, or to no question, and counts for nothing");
         self.log_often(LogLevel::Info, &format!("{kind} of {peer} that nobody waits for"), text, now);
+    }
+
+    /// An owner of 2025/2 says, on a link of either side, that workers are home: nothing rests on it.
+    pub(super) fn release_told(&mut self, link: LinkId, id: Option<&RequestId>, answer: &ReleaseAnswer, now: Time) {
+        let Some(remote) = self.links.get(link).map(|link| link.remote).filter(|_| self.desk.is_some()) else { return };
+        let kind = if answer.completed { "release_completed" } else { "release_ack" };
+        let who = answer.master.as_ref().map_or_else(|| remote.to_string(), |master| quote(master.as_str(), MAX_QUOTE));
+        self.trace(false, kind, id, &who, now);
     }
 
     /// Whether a link is one of an errand.

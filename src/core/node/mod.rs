@@ -529,6 +529,7 @@ impl Node {
             | Body::LoanAction(_)
             | Body::Move(_)
             | Body::Why(_) => self.links.take(link, id),
+            Body::ReleaseAnswer(answer) => return self.release_told(link, id.as_ref(), answer, now),
             // Answers to nothing that this node asked, and orders from who has nothing to order.
             _ => return,
         };

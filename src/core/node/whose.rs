@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use super::Node;
 use crate::core::links::Reply;
-use crate::core::loans::{Neighbour, Party};
+use crate::core::loans::{Neighbour, Party, said_port};
 use crate::core::{LinkId, LogLevel};
 use crate::time::Time;
-use crate::wire::{Address, Body, Host, ServerId, WorkerAlive};
+use crate::wire::{Address, Body, Host, LoanRequest, ServerId, WorkerAlive};
 
 impl Node {
     /// Whether a link from this host can be this master's: it is called there, or was reached there under its name.
@@ -20,6 +20,31 @@ impl Node {
             Host::Name(name) if name == "localhost" => from.is_loopback(),
             Host::Name(_) => reached().is_some_and(|link| link.remote.ip().to_canonical() == from),
         }
+    }
+
+    /// Which of `all` neighbours asks for workers, on a link from this host. `speaker`: who has shown there who it is.
+    pub(super) fn who_asks(
+        &self,
+        all: &[Neighbour],
+        request: &LoanRequest,
+        from: IpAddr,
+        speaker: Option<ServerId>,
+    ) -> Option<Neighbour> {
+        // Who only says that it is a member is a stranger.
+        let is_member = |id: &ServerId| self.group.as_ref().is_some_and(|group| group.has_member(id));
+        let proved = speaker.is_some();
+        let named = speaker.or_else(|| request.master.clone().filter(|id| !is_member(id)));
+        // Who names itself on a link of its own is taken at its word where that link comes from where it is known to be.
+        let known = named.and_then(|id| all.iter().find(|one| one.peer == id));
+        let known = known.filter(|one| proved || self.is_at(one, from));
+        // Many requests name nobody, or not as heartbeats do. Who wants workers to come to where one peer is called, and calls from there, is that peer.
+        let known = known.or_else(|| {
+            let port = said_port(request)?;
+            let is_it = |one: &&Neighbour| one.address.port == port && !is_member(&one.peer) && self.is_at(one, from);
+            let mut found = all.iter().filter(is_it);
+            found.next().filter(|_| found.next().is_none())
+        });
+        known.cloned()
     }
 
     /// Where a master that is called at this address serves workers: there, unless the operator has named another port.
@@ -135,8 +160,8 @@ mod tests {
     use crate::core::loans::{Counts, LoanConfig};
     use crate::core::{Config, Identity, Input, Output, PeerHint};
     use crate::wire::{
-        Dialect, HeartbeatAnswer, LoanAnswer, LoanRequest, LoanState, Message, MoveKind, NativeWorker, Registration,
-        Release, RequestId, ServiceName, ServiceOffer,
+        Dialect, HeartbeatAnswer, LoanAnswer, LoanState, Message, MoveKind, NativeWorker, Registration, Release,
+        RequestId, ServiceName, ServiceOffer,
     };
 
     const OWN: &str = "10.0.0.1:9101";
@@ -296,6 +321,48 @@ mod tests {
         match &desk.alive(6, "W", None)[..] {
             [Body::Move(order)] => order.target.as_ref().unwrap().to_string(),
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn who_asks_without_its_name_is_known_by_where_it_is_called() {
+        for master in [None, Some("A_NAME_OF_ITS_OWN")] {
+            for (port, peer) in [(9102, "SERVER_2"), (9109, "10.0.0.2:9109")] {
+                let mut desk = Desk::new();
+                desk.link(6, "10.0.0.9:40000");
+                desk.alive(6, "W", None);
+                desk.link(8, "10.0.0.2:50000");
+                let request = LoanRequest {
+                    master: master.map(id),
+                    address: Some(format!("10.0.0.2:{port}").parse().unwrap()),
+                    ..bare()
+                };
+                desk.say(8, None, Body::LoanRequest(Box::new(request)));
+                assert_eq!(desk.loans(), [(peer.to_owned(), LoanState::Moving)], "{master:?} at {port}");
+            }
+        }
+        // Another host says the same.
+        let mut desk = Desk::new();
+        desk.link(6, "10.0.0.9:40000");
+        desk.alive(6, "W", None);
+        desk.link(8, "10.0.0.3:50000");
+        let request = LoanRequest { address: Some("10.0.0.3:9102".parse().unwrap()), ..bare() };
+        desk.say(8, None, Body::LoanRequest(Box::new(request)));
+        assert_eq!(desk.loans(), [("10.0.0.3:9102".to_owned(), LoanState::Moving)]);
+    }
+
+    /// A request that says next to nothing.
+    fn bare() -> LoanRequest {
+        LoanRequest {
+            master: None,
+            name: None,
+            address: None,
+            port: None,
+            load: 150,
+            capacity: 100,
+            needed: 1,
+            native: None,
+            dialect: None,
         }
     }
 

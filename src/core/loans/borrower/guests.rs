@@ -346,10 +346,16 @@ impl Borrower {
     pub(in crate::core::loans) fn gone(&mut self, desk: &mut Desk, worker: &ServerId, now: Time) {
         let Some(visit) = self.guests.get(worker) else { return };
         let (owner, loan_id, asked_back) = (visit.owner.clone(), visit.loan_id.clone(), visit.asks_back);
-        if visit.stage == Stage::Active {
-            return self.forget(desk, worker, LoanEvent::LoanEnded, "its link is gone", now);
+        let unasked = visit.stage == Stage::Active;
+        let unheard = self.silent.contains(&owner.peer);
+        match unasked {
+            true => self.forget(desk, worker, LoanEvent::LoanEnded, "its link is gone", now),
+            false => self.forget(desk, worker, LoanEvent::WorkerReturned, "it has gone home", now),
         }
-        self.forget(desk, worker, LoanEvent::WorkerReturned, "it has gone home", now);
+        // Where it is now, nobody knows; that it is not here, a native owner is to know. To a stranger it would mean that it was sent home.
+        if unasked && (loan_id.is_none() || unheard) {
+            return;
+        }
         if asked_back {
             // It was told by COMMAND_RELEASE, and knows no other word for it.
             return;

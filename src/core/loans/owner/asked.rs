@@ -42,7 +42,10 @@ impl Owner {
         let target = of_borrower(&request, from, known.as_ref(), &trusted, desk.own.address.port);
         // Who is not known is known by its address: a name that anybody can claim decides nothing.
         let known_id = known.as_ref().map(|peer| peer.peer.clone());
-        let said = known_id.clone().or_else(|| request.master.clone());
+        // A stranger may be called otherwise than it calls itself here; its worker is told the name that it goes by.
+        let stranger = known.as_ref().is_some_and(|peer| !peer.native);
+        let said = request.master.clone().filter(|_| stranger).or_else(|| known_id.clone());
+        let said = said.or_else(|| request.master.clone());
         let by_address = || target.as_ref().map(named_by).or_else(|| ServerId::new(from.to_canonical().to_string()));
         let Some(peer) = known_id.or_else(by_address) else { return desk.push(Effect::Unanswered { reply }) };
         let name = name_of(&request, known.as_ref().map(|peer| peer.name.as_str()), said.as_ref().unwrap_or(&peer));
@@ -241,6 +244,8 @@ impl Owner {
                 now,
             );
         }
+        // It may be back before anybody misses it.
+        desk.push(Effect::Free { worker: worker.clone() });
         entry.workers.retain(|one| one != worker);
         entry.offers.retain(|offer| offer.worker != *worker);
         self.end(desk, worker, LoanEvent::LoanEnded, "it has left before it was told", now);

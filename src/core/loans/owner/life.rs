@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::{Lent, Owner, Renewal, Stage};
 use crate::core::links::Reply;
@@ -19,12 +20,27 @@ pub(super) struct Giving {
     pub(super) waits: BTreeSet<ServerId>,
     /// Who gives them back, as it says: it is told on another connection where its own is gone.
     to: Option<ServerId>,
+    /// Those that are home, and of which it is told together with whoever comes until then.
+    home: Option<(Time, Vec<ServerId>)>,
 }
+
+/// Workers that come home within this time are told of by one line: two at once are not read by all.
+const TOLD_TOGETHER: Duration = Duration::from_millis(250);
 
 impl Giving {
     /// The connection on which it was said is gone. `false`: so nobody can be told any more.
     pub(super) fn outlives_its_link(&self) -> bool {
         self.to.is_some()
+    }
+
+    /// When those that are home are told of.
+    pub(super) fn due(&self) -> Option<Time> {
+        self.home.as_ref().map(|(due, _)| *due)
+    }
+
+    /// Whether all were told of.
+    pub(super) fn is_over(&self) -> bool {
+        self.waits.is_empty() && self.home.is_none()
     }
 }
 
@@ -190,7 +206,8 @@ impl Owner {
                 // Whoever is not lent, as far as is known here, may come home as well.
                 None => may_come.push(worker),
                 Some(loan) if loan.is_with(speaker, from) => {
-                    self.let_go(desk, &worker, now);
+                    let reason = format!("{} lets it go", loan.name);
+                    self.let_go(desk, &worker, reason, now);
                     waits.insert(worker.clone());
                     may_come.push(worker);
                 }
@@ -206,20 +223,29 @@ impl Owner {
             return;
         }
         let to = release.master;
-        let giving = self.givings.entry(link).or_insert_with(|| Giving { waits: BTreeSet::new(), to });
+        let giving = self.givings.entry(link).or_insert_with(|| Giving { waits: BTreeSet::new(), to, home: None });
         giving.waits.append(&mut waits);
     }
 
-    /// A loan is over; `home`: its worker is here. Who gave it back is told of each as it comes.
-    pub(super) fn given_back(&mut self, desk: &mut Desk, worker: &ServerId, home: bool) {
-        for (link, giving) in &mut self.givings {
+    /// A loan is over; `home`: its worker is here. Who gave it back is told so.
+    pub(super) fn given_back(&mut self, worker: &ServerId, home: bool, now: Time) {
+        for giving in self.givings.values_mut() {
             if giving.waits.remove(worker) && home {
-                let (master, workers) = (Some(desk.own.server_id.clone()), vec![worker.clone()]);
-                let answer = ReleaseAnswer { master, workers, completed: true };
-                desk.push(Effect::Completed { link: *link, to: giving.to.clone(), answer });
+                giving.home.get_or_insert_with(|| (now + TOLD_TOGETHER, Vec::new())).1.push(worker.clone());
             }
         }
-        self.givings.retain(|_, giving| !giving.waits.is_empty());
+        self.givings.retain(|_, giving| !giving.is_over());
+    }
+
+    /// Says RELEASE_COMPLETED where it is due.
+    pub(super) fn tick_givings(&mut self, desk: &mut Desk, now: Time) {
+        for (link, giving) in &mut self.givings {
+            let Some((_, workers)) = giving.home.take_if(|(due, _)| *due <= now) else { continue };
+            desk.said("release_completed", None, giving.to.as_ref().map_or("who gave them back", ServerId::as_str));
+            let answer = ReleaseAnswer { master: Some(desk.own.server_id.clone()), workers, completed: true };
+            desk.push(Effect::Completed { link: *link, to: giving.to.clone(), answer });
+        }
+        self.givings.retain(|_, giving| !giving.is_over());
     }
 
     /// `notify_worker_returned`: the borrower has sent a worker home.
@@ -236,16 +262,17 @@ impl Owner {
         let Some(loan) = self.lent.get(&returned.worker) else { return };
         let same = returned.loan_id.is_none_or(|id| id == loan.loan_id);
         if same && loan.is_with(speaker, from) {
-            self.let_go(desk, &returned.worker, now);
+            let reason = format!("it has left {}", loan.name);
+            self.let_go(desk, &returned.worker, reason, now);
         }
     }
 
-    /// The borrower has let a worker go: it is waited for, and its loan is not renewed any more.
-    fn let_go(&mut self, desk: &Desk, worker: &ServerId, now: Time) {
+    /// The borrower has let a worker go: it is waited for, as long as its lease could have gone on, and its loan is not renewed any more.
+    fn let_go(&mut self, desk: &Desk, worker: &ServerId, reason: String, now: Time) {
         let Some(loan) = self.lent.get_mut(worker) else { return };
         if matches!(loan.stage, Stage::Moving { .. } | Stage::Active | Stage::Recalled { .. }) {
             loan.stage = Stage::Returning { until: now + desk.config.lease + desk.margin() };
-            loan.reason = format!("{} has let it go", loan.name);
+            loan.reason = reason;
             self.settle(desk, worker);
         }
     }

@@ -157,7 +157,8 @@ impl Owner {
     /// When [`Owner::tick`] is due.
     pub(super) fn deadline(&self) -> Option<Time> {
         let deals = self.deals.values().map(|deal| deal.until).min();
-        [self.agenda.first(), deals, self.propose_at].into_iter().flatten().min()
+        let givings = self.givings.values().filter_map(Giving::due).min();
+        [self.agenda.first(), deals, givings, self.propose_at].into_iter().flatten().min()
     }
 
     pub(super) fn tick(&mut self, desk: &mut Desk, now: Time) {
@@ -168,6 +169,7 @@ impl Owner {
         for worker in self.agenda.due(now) {
             self.due(desk, &worker, now);
         }
+        self.tick_givings(desk, now);
         self.propose_due(desk, now);
     }
 
@@ -245,7 +247,7 @@ impl Owner {
         desk.decided(worker.as_str(), format!("the loan {} to {} is over: {reason}", loan.loan_id, loan.name));
         desk.event(kind, Some(worker), Some(borrower), detail);
         self.over.add(loan.view(worker, now), reason, now);
-        self.given_back(desk, worker, kind == LoanEvent::WorkerReturned);
+        self.given_back(worker, kind == LoanEvent::WorkerReturned, now);
     }
 
     /// Works out when something is to be done about a loan next.
@@ -269,7 +271,7 @@ impl Owner {
             Stage::Returning { until } if over || until <= now => {
                 let reason = match loan.remembered {
                     true => "this master was started anew since, and it has not come home in time".to_owned(),
-                    false => format!("{} has let it go, and it has not come home", loan.name),
+                    false => format!("{}, and it has not come home", loan.reason),
                 };
                 self.end(desk, worker, LoanEvent::LoanEnded, &reason, now);
             }
@@ -342,7 +344,7 @@ impl Owner {
             assert!(!entry.workers.is_empty() && entry.workers.iter().all(of_it));
         }
         assert!(self.recalls.values().all(|(worker, _)| self.lent.contains_key(worker)));
-        assert!(self.givings.values().all(|giving| !giving.waits.is_empty()));
+        assert!(self.givings.values().all(|giving| !giving.is_over()));
         assert!(self.givings.values().flat_map(|giving| &giving.waits).all(|worker| self.lent.contains_key(worker)));
         assert!(self.cooling.len() <= MAX_COOLING && self.standing.len() <= MAX_LOANS);
         assert!(self.ends_due.len() <= MAX_UNRECORDED);

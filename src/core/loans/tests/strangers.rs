@@ -208,11 +208,37 @@ fn command_release_is_acknowledged_and_completed_once() {
         })
     };
     let answer = |worker| ReleaseAnswer { master: Some(id("B")), workers: vec![id(worker)], completed: true };
-    assert_eq!(completed(desk.effects()), Some((LinkId(6), answer("w1"))));
+    assert_eq!(completed(desk.effects()), None, "others may come at the same time");
+    assert_eq!(completed(desk.pass(at(2_300))), Some((LinkId(6), answer("w1"))));
     desk.loans.home(&id("w2"), None, 0, at(3_000));
-    assert_eq!(completed(desk.effects()), Some((LinkId(6), answer("w2"))), "each as it comes");
+    assert_eq!(
+        completed(desk.pass(at(3_300))),
+        Some((LinkId(6), answer("w2"))),
+        "those that come later by another line"
+    );
     desk.loans.home(&id("w2"), None, 0, at(4_000));
-    assert_eq!(completed(desk.effects()), None);
+    assert_eq!(completed(desk.pass(at(5_000))), None);
+    assert_eq!(desk.traces.iter().filter(|(out, kind, ..)| *out && *kind == "release_completed").count(), 2);
+}
+
+#[test]
+fn workers_that_come_home_together_are_told_of_by_one_line() {
+    let mut desk = lent(false, &["w1", "w2"], false);
+    desk.loans.left(&id("w1"), at(10));
+    desk.loans.left(&id("w2"), at(10));
+    let release = Release { master: None, workers: vec![id("w1"), id("w2")] };
+    desk.loans.released(reply(6, "x"), None, IpAddr::from(HOST), release, at(1_000));
+    desk.effects();
+    desk.loans.home(&id("w2"), None, 0, at(2_000));
+    desk.loans.home(&id("w1"), None, 0, at(2_100));
+    desk.effects();
+    let told: Vec<Vec<ServerId>> = (desk.pass(at(9_000)).into_iter())
+        .filter_map(|effect| match effect {
+            Effect::Completed { answer, .. } => Some(answer.workers),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [vec![id("w2"), id("w1")]]);
 }
 
 #[test]
@@ -224,7 +250,10 @@ fn a_release_whose_link_is_gone_is_not_completed() {
     desk.loans.link_closed(LinkId(6), at(1_100));
     desk.effects();
     desk.loans.home(&id("w1"), None, 0, at(2_000));
-    assert!(!desk.effects().iter().any(|effect| matches!(effect, Effect::Completed { .. })), "nobody knows to whom");
+    assert!(
+        !desk.pass(at(3_000)).iter().any(|effect| matches!(effect, Effect::Completed { .. })),
+        "nobody knows to whom"
+    );
 }
 
 #[test]
@@ -237,7 +266,7 @@ fn a_release_of_somebody_who_says_who_he_is_is_completed_though_its_link_is_gone
     desk.effects();
     desk.loans.home(&id("w1"), None, 0, at(2_000));
     let told = |effect: &Effect| matches!(effect, Effect::Completed { to: Some(to), .. } if *to == id("SERVER_1"));
-    assert_eq!(desk.effects().iter().filter(|effect| told(effect)).count(), 1);
+    assert_eq!(desk.pass(at(3_000)).iter().filter(|effect| told(effect)).count(), 1);
 }
 
 #[test]
