@@ -110,3 +110,115 @@ fn an_owner_that_is_back_in_time_has_its_workers_again() {
     let ledger = masters.ask(1, &json!({"TASK": "AGREE"})).to_string();
     assert!(!ledger.contains("adopts"), "{ledger}");
 }
+
+/// Masters that lend, in a group of three with leases of two seconds.
+const LENDING: [&str; 20] = [
+    "--interval",
+    "0.2",
+    "--timeout",
+    "1",
+    "--forget-owner",
+    "4",
+    "--lease",
+    "2",
+    "--grace",
+    "1",
+    "--hold",
+    "0.1",
+    "--capacity",
+    "4",
+    "--release",
+    "2",
+    "--cooldown",
+    "0.2",
+    "--cpu-threshold",
+    "0",
+];
+
+/// Three masters, of which the one that has w1 lends it to the one that has a1 and many jobs. `leader`: who of the two leads.
+fn lent(leader: Side) -> (Masters, [usize; 3], [Process; 2], Vec<String>) {
+    let options: Vec<&str> = LENDING.iter().chain(&["--keep", "0"]).copied().collect();
+    let masters = Masters::started(3, &options);
+    let first = masters.wait_leader();
+    let (second, third) = ((first + 1) % 3, (first + 2) % 3);
+    let (owner, borrower) = match leader {
+        Side::Owner => (first, second),
+        Side::Borrower => (second, first),
+    };
+    let workers = [join(&masters, owner, "w1", &["--slots", "1"]), join(&masters, borrower, "a1", &["--slots", "1"])];
+    let sleep = json!({"TASK": "SUBMIT", "SERVICE": "sleep", "PARAMS": {"ms": 100}});
+    let jobs = (0..150).map(|_| {
+        let answer = masters.ask(borrower, &sleep);
+        answer["JOB_ID"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    });
+    let jobs = jobs.collect();
+    wait_until("w1 to work for the borrower, as the group has agreed", || {
+        let loans = masters.ask(borrower, &json!({"TASK": "LOANS"}));
+        loans["LOANS"].as_array().is_some_and(|all| {
+            all.iter().any(|loan| loan["STATUS"] == "ACTIVE" && loan["AGREED"] == true && loan["DIRECTION"] == "IN")
+        })
+    });
+    (masters, [owner, borrower, third], workers, jobs)
+}
+
+/// Who leads the group when its worker is lent.
+#[derive(Clone, Copy)]
+enum Side {
+    Owner,
+    Borrower,
+}
+
+/// Loans that the ledger of this master holds.
+fn open_loans(masters: &Masters, nth: usize) -> Vec<Value> {
+    let answer = masters.ask(nth, &json!({"TASK": "LOANS"}));
+    let all = answer["LOANS"].as_array().expect("a list").clone();
+    all.into_iter().filter(|loan| loan["STATUS"] != "ENDED").collect()
+}
+
+#[test]
+fn a_lent_worker_whose_owner_leads_and_dies_serves_out_its_lease_is_adopted_and_stays() {
+    let (mut masters, [owner, borrower, third], workers, jobs) = lent(Side::Owner);
+    masters.kill(owner);
+    let adopter = wait_for("w1 to be adopted", || {
+        [borrower, third].into_iter().find(|nth| worker(&masters, *nth, "w1").is_some_and(|it| it["OWNER"].is_null()))
+    });
+    masters.start(owner);
+    wait_until("the owner to follow", || masters.ask(owner, &json!({"TASK": "ELECT"}))["QUORUM"] == true);
+    for job in &jobs {
+        let result = masters.ask(borrower, &json!({"TASK": "RESULT", "JOB_ID": job, "WAIT_MS": 20_000}));
+        assert_eq!(result["STATUS"], "OK", "{result}");
+    }
+    // It may be lent anew by who has adopted it; its first owner has lost it for good.
+    wait_until("all loans to be over", || {
+        [owner, borrower, third].iter().all(|nth| open_loans(&masters, *nth).is_empty())
+    });
+    wait_until("w1 to be at home", || {
+        worker(&masters, adopter, "w1").is_some_and(|it| it["OWNER"].is_null() && it["STATUS"] == "IDLE")
+    });
+    let counts = masters.ask(owner, &json!({"TASK": "LOANS"}));
+    assert_eq!((&counts["LOCAL"], &counts["LENT"]), (&json!(0), &json!(0)), "{counts}");
+    drop(workers);
+}
+
+#[test]
+fn when_a_borrower_dies_that_leads_its_guest_goes_home_and_the_others_note_the_end() {
+    let (mut masters, [owner, borrower, third], workers, jobs) = lent(Side::Borrower);
+    masters.kill(borrower);
+    wait_until("w1 to be at home", || {
+        worker(&masters, owner, "w1").is_some_and(|it| it["OWNER"].is_null() && it["STATUS"] == "IDLE")
+    });
+    let ended = || masters.ask(third, &json!({"TASK": "AGREE"})).to_string().contains(" is over: ");
+    wait_until("the ledger to note it", || open_loans(&masters, owner).is_empty() && ended());
+    masters.start(borrower);
+    for job in &jobs {
+        let result = wait_for("the borrower to answer", || {
+            let result = masters.ask(borrower, &json!({"TASK": "RESULT", "JOB_ID": job, "WAIT_MS": 20_000}));
+            (result["RESPONSE"] == "OK").then_some(result)
+        });
+        assert_eq!(result["STATUS"], "OK", "{result}");
+    }
+    wait_until("all loans to be over", || {
+        [owner, borrower, third].iter().all(|nth| open_loans(&masters, *nth).is_empty())
+    });
+    drop(workers);
+}

@@ -491,7 +491,7 @@ impl Lab {
             let bad = |what: &str, seen: &dyn std::fmt::Display| Err(format!("{}: {what}: {seen}", master.name));
             let workers = master.list("WORKERS", "WORKERS");
             let well = |it: &Value| it["NAME"] == worker && it["STATUS"] == "IDLE" && it["OWNER"].is_null();
-            if workers.len() != 1 || !well(&workers[0]) || workers[0].get("RESERVED").is_some_and(|it| it == true) {
+            if workers.len() != 1 || !well(&workers[0]) {
                 return bad("its workers", &json!(workers));
             }
             none(&master.live_loans())?;
