@@ -247,6 +247,24 @@ fn s3_ct08_when_a_configured_borrower_dies_its_loan_is_over_and_its_workers_serv
 }
 
 #[test]
+fn when_a_configured_borrower_of_2025_2_dies_that_has_named_nobody_its_loan_is_over() {
+    let borrower = foreign_lender("SERVER_1", false);
+    let peer = format!("{},dialect=2025-2", borrower.address());
+    let master = lender(&["B1"], &["--peer", &peer]);
+    wait_until("the borrower to be ALIVE", || wait_alive(&master, &borrower.address()));
+    let requestor = json!({"ip": "127.0.0.1", "port": borrower.port});
+    let answer = one_shot(master.node.port, &json!({"TASK": "WORKER_REQUEST", "REQUESTOR_INFO": requestor}));
+    assert_eq!(answer["RESPONSE"], "AVAILABLE", "{answer}");
+    assert_eq!(order_to(&master, &alive("B1"))["SERVER_REDIRECT"], requestor);
+    let loan = only_loan(&master);
+    assert_eq!((&loan["PEER"], &loan["STATUS"]), (&json!("SERVER_1"), &json!("ACTIVE")), "{loan}");
+    drop(borrower);
+    wait_until("the loan to be over", || only_loan(&master)["STATUS"] == "ENDED");
+    let loan = only_loan(&master);
+    assert!(loan["REASON"].as_str().is_some_and(|why| why.contains("does not answer any more")), "{loan}");
+}
+
+#[test]
 fn s3_ct08_when_a_borrower_that_nobody_calls_dies_its_loan_is_over_though_its_worker_never_returns() {
     let master = lender(&["B1"], &[]);
     lend_b1(&master, free_port());
