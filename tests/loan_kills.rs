@@ -136,6 +136,20 @@ fn an_owner_that_was_killed_knows_from_the_ledger_whom_it_had_lent() {
 }
 
 #[test]
+fn a_borrower_that_was_killed_knows_from_the_ledger_what_was_agreed_on() {
+    let mut lab = Lab::start_at([const { None }; 3], &["--lease", "20"]);
+    lab.reach(Step::Working);
+    lab.borrower.kill();
+    lab.borrower.start();
+    wait_until("the guest to be known again, as agreed on", || {
+        let loans = lab.borrower.live_loans();
+        loans.iter().any(|loan| loan["DIRECTION"] == "IN" && loan["STATUS"] == "ACTIVE" && loan["AGREED"] == true)
+    });
+    lab.open_all();
+    lab.settle();
+}
+
+#[test]
 fn the_table_of_the_paper_names_every_cell() {
     let paper = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/testing.md")).expect("the paper");
     let rows: Vec<Vec<&str>> = (paper.lines().skip_while(|line| !line.starts_with("| step of the loan |")))

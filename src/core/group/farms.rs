@@ -11,7 +11,7 @@ use crate::core::ledger::Ledger;
 use crate::core::links::Reply;
 use crate::time::Time;
 use crate::wire::{
-    Address, Adoption, Body, Command, ErrorCode, LentWorker, LoanAction, LoanDone, LoanRecord, Orphan, ServerId,
+    Address, Adoption, Body, Command, ErrorCode, LentWorker, LoanAction, LoanDone, LoanId, LoanRecord, Orphan, ServerId,
 };
 
 impl Group {
@@ -47,6 +47,11 @@ impl Group {
     /// The open loans of an owner, as far as this node knows.
     pub(in crate::core) fn loans_of(&self, owner: &ServerId) -> Vec<LentWorker> {
         self.ledger().loans().filter(|loan| loan.owner == *owner).cloned().collect()
+    }
+
+    /// Whether a loan is open, as far as this node knows.
+    pub(in crate::core) fn holds(&self, loan: &LoanId) -> bool {
+        self.ledger().loans().any(|one| one.loan_id == *loan)
     }
 
     /// The change of the ledger that a request about workers comes to.

@@ -217,7 +217,12 @@ impl Node {
             Body::Loans { after } => {
                 let counts = self.worker_counts();
                 let Some(desk) = &self.desk else { return };
-                let answer = desk.loans.answer(after.as_ref(), counts, now);
+                let mut answer = desk.loans.answer(after.as_ref(), counts, now);
+                // A borrower that was started anew was not told; the ledger knows.
+                if let Some(group) = &self.group {
+                    let guests = answer.loans.iter_mut().filter(|view| !view.out && !view.agreed);
+                    guests.for_each(|view| view.agreed = group.holds(&view.loan_id));
+                }
                 self.reply(&reply, Body::LoansAnswer(Box::new(answer)));
             }
             _ => self.unanswered(&reply),
