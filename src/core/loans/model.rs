@@ -182,6 +182,32 @@ fn load(saturated: bool) -> Saturation {
     Saturation { saturated, released, pending, capacity: 100, release: 60, workers: 1, stranded: 0 }
 }
 
+impl Worker {
+    /// Reads an order; whether it is obeyed.
+    fn reads(&mut self, order: &Order) -> bool {
+        let obeyed = match order.ends {
+            true => self.seen.is_none_or(|seen| seen <= order.epoch) && self.loan_id == order.loan_id,
+            false => self.seen.is_none_or(|seen| seen < order.epoch),
+        };
+        if !obeyed {
+            return false;
+        }
+        if order.ends {
+            // Who has borrowed it raises no epoch.
+            self.target = Some(B);
+            return true;
+        }
+        self.seen = Some(order.epoch);
+        if order.away {
+            (self.loan_id, self.target) = (order.loan_id.clone(), Some(A));
+        } else {
+            // It stays, though it was about to go.
+            (self.target, self.loan_id, self.works) = (None, None, order.epoch);
+        }
+        true
+    }
+}
+
 impl World {
     fn new(left: Left) -> World {
         let (at, works) = (Some(B), Epoch::default());
@@ -319,6 +345,7 @@ impl World {
                     worker: id("w"),
                     native: true,
                     idle: true,
+                    promised: false,
                     quarantined: false,
                     draining: false,
                     services: Vec::new(),
@@ -344,7 +371,7 @@ impl World {
                 self.with(to, |loans| loans.asked(asked, NOW));
             }
             Said::Renew(life, token, ids) => {
-                self.with(to, |loans| loans.renew(reply(life, token), &from, ids, NOW));
+                self.with(to, |loans| loans.renew(reply(life, token), &from, true, ids, NOW));
             }
             Said::Recall(life, token, loan_id, epoch) => {
                 let grace = std::time::Duration::from_secs(10);
@@ -431,20 +458,9 @@ impl World {
 
     fn read_order(&mut self) {
         let order = self.worker.orders.pop_front().unwrap();
-        let higher = self.worker.seen.is_none_or(|seen| seen < order.epoch);
-        let ends = order.ends && self.worker.seen == Some(order.epoch) && self.worker.loan_id == order.loan_id;
-        if !higher && !ends {
-            return;
-        }
-        self.followed_lower |= self.worker.seen.is_some_and(|seen| order.epoch < seen);
-        self.worker.seen = Some(order.epoch);
-        if order.away {
-            (self.worker.loan_id, self.worker.target) = (order.loan_id, Some(A));
-        } else if self.worker.at == Some(B) {
-            // It stays, though it was about to go.
-            (self.worker.target, self.worker.loan_id, self.worker.works) = (None, None, order.epoch);
-        } else {
-            self.worker.target = Some(B);
+        let seen = self.worker.seen;
+        if self.worker.reads(&order) {
+            self.followed_lower |= seen.is_some_and(|seen| order.epoch < seen);
         }
     }
 

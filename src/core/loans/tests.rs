@@ -73,6 +73,7 @@ fn candidate(worker: &str) -> Candidate {
         worker: id(worker),
         native: true,
         idle: true,
+        promised: false,
         quarantined: false,
         draining: false,
         services: vec![service("query"), service("sleep")],

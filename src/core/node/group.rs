@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Node;
 use crate::core::election::Letter;
 use crate::core::group::{AgreementConfig, Effect, Entropy, Group, GroupStanding, GroupView, Own, is_handed_on};
-use crate::core::{LinkId, LogLevel, Output, StoredGroup};
+use crate::core::{LinkId, LoadConfig, LogLevel, Output, StoredGroup};
 use crate::time::Time;
 use crate::wire::{Address, Body, ErrorAnswer, ErrorCode, GroupPresence, Permille, RequestId, SettingName};
 
@@ -231,13 +231,12 @@ impl Node {
 
     /// A setting is agreed on, or none is any more: then this node goes by its own options again.
     fn go_by(&mut self, name: SettingName, value: Option<u64>) {
-        let mut load = self.load.config().clone();
-        let own = &self.config.load;
         match name {
-            SettingName::Capacity => load.capacity = value.unwrap_or(own.capacity),
-            SettingName::Release => load.release = value.unwrap_or(own.release),
-            SettingName::Hold => load.hold = value.map_or(own.hold, Duration::from_millis),
-            SettingName::CpuThreshold => load.cpu_threshold = value.map_or(own.cpu_threshold, Permille::new),
+            SettingName::Capacity | SettingName::Release | SettingName::Hold | SettingName::CpuThreshold => match value
+            {
+                Some(value) => drop(self.agreed.insert(name, value)),
+                None => drop(self.agreed.remove(&name)),
+            },
             SettingName::Forget => {
                 let forget = value.map_or(self.config.forget, Duration::from_millis).max(self.config.timeout);
                 if let Some(group) = &mut self.group {
@@ -252,11 +251,24 @@ impl Node {
             | SettingName::Lease
             | SettingName::Lend => return self.go_by_policy(name, value),
         }
-        // A capacity that is agreed on may lie below the release of this node's own options.
-        load.release = load.release.min(load.capacity);
+        let load = self.load_agreed();
         match load.check() {
             Ok(()) => self.load.configure(load),
             Err(error) => self.log(LogLevel::Warn, format!("the agreed setting {name} is not gone by: {error}")),
         }
+    }
+
+    /// This node's own options of the load, and what is agreed on before them. Worked out from these alone each time, so that members go by
+    /// the same whenever they were started, and in whatever order it was agreed on.
+    fn load_agreed(&self) -> LoadConfig {
+        let agreed = |name: SettingName| self.agreed.get(&name).copied();
+        let mut load = self.config.load.clone();
+        load.capacity = agreed(SettingName::Capacity).unwrap_or(load.capacity);
+        load.release = agreed(SettingName::Release).unwrap_or(load.release);
+        load.hold = agreed(SettingName::Hold).map_or(load.hold, Duration::from_millis);
+        load.cpu_threshold = agreed(SettingName::CpuThreshold).map_or(load.cpu_threshold, Permille::new);
+        // A capacity that is agreed on may lie below the release of this node's own options.
+        load.release = load.release.min(load.capacity);
+        load
     }
 }

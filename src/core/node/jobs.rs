@@ -39,11 +39,12 @@ impl Node {
         if self.stopped {
             return self.reply_error(&reply, Self::stopping("SUBMIT"));
         }
-        let helpless = self.saturated_since.is_some_and(|since| since + NO_HELP <= now);
+        let long = |since: Time| since + NO_HELP <= now;
+        let helpless = self.saturated_since.is_some_and(long) && self.helped.is_none_or(long);
         if submit.follow && submit.hops < MAX_HOPS && helpless {
             let better = self.registry.masters().into_iter().find(|neighbour| !neighbour.presence.load.saturated);
             if let Some(neighbour) = better {
-                let reason = format!("saturated for more than {} s", NO_HELP.as_secs());
+                let reason = format!("saturated, and without help, for more than {} s", NO_HELP.as_secs());
                 let (target, hops) = (neighbour.address.clone(), submit.hops + 1);
                 let redirect = Redirect { task: "SUBMIT".to_owned(), target, hops, reason };
                 return self.reply(&reply, Body::Redirect(Box::new(redirect)));
@@ -305,13 +306,25 @@ impl Node {
             (_, alive, 0) if census.draining == alive => {
                 format!("waits: all {alive} workers that offer `{service}` are draining")
             }
+            (_, 1, 0) if census.promised == 1 => {
+                format!("waits: the only worker that offers `{service}` is promised to another master")
+            }
+            (_, alive, 0) if census.promised == alive => {
+                format!("waits: all {alive} workers that offer `{service}` are promised to other masters")
+            }
             (_, alive, 0) if census.quarantined >= alive => {
                 format!("waits: all {alive} workers that offer `{service}` are quarantined")
             }
             (_, alive, 0) if census.quarantined + census.draining >= alive => {
                 format!("waits: all {alive} workers that offer `{service}` are quarantined or draining")
             }
+            (_, alive, 0) if census.quarantined + census.draining + census.promised >= alive => format!(
+                "waits: all {alive} workers that offer `{service}` are quarantined, draining or promised to other masters"
+            ),
             (_, 1, 0) => format!("waits: the only worker that offers `{service}` is busy; {ahead}"),
+            (_, alive, 0) if census.promised > 0 => format!(
+                "waits: {alive} workers offer `{service}`; those that are not quarantined, draining or promised to other masters are busy; {ahead}"
+            ),
             (_, alive, 0) if census.quarantined + census.draining > 0 => format!(
                 "waits: {alive} workers offer `{service}`; those that are not quarantined or draining are busy; {ahead}"
             ),

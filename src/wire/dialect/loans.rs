@@ -695,6 +695,7 @@ mod tests {
             epoch: Epoch { generation: 0, counter: 7 },
             loan_id: None,
             lease: None,
+            stay: None,
             grace: None,
         };
         let Body::Move(order) = order(MoveKind::Redirect, old) else { panic!() };

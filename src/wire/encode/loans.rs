@@ -115,6 +115,7 @@ pub(in crate::wire) fn worker_move(order: &WorkerMove, id: Option<&RequestId>, o
             .epoch(native.epoch)
             .loan_id(native.loan_id.as_ref())
             .maybe_millis("LEASE_MS", native.lease)
+            .maybe_millis("STAY_MS", native.stay)
             .maybe_millis("GRACE_MS", native.grace);
         if order.registers {
             line = line.flag("REGISTER", true);

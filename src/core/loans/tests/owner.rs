@@ -27,7 +27,7 @@ fn state_of(desk: &Desk, worker: &str) -> LoanState {
 }
 
 fn renew(desk: &mut Desk, from: &str, loans: Vec<LoanId>) -> Vec<LoanId> {
-    desk.loans.renew(reply(4, "n"), &id(from), loans, desk.now);
+    desk.loans.renew(reply(4, "n"), &id(from), true, loans, desk.now);
     let effects = desk.effects();
     let done = effects.iter().find_map(|effect| match effect {
         Effect::Answer { body: Body::LoanDone(done), .. } => Some((**done).clone()),
@@ -681,7 +681,12 @@ fn why_and_loans_tell_the_truth_with_figures() {
     desk.now = at(4000);
     assert!(desk.loans.why_loan(&loan, desk.now).unwrap().starts_with("over for 1.0 s: w1 was lent to A"));
     let text = why(&desk, "w1", &["w1"]).unwrap();
-    assert_eq!(text, "not lent: nobody who may borrow has asked; A may again in 4.0 s");
+    let last =
+        "a asked for workers: 2 wanted, 2 given (2 of 2 workers here idle, keep=0, cap=none, 0 lent to it before)";
+    assert_eq!(
+        text,
+        format!("not lent: nobody has asked since the last request, 4.0 s ago: {last}; A may borrow again in 4.0 s")
+    );
     desk.now = at(9000);
     let text = why(&desk, "w1", &["w1"]).unwrap();
     assert!(text.contains("the last request, 9.0 s ago: a asked for workers: 2 wanted, 2 given"), "{text}");

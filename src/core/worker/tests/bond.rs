@@ -30,6 +30,7 @@ fn order(kind: MoveKind, host: u8, to: &str, owner: &str, epoch: Epoch, lease_s:
         epoch,
         loan_id: lease_s.and_then(|_| loan_id()),
         lease: lease_s.map(Duration::from_secs),
+        stay: None,
         grace: None,
     };
     let (target, target_id) = (Some(at(host)), Some(server(to)));
