@@ -319,7 +319,7 @@ fn a_request_is_refused_because_no_idle_worker_offers_what_is_needed() {
     let text = "Master_A asked for 1 worker: no_workers_available, no idle worker offers query (1 of 1 worker here idle, keep=0)";
     assert_eq!(latest(&master), text);
     let asked = not_lent(&master, "w1");
-    let last = "not lent: nobody has asked for it; the last request, ";
+    let last = "not lent: nobody has asked since the last request, ";
     assert!(asked.starts_with(last) && asked.ends_with(text), "{asked}");
 }
 

@@ -24,8 +24,8 @@ use crate::wire::{
 
 /// The only moment there is.
 const NOW: Time = Time::from_micros(1_000_000_000_000);
-const A: usize = 0;
-const B: usize = 1;
+pub(super) const A: usize = 0;
+pub(super) const B: usize = 1;
 
 /// How much may go wrong, and how often something may happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -62,25 +62,25 @@ enum Said {
 
 /// What a master tells the worker on its session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Order {
+pub(super) struct Order {
     /// Where to; `None`: it stays at home, or goes there.
-    away: bool,
-    epoch: Epoch,
-    loan_id: Option<LoanId>,
+    pub(super) away: bool,
+    pub(super) epoch: Epoch,
+    pub(super) loan_id: Option<LoanId>,
     /// A return that a borrower orders on its own.
-    ends: bool,
+    pub(super) ends: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Worker {
+pub(super) struct Worker {
     /// Where its session is.
-    at: Option<usize>,
+    pub(super) at: Option<usize>,
     /// Where it goes when it has finished, or is on the way to.
-    target: Option<usize>,
-    seen: Option<Epoch>,
+    pub(super) target: Option<usize>,
+    pub(super) seen: Option<Epoch>,
     /// Under which epoch it works.
     works: Epoch,
-    loan_id: Option<LoanId>,
+    pub(super) loan_id: Option<LoanId>,
     orders: VecDeque<Order>,
 }
 
@@ -183,8 +183,14 @@ fn load(saturated: bool) -> Saturation {
 }
 
 impl Worker {
+    /// One that is at home, and has seen no order.
+    pub(super) fn new() -> Worker {
+        let (at, works) = (Some(B), Epoch::default());
+        Worker { at, target: None, seen: None, works, loan_id: None, orders: VecDeque::new() }
+    }
+
     /// Reads an order; whether it is obeyed.
-    fn reads(&mut self, order: &Order) -> bool {
+    pub(super) fn reads(&mut self, order: &Order) -> bool {
         let obeyed = match order.ends {
             true => self.seen.is_none_or(|seen| seen <= order.epoch) && self.loan_id == order.loan_id,
             false => self.seen.is_none_or(|seen| seen < order.epoch),
@@ -210,8 +216,7 @@ impl Worker {
 
 impl World {
     fn new(left: Left) -> World {
-        let (at, works) = (Some(B), Epoch::default());
-        let worker = Worker { at, target: None, seen: None, works, loan_id: None, orders: VecDeque::new() };
+        let worker = Worker::new();
         let mut world = World {
             masters: [Some(loans(A, 1)), Some(loans(B, 1))],
             boots: [1, 1],

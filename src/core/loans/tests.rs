@@ -5,6 +5,7 @@ mod fair;
 mod masters;
 mod owner;
 mod strangers;
+mod worker;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -272,3 +272,62 @@ impl Node {
         load
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{Config, Identity, Input, QueueConfig};
+    use crate::wire::{Durability, EventKind, ServerId, ServiceName, Submit};
+
+    fn node() -> Node {
+        let identity = Identity { server_id: ServerId::new("master").unwrap(), name: "m".to_owned() };
+        let queue = QueueConfig { durability: Durability::Memory, ..QueueConfig::default() };
+        Node::new(Config { queue, ..Config::default() }, identity, 1, Time::ZERO).unwrap()
+    }
+
+    fn limits(node: &Node) -> (u64, u64) {
+        let config = node.load.config();
+        (config.capacity, config.release)
+    }
+
+    #[test]
+    fn settings_count_alike_whatever_was_agreed_on_before() {
+        let mut node = node();
+        assert_eq!(limits(&node), (100, 60));
+        for (capacity, expected) in [(Some(5), (5, 5)), (Some(200), (200, 60)), (Some(5), (5, 5)), (None, (100, 60))] {
+            node.go_by(SettingName::Capacity, capacity);
+            assert_eq!(limits(&node), expected);
+        }
+        // In either order.
+        node.go_by(SettingName::Release, Some(80));
+        node.go_by(SettingName::Capacity, Some(70));
+        assert_eq!(limits(&node), (70, 70));
+        node.go_by(SettingName::Capacity, Some(90));
+        assert_eq!(limits(&node), (90, 80));
+        node.go_by(SettingName::Hold, Some(7));
+        node.go_by(SettingName::Release, None);
+        assert_eq!((limits(&node), node.load.config().hold), ((90, 60), Duration::from_millis(7)));
+        node.go_by(SettingName::Capacity, None);
+        node.go_by(SettingName::Hold, None);
+        assert_eq!(*node.load.config(), node.config.load);
+    }
+
+    #[test]
+    fn events_name_the_limits_that_hold() {
+        let mut node = node();
+        node.go_by(SettingName::Capacity, Some(5));
+        node.go_by(SettingName::Hold, Some(0));
+        let at = std::net::SocketAddr::from(([127, 0, 0, 1], 9101));
+        node.handle(Input::LinkOpened { link: LinkId(2), local: at, remote: at }, Time::ZERO);
+        for _ in 0..6 {
+            let job = Submit::new(ServiceName::new("nobody").unwrap(), ServiceName::run(), crate::wire::Json::null());
+            let message = crate::wire::Message::plain(Body::Submit(Box::new(job)));
+            node.handle(Input::Message { link: LinkId(2), message }, Time::ZERO);
+        }
+        let told = std::iter::from_fn(|| node.poll_output()).find_map(|output| match output {
+            Output::Event(event) if event.kind == EventKind::Saturated => Some(event.detail),
+            _ => None,
+        });
+        assert_eq!(told.as_deref(), Some("6 pending, above the capacity of 5 for 0.0 s"));
+    }
+}

@@ -224,6 +224,20 @@ pub(in crate::wire) fn older_move(order: &WorkerMove, id: Option<&RequestId>, ou
     }
 }
 
+/// The same of an older draft.
+pub(in crate::wire) fn draft_move(order: &WorkerMove, id: Option<&RequestId>, out: &mut Vec<u8>) {
+    let Some(Address { host, port }) = &order.target else { return older_move(order, id, out) };
+    let to = |to: Object<'_>| to.text("IP", &host.to_string()).number("PORT", u64::from(*port)).close();
+    match order.kind {
+        // Where it is at home, and whom else it could call, who sends it has not said.
+        MoveKind::Redirect => {
+            let line = request("REDIRECT", id, out).object("TARGET_MASTER", to);
+            line.ids("FAILOVER_LIST", std::iter::empty()).end();
+        }
+        MoveKind::Return => request("RETURN", id, out).object("TARGET_MASTER", to).object("HOME_MASTER", to).end(),
+    }
+}
+
 /// `COMMAND_RELEASE` of 2025/2.
 pub(in crate::wire) fn older_release(release: &Release, id: Option<&RequestId>, out: &mut Vec<u8>) {
     let line = Object::begin(out).maybe("SERVER_UUID", release.master.as_ref().map(ServerId::as_str));

@@ -48,7 +48,7 @@ impl Owner {
     }
 
     /// Loans that can still be begun, and what is full where there is none.
-    pub(super) fn room(&self, desk: &Desk) -> (usize, &'static str) {
+    pub(in crate::core::loans) fn room(&self, desk: &Desk) -> (usize, &'static str) {
         let orders = usize::try_from(desk.orders_left() / 2).unwrap_or(usize::MAX);
         let loans = MAX_LOANS.saturating_sub(self.lent.len());
         match (self.deals.len() < MAX_DEALS, loans, orders) {
