@@ -855,7 +855,7 @@ mod tests {
         let config = Config {
             peers: vec![peer.parse().unwrap()],
             queue: QueueConfig { durability: Durability::Memory, ..QueueConfig::default() },
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_secs(50),
             load,
             ..Config::default()
         };

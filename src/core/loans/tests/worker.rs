@@ -134,6 +134,8 @@ proptest! {
     #[test]
     fn the_worker_that_is_checked_and_the_one_that_runs_obey_the_same(steps in proptest::collection::vec(step(), 1..40)) {
         let (mut running, mut checked) = (Running::new(), Checked::new());
+        // Its first welcome.
+        checked.seen = Some(Epoch::default());
         for step in steps {
             let here = checked.at.unwrap();
             match step {
