@@ -319,7 +319,7 @@ fn a_request_is_refused_because_no_idle_worker_offers_what_is_needed() {
     let text = "Master_A asked for 1 worker: no_workers_available, no idle worker offers query (1 of 1 worker here idle, keep=0)";
     assert_eq!(latest(&master), text);
     let asked = not_lent(&master, "w1");
-    let last = "not lent: nobody has asked for it; the last request, ";
+    let last = "not lent: nobody has asked since the last request, ";
     assert!(asked.starts_with(last) && asked.ends_with(text), "{asked}");
 }
 
@@ -346,6 +346,44 @@ fn a_worker_is_lent_and_a_second_one_not_because_of_the_cap_and_then_the_cool_do
     let cooling = latest(&master);
     let begin = "Master_A asked for 1 worker: refused, Master_A is cooling down for ";
     assert!(cooling.starts_with(begin) && cooling.ends_with(" s more"), "{cooling}");
+}
+
+#[test]
+fn a_worker_is_not_lent_and_the_last_request_is_told_though_another_borrower_cools_down() {
+    let master = master(&["--keep", "0", "--cooldown", "60"]);
+    let alive = json!({"WORKER": "ALIVE", "WORKER_UUID": "B1"});
+    assert_eq!(one_shot(master.node.port, &alive)["TASK"], "NO_TASK");
+    let _worker = ByHand::join(&master, "w1");
+    assert_eq!(request(&master, "Master_A", 1)["type"], "response_accepted");
+    // It goes, and comes home at once.
+    assert_eq!(one_shot(master.node.port, &alive)["type"], "command_redirect");
+    wait_until("B1 to be home", || one_shot(master.node.port, &alive)["TASK"] == "NO_TASK");
+    master.submit("query", json!({"USER": "1"}));
+    wait_until("B1 to be busy", || one_shot(master.node.port, &alive)["TASK"] == "QUERY");
+    let line = json!({"type": "request_help", "request_id": "r2", "payload": {
+        "master_id": "Master_C", "current_load": 150, "capacity": 100, "workers_needed": 1, "master_address": "127.0.0.1:9998",
+    }});
+    assert_eq!(one_shot(master.node.port, &line)["type"], "response_rejected");
+    let text = not_lent(&master, "w1");
+    let begin = "not lent: nobody has asked since the last request, ";
+    assert!(
+        text.starts_with(begin) && text.contains(" ago: Master_C asked for 1 worker: no_workers_available, "),
+        "{text}"
+    );
+    assert!(text.contains("; 127.0.0.1:9999 may borrow again in ") && text.ends_with(" s"), "{text}");
+}
+
+#[test]
+fn a_job_waits_because_the_only_worker_is_promised_to_another_master() {
+    let master = master(&["--keep", "0"]);
+    assert_eq!(one_shot(master.node.port, &json!({"WORKER": "ALIVE", "WORKER_UUID": "B1"}))["TASK"], "NO_TASK");
+    assert_eq!(request(&master, "Master_A", 1)["type"], "response_accepted");
+    // It is told when it asks for work again.
+    let job = master.submit("query", json!({"USER": "1"}));
+    assert_eq!(
+        why(&master, "JOB_ID", &job),
+        "waits: the only worker that offers `query` is promised to another master"
+    );
 }
 
 /// What `node why` prints.

@@ -217,6 +217,8 @@ pub struct NativeMove {
     pub loan_id: Option<LoanId>,
     /// `LEASE_MS`: how long the worker may stay there, from now.
     pub lease: Option<Duration>,
+    /// `STAY_MS`: the borrower is a stranger, with whom it stays no longer than this from now, whatever that one says. `None`: it is native.
+    pub stay: Option<Duration>,
     /// `GRACE_MS`: how long it may go on with what it runs. `None`: until that is done.
     pub grace: Option<Duration>,
 }

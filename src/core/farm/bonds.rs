@@ -37,6 +37,8 @@ pub(in crate::core) struct Own<'a> {
     pub(in crate::core) native: bool,
     /// It runs nothing, and is not spoken for.
     pub(in crate::core) idle: bool,
+    /// It is spoken for.
+    pub(in crate::core) promised: bool,
     /// It is in quarantine.
     pub(in crate::core) quarantined: bool,
     /// It takes nothing new.
@@ -276,6 +278,7 @@ impl Farm {
                     && !worker.reserved
                     && !worker.goes()
                     && (worker.link.is_some() || worker.foreign().is_some()),
+                promised: worker.reserved,
                 quarantined: worker.conduct.quarantine().is_some(),
                 draining: worker.goes() || worker.native().is_some_and(|native| native.slots == 0),
                 services: &worker.services,
@@ -311,6 +314,11 @@ impl Farm {
     pub(in crate::core) fn whose(&self) -> (u64, u64) {
         let borrowed = self.guests.len() as u64;
         (self.workers.len() as u64 - borrowed, borrowed)
+    }
+
+    /// Whether any worker of another is here, native or foreign.
+    pub(in crate::core) fn has_guest(&self) -> bool {
+        !self.guests.is_empty()
     }
 
     /// Whether a worker here belongs to another; `None`: it is not here.

@@ -28,6 +28,8 @@ pub(super) struct Standing {
     pub(super) quarantined: bool,
     /// It is there, takes nothing more, and is in no quarantine.
     pub(super) draining: bool,
+    /// It is there, is promised to another master, and is neither draining nor in quarantine.
+    pub(super) promised: bool,
     /// Its place among those that take an attempt.
     pub(super) idle: Option<Rank>,
     /// Its place among those that take a call.
@@ -42,6 +44,7 @@ struct Entry {
     linked: u64,
     quarantined: u64,
     draining: u64,
+    promised: u64,
     idle: BTreeSet<Rank>,
     callable: BTreeSet<Rank>,
 }
@@ -86,6 +89,7 @@ impl Index {
             linked: 0,
             quarantined: 0,
             draining: 0,
+            promised: 0,
             idle: BTreeSet::new(),
             callable: BTreeSet::new(),
         };
@@ -121,6 +125,7 @@ impl Index {
             entry.alive = entry.alive + u64::from(new.alive) - u64::from(old.alive);
             entry.quarantined = entry.quarantined + u64::from(new.quarantined) - u64::from(old.quarantined);
             entry.draining = entry.draining + u64::from(new.draining) - u64::from(old.draining);
+            entry.promised = entry.promised + u64::from(new.promised) - u64::from(old.promised);
             let was_linked = entry.linked > 0;
             entry.linked = entry.linked + u64::from(new.linked) - u64::from(old.linked);
             let turned = was_linked != (entry.linked > 0);
@@ -200,6 +205,7 @@ impl Index {
             census.idle += entry.idle.len() as u64;
             census.quarantined += entry.quarantined;
             census.draining += entry.draining;
+            census.promised += entry.promised;
         }
         census
     }
@@ -312,7 +318,7 @@ mod tests {
 
     fn ready(worker: u64, load: u32, given: u64) -> Standing {
         let rank = Some((load, given, WorkerKey(worker)));
-        Standing { alive: true, linked: true, quarantined: false, draining: false, idle: rank, callable: rank }
+        Standing { alive: true, linked: true, idle: rank, callable: rank, ..Standing::default() }
     }
 
     #[test]
@@ -332,7 +338,7 @@ mod tests {
         assert_eq!(index.pick(&name("files"), &name("read")), Some(WorkerKey(2)));
         index.check_invariants();
         let census = index.census(&name("files"), &name("never"));
-        assert_eq!(census, Census { offering: 2, alive: 2, idle: 2, quarantined: 0, draining: 0 });
+        assert_eq!(census, Census { offering: 2, alive: 2, idle: 2, ..Census::default() });
         index.place(&old, &ready(1, 0, 9), &Standing::default());
         index.leave(&old);
         assert_eq!(index.census(&name("files"), &name("never")).offering, 1);

@@ -82,6 +82,8 @@ pub(super) struct Census {
     pub(super) quarantined: u64,
     /// Of those that are there and in no quarantine, those that take nothing more.
     pub(super) draining: u64,
+    /// Of the rest of those that are there, those that are promised to another master.
+    pub(super) promised: u64,
 }
 
 /// What the farm wants done. The node carries it out in this order.

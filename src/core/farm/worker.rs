@@ -231,10 +231,13 @@ impl Worker {
                 let room = linked && !quarantined && native.slots > 0 && !self.goes() && native.calls.len() < MAX_CALLS;
                 let callable: Option<Rank> = room.then_some((calls, native.called, self.key));
                 let draining = linked && !quarantined && (native.slots == 0 || self.goes());
-                Standing { alive: linked, linked, quarantined, draining, idle, callable }
+                let promised = linked && !quarantined && !draining && self.reserved;
+                Standing { alive: linked, linked, quarantined, draining, promised, idle, callable }
             }
             Kind::Foreign(_) => {
-                Standing { alive: true, linked: false, quarantined, draining: false, idle, callable: None }
+                // It is told to go when it asks: until then it is as good as promised.
+                let promised = !quarantined && (self.reserved || self.goes());
+                Standing { alive: true, linked: false, quarantined, draining: false, promised, idle, callable: None }
             }
         }
     }

@@ -125,9 +125,14 @@ impl Desk {
         self.push(Effect::Log { level, text });
     }
 
-    /// How much longer than its lease an owner waits: clocks may differ by a twentieth.
+    /// How much longer than a lease that is given now an owner waits.
     pub(super) fn margin(&self) -> Duration {
-        self.config.lease / 20
+        self.margin_of(self.config.lease)
+    }
+
+    /// The same of a lease that was given as long as this: clocks may differ by a twentieth.
+    pub(super) fn margin_of(&self, lease: Duration) -> Duration {
+        lease / 20
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::borrower::Borrower;
 use super::desk::Desk;
-use super::owner::Owner;
+use super::owner::{Borrows, Owner};
 use super::{Asked, Candidate, Effect, Guest, LoanConfig, Neighbour, Own, Proposal, Saturation, Token, Unagreed};
 use crate::core::LinkId;
 use crate::core::links::Reply;
@@ -40,7 +40,8 @@ impl Loans {
         self.borrower.load(&mut self.desk, load, recalled, now);
     }
 
-    /// Goes by other policies from now on. What goes on goes on by those under which it began.
+    /// Goes by other policies from now on. A loan that goes on has the lease and the margin that it was given, and comes under the new ones with
+    /// its next renewal: what may not be lent any more is not renewed.
     pub(in crate::core) fn configure(&mut self, config: LoanConfig) {
         self.desk.config = config;
     }
@@ -144,7 +145,7 @@ impl Loans {
 
     /// A master asks for workers.
     pub(in crate::core) fn asked(&mut self, asked: Asked, now: Time) {
-        let borrows = self.borrower.borrows();
+        let borrows = self.rests_on();
         self.owner.asked(&mut self.desk, asked, borrows, now);
     }
 
@@ -159,9 +160,16 @@ impl Loans {
         self.owner.in_ledger(&mut self.desk, loans, here, now);
     }
 
-    /// `LOANS` `RENEW` of the native master `from`.
-    pub(in crate::core) fn renew(&mut self, reply: Reply, from: &ServerId, loans: Vec<LoanId>, now: Time) {
-        self.owner.renew(&mut self.desk, reply, from, loans, now);
+    /// `LOANS` `RENEW` of the native master `from`. `member`: it is one of the own group.
+    pub(in crate::core) fn renew(
+        &mut self,
+        reply: Reply,
+        from: &ServerId,
+        member: bool,
+        loans: Vec<LoanId>,
+        now: Time,
+    ) {
+        self.owner.renew(&mut self.desk, reply, (from, member), loans, now);
     }
 
     /// An own worker has registered here: a native one on each new link, with the highest epoch that it has seen; a foreign one when it says
@@ -234,6 +242,12 @@ impl Loans {
     }
 
     // Looks.
+
+    /// Workers of others on which this master rests.
+    pub(super) fn rests_on(&self) -> Borrows {
+        let promised = self.borrower.awaits();
+        Borrows { here: self.borrower.borrows() - promised, promised }
+    }
 
     /// The answer to `LOANS`. The counts of workers come from the farm.
     pub(in crate::core) fn answer(&self, after: Option<&LoanId>, counts: Counts, now: Time) -> LoansAnswer {

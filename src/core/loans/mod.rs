@@ -32,12 +32,16 @@
 //!
 //! What the worker has to do for this to hold, and the model check takes it to do:
 //!
-//! - It obeys an order whose epoch is higher than the highest that it has seen, and also a [`MoveKind::Return`](crate::wire::MoveKind::Return) of
-//!   just that epoch, if it comes from the master that it is at and names the loan on which it is there. It obeys nothing else.
+//! - It obeys an order of its owner, or one that tells of its adoption, whose epoch is higher than the highest that it has seen.
+//! - It obeys a [`MoveKind::Return`](crate::wire::MoveKind::Return) of a master at which it is a guest if its epoch is not lower than that, and if it
+//!   names the loan on which it is there; of one at which it is an orphan, if it names none. It goes where it knows its home to be, and takes
+//!   the epoch for none that it has seen: what is above the order that it obeyed, nobody but its owner has to say. It obeys nothing else.
 //! - Of an order that it has read it may still end what it runs. If a higher one comes meanwhile, that one holds alone: a return that reaches it at
 //!   home means that it stays.
-//! - It takes the epoch of a welcome as one that it has seen. The welcome comes before the first job.
-//! - It counts `LEASE_MS` of a welcome from when it asked, and goes home when that is over, or when the borrower is lost.
+//! - It takes the epoch of a welcome at home as one that it has seen. The welcome comes before the first job. What a borrower's says of its
+//!   owner, its home and its epoch, it does not believe.
+//! - It counts `LEASE_MS` of a welcome from when it asked, and goes home when that is over, or when the borrower is lost; from one that its order
+//!   calls a stranger after the longest stay, whatever that one says.
 //!
 //! And the ledger: `LEND` of a loan after its `END`, which a late proposal can become, has no effect.
 //!
@@ -200,8 +204,10 @@ pub(super) struct Candidate {
     pub(super) worker: ServerId,
     /// Whether it knows epochs and leases.
     pub(super) native: bool,
-    /// It runs nothing.
+    /// It runs nothing, and is not spoken for.
     pub(super) idle: bool,
+    /// It is spoken for: it gets nothing new to do.
+    pub(super) promised: bool,
     /// It is in quarantine.
     pub(super) quarantined: bool,
     /// It takes no new jobs.
@@ -378,8 +384,8 @@ pub(super) enum Effect {
         /// What it is told.
         order: WorkerMove,
     },
-    /// The order is void. If the worker is here still, it is told by a [`MoveKind::Return`](crate::wire::MoveKind) without a target, of this
-    /// epoch: one that has read the order and still ends what it runs stays. If it is not here, nothing is done.
+    /// The order is void. If the worker is here still, it is told by a [`MoveKind::Redirect`](crate::wire::MoveKind) without a target, to this
+    /// master, of this epoch: one that has read the order and still ends what it runs stays. If it is not here, nothing is done.
     TakeBack {
         /// Which.
         worker: ServerId,

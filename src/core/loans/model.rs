@@ -24,8 +24,8 @@ use crate::wire::{
 
 /// The only moment there is.
 const NOW: Time = Time::from_micros(1_000_000_000_000);
-const A: usize = 0;
-const B: usize = 1;
+pub(super) const A: usize = 0;
+pub(super) const B: usize = 1;
 
 /// How much may go wrong, and how often something may happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -62,25 +62,25 @@ enum Said {
 
 /// What a master tells the worker on its session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Order {
+pub(super) struct Order {
     /// Where to; `None`: it stays at home, or goes there.
-    away: bool,
-    epoch: Epoch,
-    loan_id: Option<LoanId>,
+    pub(super) away: bool,
+    pub(super) epoch: Epoch,
+    pub(super) loan_id: Option<LoanId>,
     /// A return that a borrower orders on its own.
-    ends: bool,
+    pub(super) ends: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Worker {
+pub(super) struct Worker {
     /// Where its session is.
-    at: Option<usize>,
+    pub(super) at: Option<usize>,
     /// Where it goes when it has finished, or is on the way to.
-    target: Option<usize>,
-    seen: Option<Epoch>,
+    pub(super) target: Option<usize>,
+    pub(super) seen: Option<Epoch>,
     /// Under which epoch it works.
     works: Epoch,
-    loan_id: Option<LoanId>,
+    pub(super) loan_id: Option<LoanId>,
     orders: VecDeque<Order>,
 }
 
@@ -182,10 +182,41 @@ fn load(saturated: bool) -> Saturation {
     Saturation { saturated, released, pending, capacity: 100, release: 60, workers: 1, stranded: 0 }
 }
 
+impl Worker {
+    /// One that is at home, and has seen no order.
+    pub(super) fn new() -> Worker {
+        let (at, works) = (Some(B), Epoch::default());
+        Worker { at, target: None, seen: None, works, loan_id: None, orders: VecDeque::new() }
+    }
+
+    /// Reads an order; whether it is obeyed.
+    pub(super) fn reads(&mut self, order: &Order) -> bool {
+        let obeyed = match order.ends {
+            true => self.seen.is_none_or(|seen| seen <= order.epoch) && self.loan_id == order.loan_id,
+            false => self.seen.is_none_or(|seen| seen < order.epoch),
+        };
+        if !obeyed {
+            return false;
+        }
+        if order.ends {
+            // Who has borrowed it raises no epoch.
+            self.target = Some(B);
+            return true;
+        }
+        self.seen = Some(order.epoch);
+        if order.away {
+            (self.loan_id, self.target) = (order.loan_id.clone(), Some(A));
+        } else {
+            // It stays, though it was about to go.
+            (self.target, self.loan_id, self.works) = (None, None, order.epoch);
+        }
+        true
+    }
+}
+
 impl World {
     fn new(left: Left) -> World {
-        let (at, works) = (Some(B), Epoch::default());
-        let worker = Worker { at, target: None, seen: None, works, loan_id: None, orders: VecDeque::new() };
+        let worker = Worker::new();
         let mut world = World {
             masters: [Some(loans(A, 1)), Some(loans(B, 1))],
             boots: [1, 1],
@@ -319,6 +350,7 @@ impl World {
                     worker: id("w"),
                     native: true,
                     idle: true,
+                    promised: false,
                     quarantined: false,
                     draining: false,
                     services: Vec::new(),
@@ -344,7 +376,7 @@ impl World {
                 self.with(to, |loans| loans.asked(asked, NOW));
             }
             Said::Renew(life, token, ids) => {
-                self.with(to, |loans| loans.renew(reply(life, token), &from, ids, NOW));
+                self.with(to, |loans| loans.renew(reply(life, token), &from, true, ids, NOW));
             }
             Said::Recall(life, token, loan_id, epoch) => {
                 let grace = std::time::Duration::from_secs(10);
@@ -431,20 +463,9 @@ impl World {
 
     fn read_order(&mut self) {
         let order = self.worker.orders.pop_front().unwrap();
-        let higher = self.worker.seen.is_none_or(|seen| seen < order.epoch);
-        let ends = order.ends && self.worker.seen == Some(order.epoch) && self.worker.loan_id == order.loan_id;
-        if !higher && !ends {
-            return;
-        }
-        self.followed_lower |= self.worker.seen.is_some_and(|seen| order.epoch < seen);
-        self.worker.seen = Some(order.epoch);
-        if order.away {
-            (self.worker.loan_id, self.worker.target) = (order.loan_id, Some(A));
-        } else if self.worker.at == Some(B) {
-            // It stays, though it was about to go.
-            (self.worker.target, self.worker.loan_id, self.worker.works) = (None, None, order.epoch);
-        } else {
-            self.worker.target = Some(B);
+        let seen = self.worker.seen;
+        if self.worker.reads(&order) {
+            self.followed_lower |= seen.is_some_and(|seen| order.epoch < seen);
         }
     }
 

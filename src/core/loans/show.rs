@@ -92,9 +92,8 @@ fn not_lent(loans: &Loans, candidate: &Candidate, candidates: &[Candidate], now:
     if loans.owner.is_saturated() {
         return "this master is saturated itself".to_owned();
     }
-    let borrows = loans.borrower.borrows();
-    if borrows > 0 {
-        return format!("this master works with {} of others itself", workers(borrows));
+    if let Some(why) = loans.rests_on().sentence() {
+        return why;
     }
     let free: Vec<Candidate> = candidates.iter().filter(|one| !loans.owner.has(&one.worker)).cloned().collect();
     let well = well(&free);
@@ -107,11 +106,11 @@ fn not_lent(loans: &Loans, candidate: &Candidate, candidates: &[Candidate], now:
             if waiting == 1 { ("a borrower that waits", "it asks") } else { ("borrowers that wait", "they ask") };
         return format!("it is kept for {whom}, until {asks} again");
     }
-    if let Some((who, rest)) = loans.owner.all_cooling(now).next() {
-        return format!("nobody who may borrow has asked; {who} may again in {}", span(rest));
-    }
+    // Who is cooling down may have been told so long ago.
+    let cooling = loans.owner.all_cooling(now).next();
+    let cooling = cooling.map_or(String::new(), |(who, rest)| format!("; {who} may borrow again in {}", span(rest)));
     match loans.owner.last_asked(now) {
-        Some((text, ago)) => format!("nobody has asked for it; the last request, {} ago: {text}", span(ago)),
-        None => "nobody has asked for workers".to_owned(),
+        Some((text, ago)) => format!("nobody has asked since the last request, {} ago: {text}{cooling}", span(ago)),
+        None => format!("nobody has asked for workers{cooling}"),
     }
 }

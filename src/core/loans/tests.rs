@@ -5,6 +5,7 @@ mod fair;
 mod masters;
 mod owner;
 mod strangers;
+mod worker;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -73,6 +74,7 @@ fn candidate(worker: &str) -> Candidate {
         worker: id(worker),
         native: true,
         idle: true,
+        promised: false,
         quarantined: false,
         draining: false,
         services: vec![service("query"), service("sleep")],

@@ -185,8 +185,8 @@ impl Node {
     }
 
     pub(super) fn order(&self, kind: MoveKind, target: Option<Address>, terms: &Terms) -> WorkerMove {
-        let native =
-            NativeMove { owner: terms.owner.clone(), epoch: terms.epoch, loan_id: None, lease: None, grace: None };
+        let (loan_id, lease, stay, grace) = (None, None, None, None);
+        let native = NativeMove { owner: terms.owner.clone(), epoch: terms.epoch, loan_id, lease, stay, grace };
         WorkerMove {
             kind,
             target,

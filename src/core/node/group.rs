@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Node;
 use crate::core::election::Letter;
 use crate::core::group::{AgreementConfig, Effect, Entropy, Group, GroupStanding, GroupView, Own, is_handed_on};
-use crate::core::{LinkId, LogLevel, Output, StoredGroup};
+use crate::core::{LinkId, LoadConfig, LogLevel, Output, StoredGroup};
 use crate::time::Time;
 use crate::wire::{Address, Body, ErrorAnswer, ErrorCode, GroupPresence, Permille, RequestId, SettingName};
 
@@ -231,13 +231,12 @@ impl Node {
 
     /// A setting is agreed on, or none is any more: then this node goes by its own options again.
     fn go_by(&mut self, name: SettingName, value: Option<u64>) {
-        let mut load = self.load.config().clone();
-        let own = &self.config.load;
         match name {
-            SettingName::Capacity => load.capacity = value.unwrap_or(own.capacity),
-            SettingName::Release => load.release = value.unwrap_or(own.release),
-            SettingName::Hold => load.hold = value.map_or(own.hold, Duration::from_millis),
-            SettingName::CpuThreshold => load.cpu_threshold = value.map_or(own.cpu_threshold, Permille::new),
+            SettingName::Capacity | SettingName::Release | SettingName::Hold | SettingName::CpuThreshold => match value
+            {
+                Some(value) => drop(self.agreed.insert(name, value)),
+                None => drop(self.agreed.remove(&name)),
+            },
             SettingName::Forget => {
                 let forget = value.map_or(self.config.forget, Duration::from_millis).max(self.config.timeout);
                 if let Some(group) = &mut self.group {
@@ -252,11 +251,83 @@ impl Node {
             | SettingName::Lease
             | SettingName::Lend => return self.go_by_policy(name, value),
         }
-        // A capacity that is agreed on may lie below the release of this node's own options.
-        load.release = load.release.min(load.capacity);
+        let load = self.load_agreed();
         match load.check() {
             Ok(()) => self.load.configure(load),
             Err(error) => self.log(LogLevel::Warn, format!("the agreed setting {name} is not gone by: {error}")),
         }
+    }
+
+    /// This node's own options of the load, and what is agreed on before them. Worked out from these alone each time, so that members go by
+    /// the same whenever they were started, and in whatever order it was agreed on.
+    fn load_agreed(&self) -> LoadConfig {
+        let agreed = |name: SettingName| self.agreed.get(&name).copied();
+        let mut load = self.config.load.clone();
+        load.capacity = agreed(SettingName::Capacity).unwrap_or(load.capacity);
+        load.release = agreed(SettingName::Release).unwrap_or(load.release);
+        load.hold = agreed(SettingName::Hold).map_or(load.hold, Duration::from_millis);
+        load.cpu_threshold = agreed(SettingName::CpuThreshold).map_or(load.cpu_threshold, Permille::new);
+        // A capacity that is agreed on may lie below the release of this node's own options.
+        load.release = load.release.min(load.capacity);
+        load
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{Config, Identity, Input, QueueConfig};
+    use crate::wire::{Durability, EventKind, ServerId, ServiceName, Submit};
+
+    fn node() -> Node {
+        let identity = Identity { server_id: ServerId::new("master").unwrap(), name: "m".to_owned() };
+        let queue = QueueConfig { durability: Durability::Memory, ..QueueConfig::default() };
+        Node::new(Config { queue, ..Config::default() }, identity, 1, Time::ZERO).unwrap()
+    }
+
+    fn limits(node: &Node) -> (u64, u64) {
+        let config = node.load.config();
+        (config.capacity, config.release)
+    }
+
+    #[test]
+    fn settings_count_alike_whatever_was_agreed_on_before() {
+        let mut node = node();
+        assert_eq!(limits(&node), (100, 60));
+        for (capacity, expected) in [(Some(5), (5, 5)), (Some(200), (200, 60)), (Some(5), (5, 5)), (None, (100, 60))] {
+            node.go_by(SettingName::Capacity, capacity);
+            assert_eq!(limits(&node), expected);
+        }
+        // In either order.
+        node.go_by(SettingName::Release, Some(80));
+        node.go_by(SettingName::Capacity, Some(70));
+        assert_eq!(limits(&node), (70, 70));
+        node.go_by(SettingName::Capacity, Some(90));
+        assert_eq!(limits(&node), (90, 80));
+        node.go_by(SettingName::Hold, Some(7));
+        node.go_by(SettingName::Release, None);
+        assert_eq!((limits(&node), node.load.config().hold), ((90, 60), Duration::from_millis(7)));
+        node.go_by(SettingName::Capacity, None);
+        node.go_by(SettingName::Hold, None);
+        assert_eq!(*node.load.config(), node.config.load);
+    }
+
+    #[test]
+    fn events_name_the_limits_that_hold() {
+        let mut node = node();
+        node.go_by(SettingName::Capacity, Some(5));
+        node.go_by(SettingName::Hold, Some(0));
+        let at = std::net::SocketAddr::from(([127, 0, 0, 1], 9101));
+        node.handle(Input::LinkOpened { link: LinkId(2), local: at, remote: at }, Time::ZERO);
+        for _ in 0..6 {
+            let job = Submit::new(ServiceName::new("nobody").unwrap(), ServiceName::run(), crate::wire::Json::null());
+            let message = crate::wire::Message::plain(Body::Submit(Box::new(job)));
+            node.handle(Input::Message { link: LinkId(2), message }, Time::ZERO);
+        }
+        let told = std::iter::from_fn(|| node.poll_output()).find_map(|output| match output {
+            Output::Event(event) if event.kind == EventKind::Saturated => Some(event.detail),
+            _ => None,
+        });
+        assert_eq!(told.as_deref(), Some("6 pending, above the capacity of 5 for 0.0 s"));
     }
 }

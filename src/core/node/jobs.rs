@@ -44,11 +44,12 @@ impl Node {
         if self.stopped {
             return self.reply_error(&reply, Self::stopping("SUBMIT"));
         }
-        let helpless = self.saturated_since.is_some_and(|since| since + NO_HELP <= now);
+        let long = |since: Time| since + NO_HELP <= now;
+        let helpless = self.saturated_since.is_some_and(long) && self.helped.is_none_or(long);
         if submit.follow && submit.hops < MAX_HOPS && helpless {
             let better = self.registry.masters().into_iter().find(|neighbour| !neighbour.presence.load.saturated);
             if let Some(neighbour) = better {
-                let reason = format!("saturated for more than {} s", NO_HELP.as_secs());
+                let reason = format!("saturated, and without help, for more than {} s", NO_HELP.as_secs());
                 let (target, hops) = (neighbour.address.clone(), submit.hops + 1);
                 let redirect = Redirect { task: "SUBMIT".to_owned(), target, hops, reason };
                 return self.reply(&reply, Body::Redirect(Box::new(redirect)));
@@ -310,13 +311,25 @@ impl Node {
             (_, alive, 0) if census.draining == alive => {
                 format!("waits: all {alive} workers that offer `{service}` are draining")
             }
+            (_, 1, 0) if census.promised == 1 => {
+                format!("waits: the only worker that offers `{service}` is promised to another master")
+            }
+            (_, alive, 0) if census.promised == alive => {
+                format!("waits: all {alive} workers that offer `{service}` are promised to other masters")
+            }
             (_, alive, 0) if census.quarantined >= alive => {
                 format!("waits: all {alive} workers that offer `{service}` are quarantined")
             }
             (_, alive, 0) if census.quarantined + census.draining >= alive => {
                 format!("waits: all {alive} workers that offer `{service}` are quarantined or draining")
             }
+            (_, alive, 0) if census.quarantined + census.draining + census.promised >= alive => format!(
+                "waits: all {alive} workers that offer `{service}` are quarantined, draining or promised to other masters"
+            ),
             (_, 1, 0) => format!("waits: the only worker that offers `{service}` is busy; {ahead}"),
+            (_, alive, 0) if census.promised > 0 => format!(
+                "waits: {alive} workers offer `{service}`; those that are not quarantined, draining or promised to other masters are busy; {ahead}"
+            ),
             (_, alive, 0) if census.quarantined + census.draining > 0 => format!(
                 "waits: {alive} workers offer `{service}`; those that are not quarantined or draining are busy; {ahead}"
             ),
@@ -838,5 +851,104 @@ mod tests {
         assert!(node.deadline().is_none_or(|due| due > later), "it would be ticked for ever");
         node.handle(Input::Written { through }, later);
         assert!(std::iter::from_fn(|| node.poll_output()).any(|output| output == Output::Stopped));
+    }
+
+    #[test]
+    fn who_follows_is_sent_on_only_after_five_seconds_without_a_guest() {
+        let peer = "10.0.0.2:9102";
+        let load = crate::core::LoadConfig { capacity: 1, release: 1, hold: Duration::ZERO, ..Default::default() };
+        let config = Config {
+            peers: vec![peer.parse().unwrap()],
+            queue: QueueConfig { durability: Durability::Memory, ..QueueConfig::default() },
+            timeout: Duration::from_secs(50),
+            load,
+            ..Config::default()
+        };
+        let identity = Identity { server_id: ServerId::new("master").unwrap(), name: "m".to_owned() };
+        let mut node = Node::new(config, identity, 1, Time::ZERO).unwrap();
+        node.handle(Input::Tick, Time::ZERO);
+        let opened = std::iter::from_fn(|| node.poll_output()).find_map(|output| match output {
+            Output::Open { link, .. } => Some(link),
+            _ => None,
+        });
+        let (beat, near) = (opened.unwrap(), std::net::SocketAddr::from(([127, 0, 0, 1], 9101)));
+        node.handle(Input::LinkOpened { link: beat, local: near, remote: peer.parse().unwrap() }, Time::ZERO);
+        let presence = crate::wire::Presence {
+            server_id: ServerId::new("B").unwrap(),
+            name: "b".to_owned(),
+            address: peer.parse().unwrap(),
+            role: crate::wire::Role::Master,
+            group: "g".to_owned(),
+            group_presence: Default::default(),
+            load: Default::default(),
+            services: Vec::new(),
+        };
+        let (server_id, presence) = (presence.server_id.clone(), Some(Box::new(presence)));
+        let answer = Body::HeartbeatAnswer(crate::wire::HeartbeatAnswer { server_id, presence });
+        says(&mut node, beat.0, answer, Time::ZERO);
+        for link in [2, 4] {
+            node.handle(Input::LinkOpened { link: LinkId(link), local: near, remote: near }, Time::ZERO);
+        }
+        (0..2).for_each(|_| drop(says(&mut node, 2, Body::Submit(Box::new(job("nobody", "run"))), Time::ZERO)));
+        assert!(node.saturated_since.is_some());
+        let sent_on = |node: &mut Node, at: u64| {
+            pass(node, at);
+            let submit = Submit { follow: true, ..job("nobody", "run") };
+            let told = says(node, 2, Body::Submit(Box::new(submit)), Time::ZERO + Duration::from_millis(at));
+            matches!(told.as_slice(), [Body::Redirect(_)])
+        };
+        assert!(!sent_on(&mut node, 4_900));
+        assert!(sent_on(&mut node, 5_100));
+        // A worker of another master comes, and goes again.
+        let native = NativeWorker {
+            name: "w".to_owned(),
+            slots: 1,
+            services: Vec::new(),
+            epoch: None,
+            loan_id: None,
+            jobs: Vec::new(),
+        };
+        let worker = ServerId::new("w").unwrap();
+        let (owner, native) = (Some("C".to_owned()), Some(Box::new(native)));
+        let alive = WorkerAlive { worker: worker.clone(), owner, listens: None, native };
+        let moment = |ms: u64| Time::ZERO + Duration::from_millis(ms);
+        says(&mut node, 4, Body::WorkerAlive(Box::new(alive)), moment(5_200));
+        assert_eq!(node.farm.whose(), (0, 1));
+        assert!(!sent_on(&mut node, 6_000));
+        assert!(!sent_on(&mut node, 15_000), "as long as it is here");
+        says(&mut node, 4, Body::Leave { server_id: worker }, moment(15_100));
+        assert_eq!(node.farm.whose(), (0, 0));
+        assert!(!sent_on(&mut node, 20_000));
+        assert!(sent_on(&mut node, 20_200), "without help for five seconds");
+    }
+
+    #[test]
+    fn workers_that_are_promised_are_not_called_busy() {
+        let mut node = node(Durability::Memory);
+        let why = |node: &Node| node.why_waits(&ServiceName::new("sleep").unwrap(), &ServiceName::run(), 0);
+        let comes = |node: &mut Node, link: u64, worker: &str| {
+            let offer =
+                ServiceOffer { name: ServiceName::new("sleep").unwrap(), methods: Vec::new(), idempotent: Vec::new() };
+            let (name, services, jobs) = (worker.to_owned(), vec![offer], Vec::new());
+            let native = NativeWorker { name, slots: 1, services, epoch: None, loan_id: None, jobs };
+            let (worker, native) = (ServerId::new(worker).unwrap(), Some(Box::new(native)));
+            let alive = WorkerAlive { worker, owner: None, listens: None, native };
+            says(node, link, Body::WorkerAlive(Box::new(alive)), Time::ZERO);
+        };
+        comes(&mut node, 2, "w1");
+        let reserve =
+            |node: &mut Node, worker: &str| node.farm.reserve(&ServerId::new(worker).unwrap(), true, Time::ZERO);
+        reserve(&mut node, "w1");
+        assert_eq!(why(&node), "waits: the only worker that offers `sleep` is promised to another master");
+        comes(&mut node, 4, "w2");
+        reserve(&mut node, "w2");
+        assert_eq!(why(&node), "waits: all 2 workers that offer `sleep` are promised to other masters");
+        comes(&mut node, 6, "w3");
+        says(&mut node, 0, Body::Submit(Box::new(job("sleep", "run"))), Time::ZERO);
+        let some = "waits: 3 workers offer `sleep`; those that are not quarantined, draining or promised to other masters are busy; it is the next";
+        assert_eq!(why(&node), some);
+        node.farm.keep(&ServerId::new("w1").unwrap(), Time::ZERO);
+        assert_eq!(why(&node), "waits: it is given out now");
+        node.farm.check_invariants();
     }
 }

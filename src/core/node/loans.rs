@@ -208,9 +208,11 @@ impl Node {
                         "only a native master that heartbeats on this connection, or dials it as itself, may say this";
                     return self.reply_error(&reply, ErrorAnswer::new("LOANS", ErrorCode::NotAMember, detail));
                 };
+                let group_id = self.group_presence().group_id;
+                let member = group_id.is_some() && self.group.as_ref().is_some_and(|group| group.has_member(&peer));
                 let Some(desk) = &mut self.desk else { return };
                 match *action {
-                    LoanAction::Renew { loans } => desk.loans.renew(reply, &peer, loans, now),
+                    LoanAction::Renew { loans } => desk.loans.renew(reply, &peer, member, loans, now),
                     other => desk.loans.recalled(reply, &peer, other, now),
                 }
             }
@@ -286,6 +288,7 @@ impl Node {
             worker: worker.worker.clone(),
             native: worker.native,
             idle: worker.idle,
+            promised: worker.promised,
             quarantined: worker.quarantined,
             draining: worker.draining,
             services: worker.services.iter().map(|offer| offer.name.clone()).collect(),

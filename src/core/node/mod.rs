@@ -37,7 +37,7 @@ use super::{Command, Config, ConfigError, Identity, Input, JobNumber, LinkId, Lo
 use crate::time::{Seconds, Time};
 use crate::wire::{
     Attempt, Body, EventKind, Heartbeat, JobTask, LoadAnswer, LoanAction, MAX_QUOTE, Message, NodeEntry, RequestId,
-    ServiceOffer, quote,
+    ServiceOffer, SettingName, quote,
 };
 
 use flood::Floods;
@@ -94,6 +94,10 @@ pub struct Node {
     unsettled: bool,
     /// Since when this node is saturated.
     saturated_since: Option<Time>,
+    /// When a worker of another master was here last.
+    helped: Option<Time>,
+    /// The settings of the load that the group has agreed on: they go before this node's own options.
+    agreed: BTreeMap<SettingName, u64>,
     /// What it is about with the workers of others.
     bonds: bonds::Bonds,
     /// What it lends and borrows; `None` at a worker.
@@ -164,6 +168,8 @@ impl Node {
             give_out: false,
             unsettled: false,
             saturated_since: None,
+            helped: None,
+            agreed: BTreeMap::new(),
             bonds: bonds::Bonds::default(),
             desk: None,
             decisions: why::Decisions::default(),
@@ -227,6 +233,9 @@ impl Node {
         self.now = now;
         if self.pulse <= now {
             self.pulse = now + self.config.interval;
+        }
+        if self.farm.has_guest() {
+            self.helped = Some(now);
         }
         self.queue.mute(!self.config.tell_ends && !self.events.is_heard());
         match input {
@@ -587,7 +596,7 @@ impl Node {
 
     fn load_changed(&mut self, change: Option<LoadChange>) {
         let Some(change) = change else { return };
-        let (load, config) = (self.load(), &self.config.load);
+        let (load, config) = (self.load(), self.load.config());
         let pending = load.load.pending;
         let (kind, detail) = match change {
             LoadChange::Saturated => (

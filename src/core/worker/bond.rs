@@ -11,6 +11,17 @@
 //! A native owner is obeyed by epoch: an order that is not higher than all before is ignored (design.md, section 8). A borrower may always
 //! send home whom it has; what runs is finished, or stopped after a grace. The lease is the worker's own business: it counts from when
 //! it *asked*, so that it ends here before its owner counts it as ended.
+//!
+//! Who may say what, by where the worker is:
+//!
+//! | at | obeyed | believed of a welcome |
+//! |---|---|---|
+//! | home, or it belongs nowhere yet | each order that is higher than all before | whose it is, where that one is, the epoch |
+//! | a borrower | RETURN that names the loan, not lower than the order that it obeyed: it goes where it knows its home to be | how much longer it may stay, within what its owner allowed |
+//! | a master that has taken it as an orphan | RETURN without a loan; REDIRECT of a higher generation: it was adopted | a new owner of a higher generation; its owner itself, at another address |
+//!
+//! So nobody but its owner raises the counter of its epoch, and nobody but its owner, or the word of a ledger that reaches it at no borrower's,
+//! says whose it is. One that is adopted while it is lent hears of it where it is at home, or as an orphan, when its lease is over.
 
 use std::time::Duration;
 
@@ -19,7 +30,7 @@ use super::{Effect, Standing};
 use crate::core::LogLevel;
 use crate::core::loans::longest_stay;
 use crate::time::{Seconds, Time};
-use crate::wire::{Address, Body, Epoch, EventKind, LoanId, MoveKind, ServerId, Terms, WorkerMove};
+use crate::wire::{Address, Body, Epoch, EventKind, LoanId, MoveKind, NativeMove, ServerId, Terms, WorkerMove};
 
 /// How long a worker whose lease is over goes on with what it runs: what is nearly done is not done twice for nothing.
 const GRACE: Duration = Duration::from_secs(10);
@@ -59,12 +70,14 @@ pub(super) struct Bond {
 pub(super) struct Loan {
     /// `None`, of a foreign owner.
     pub(super) id: Option<LoanId>,
-    /// How long each lease is.
+    /// How long each lease is. `None`, of a foreign owner: it ends by no lease.
     lease: Option<Duration>,
     /// When it is over ([`Time::FAR`]: never by itself).
     pub(super) until: Time,
-    /// Until when a stranger's signs of life may make it go on.
+    /// Until when a stranger may make it go on, by its signs of life or by what it says.
     last: Time,
+    /// The borrower is a stranger to its native owner, whatever it speaks to this worker.
+    stranger: bool,
     /// Who has borrowed it.
     pub(super) at: Address,
     /// It is still to register there before it asks for work.
@@ -118,6 +131,40 @@ impl Bond {
     /// The id of the loan on which it is at this address.
     pub(super) fn loan_at(&self, address: &Address) -> Option<LoanId> {
         self.loan.as_ref().filter(|loan| loan.at == *address).and_then(|loan| loan.id.clone())
+    }
+
+    /// Whether it was lent to the master at this address, and is not at home there.
+    pub(super) fn is_lent_to(&self, address: &Address) -> bool {
+        self.loan.as_ref().is_some_and(|loan| loan.at == *address) && self.home.as_ref() != Some(address)
+    }
+
+    /// Whether that master is a stranger to its owner: one that it calls only because it was told to.
+    pub(super) fn is_lent_to_stranger(&self, address: &Address) -> bool {
+        self.is_lent_to(address) && self.loan.as_ref().is_some_and(|loan| loan.stranger)
+    }
+
+    /// Whether the master at `address`, `master` where it is native, is the one that it belongs to, or may become it.
+    fn is_home(&self, address: &Address, master: Option<&ServerId>) -> bool {
+        match &self.home {
+            Some(home) => home == address,
+            None => self.owner.is_none() || self.owner.as_ref() == master,
+        }
+    }
+
+    /// What a borrower says of the stay, in answer to what was said at `said`. A lease that its owner gave goes on by it, for no longer at a time
+    /// than the longest stay; at a stranger it ends then, whatever that one says.
+    fn goes_on(&mut self, terms: &Terms, said: Time) {
+        let Some(loan) = &mut self.loan else { return };
+        let Some(lease) = loan.lease.filter(|_| terms.loan_id.is_none() || terms.loan_id == loan.id) else { return };
+        loan.until = match terms.lease {
+            Some(rest) if terms.loan_id.is_some() => said + rest.min(longest_stay(lease)),
+            // It says nothing of leases: a sign of life.
+            _ if loan.stranger => said + lease,
+            _ => return,
+        };
+        if loan.stranger {
+            loan.until = loan.until.min(loan.last);
+        }
     }
 }
 
@@ -191,12 +238,26 @@ impl Worker {
             loan_id: None,
             lease: None,
         });
-        if terms.epoch < self.bond.epoch.unwrap_or_default() {
+        let seen = self.bond.epoch.unwrap_or_default();
+        if terms.epoch < seen {
             // It has not heard of the latest order yet.
             return;
         }
-        self.bond.epoch = Some(terms.epoch);
-        if terms.owner == *server_id {
+        if self.bond.is_lent_to(&address) {
+            return self.bond.goes_on(&terms, said);
+        }
+        let itself = terms.owner == *server_id;
+        let is_home =
+            self.bond.is_home(&address, Some(server_id)) || (itself && self.bond.owner == Some(terms.owner.clone()));
+        let adopted = terms.epoch.generation > seen.generation;
+        if !is_home && !adopted && self.bond.owner.is_some() {
+            // An orphan's host knows no more of its owner than it does itself.
+            return;
+        }
+        if is_home || adopted || self.bond.owner.is_none() {
+            self.bond.epoch = Some(terms.epoch);
+        }
+        if itself {
             (self.bond.owner, self.bond.home, self.bond.loan) = (Some(terms.owner), Some(address), None);
             return;
         }
@@ -206,23 +267,6 @@ impl Worker {
         } else if self.bond.home.as_ref() == Some(&address) {
             // What was at home here belongs to somebody else by now.
             self.bond.home = None;
-        }
-        let until = terms.lease.map_or(Time::FAR, |lease| said + lease);
-        match &mut self.bond.loan {
-            Some(loan) if loan.at == address => {
-                loan.until = until;
-                loan.id = terms.loan_id.or(loan.id.take());
-            }
-            _ => {
-                self.bond.loan = (terms.loan_id).map(|id| Loan {
-                    id: Some(id),
-                    lease: terms.lease,
-                    until,
-                    last: said + longest_stay(terms.lease.unwrap_or_default()),
-                    at: address,
-                    registers: false,
-                });
-            }
         }
     }
 
@@ -240,63 +284,97 @@ impl Worker {
     pub(super) fn moved(&mut self, order: WorkerMove, now: Time) {
         let Place::Tied(tie) = &self.place else { return };
         let here = tie.address.clone();
-        let is_home = self.bond.home.as_ref().is_none_or(|home| *home == here);
-        let Some(native) = order.native else { return self.moved_by_stranger(&here, is_home, order, now) };
+        let Some(native) = order.native.clone() else {
+            let is_home = self.bond.home.as_ref().is_none_or(|home| *home == here);
+            return self.moved_by_stranger(&here, is_home, order, now);
+        };
+        let master = if let Some(Owner::Native(master)) = &self.owner { Some(master) } else { None };
+        let is_home = self.bond.is_home(&here, master);
         let seen = self.bond.epoch.unwrap_or_default();
-        let its_loan = native.loan_id.is_some() && native.loan_id == self.bond.loan_at(&here);
-        // Who has it may always let it go; a higher epoch is the owner's own word.
-        let let_go = order.kind == MoveKind::Return && !is_home && (its_loan || native.loan_id.is_none());
-        if native.epoch == seen && (self.bond.moving.is_some() || !let_go) {
-            // Said again.
-            return;
-        }
+        let until = native.grace.map_or(Time::FAR, |grace| now + grace);
         if native.epoch < seen {
             let text = format!("an order with epoch {} is ignored: epoch {seen} was seen", native.epoch);
             return self.disobeys(text);
         }
+        if order.kind == MoveKind::Return && !is_home {
+            return self.let_go(&here, order.target, &native, until, now);
+        }
+        if native.epoch == seen {
+            // Said again.
+            return;
+        }
+        // Elsewhere than at home only an adoption moves it, and not one of which a borrower tells.
+        let adopted = native.loan_id.is_none() && native.epoch.generation > seen.generation;
+        if !is_home && (!adopted || self.bond.is_lent_to(&here)) {
+            let text = format!(
+                "REDIRECT of the master at {here}, epoch {}, is ignored: this worker is not its own, and it tells of no adoption",
+                native.epoch
+            );
+            return self.disobeys(text);
+        }
         self.bond.epoch = Some(native.epoch);
         self.bond.owner = Some(native.owner.clone());
-        let until = native.grace.map_or(Time::FAR, |grace| now + grace);
-        match order.kind {
-            MoveKind::Return => {
-                let home = order.target.or(self.bond.home.clone());
-                self.bond.home = home.clone();
-                match home {
-                    Some(home) => self.begin_move(home, None, until, "it is sent home", now),
-                    None => self.disobeys("it is sent home, but nobody says where that is".to_owned()),
-                }
-            }
+        let stays = match order.kind {
+            MoveKind::Return => order.target.as_ref().is_none_or(|target| *target == here),
             MoveKind::Redirect => {
-                if matches!(&self.owner, Some(Owner::Native(id)) if order.target_id.as_ref() == Some(id)) {
-                    // Where it is already: only whom it belongs to has changed.
-                    (self.bond.home, self.bond.loan, self.bond.moving) = (Some(here), None, None);
-                    let text = format!("it belongs to the master here now, epoch {}", native.epoch);
-                    self.log(LogLevel::Info, text.clone());
-                    self.effect(Effect::Decided { text });
-                    return self.refresh(now);
-                }
-                let Some(target) = order.target else { return };
-                let loan = native.loan_id.map(|id| {
-                    let until = native.lease.map_or(Time::FAR, |lease| now + lease);
-                    Loan {
-                        id: Some(id),
-                        lease: native.lease,
-                        until,
-                        last: now + longest_stay(native.lease.unwrap_or_default()),
-                        at: target.clone(),
-                        registers: order.registers,
-                    }
-                });
-                match &loan {
-                    Some(_) if is_home => self.bond.home = Some(here),
-                    Some(_) => {}
-                    // Another owner.
-                    None => self.bond.home = Some(target.clone()),
-                }
-                let why = if loan.is_some() { "it is lent" } else { "it has another owner" };
-                self.begin_move(target, loan, until, why, now);
+                matches!(&self.owner, Some(Owner::Native(id)) if order.target_id.as_ref() == Some(id))
             }
+        };
+        if stays {
+            // Where it is already: only whom it belongs to has changed, or it was about to go and stays.
+            (self.bond.home, self.bond.loan, self.bond.moving) = (Some(here), None, None);
+            let text = format!("it belongs to the master here now, epoch {}", native.epoch);
+            self.log(LogLevel::Info, text.clone());
+            self.effect(Effect::Decided { text });
+            return self.refresh(now);
         }
+        let Some(target) = order.target else { return };
+        if order.kind == MoveKind::Return {
+            self.bond.home = Some(target.clone());
+            return self.begin_move(target, None, until, "it is sent home", now);
+        }
+        let loan = native.loan_id.map(|id| {
+            let lease = native.lease.unwrap_or_default();
+            let last = now + native.stay.unwrap_or_else(|| longest_stay(lease));
+            let stranger = native.stay.is_some() || order.registers;
+            let until = native.lease.map_or(last, |lease| now + lease);
+            let (lease, at, registers) = (native.lease, target.clone(), order.registers);
+            Loan { id: Some(id), lease, until, last, stranger, at, registers }
+        });
+        let (home, why) = match &loan {
+            Some(_) => (here, "it is lent"),
+            None => (target.clone(), "it has another owner"),
+        };
+        self.bond.home = Some(home);
+        self.begin_move(target, loan, until, why, now);
+    }
+
+    /// A native master that this worker does not belong to lets it go, by an order that is not lower than any that it has seen. Its epoch is not
+    /// taken for one that was seen: of a recall, which the owner has given, the borrower only tells, and the welcome at home outranks it.
+    fn let_go(&mut self, here: &Address, target: Option<Address>, native: &NativeMove, until: Time, now: Time) {
+        let loan = self.bond.loan_at(here);
+        if native.loan_id != loan {
+            let named = |loan: &Option<LoanId>| loan.as_ref().map_or("no loan".to_owned(), |id| format!("loan {id}"));
+            let (told, is) = (named(&native.loan_id), named(&loan));
+            let text =
+                format!("RETURN of the master at {here} is ignored: it names {told}, and this worker is there on {is}");
+            return self.disobeys(text);
+        }
+        if let Some(moving) = &mut self.bond.moving {
+            // Said again. It may have become more urgent.
+            moving.until = moving.until.min(until);
+            return;
+        }
+        // Who has found an orphan knows where its owner is now. Of a worker that was lent its borrower knows that from hearsay.
+        let home = match self.bond.is_lent_to(here) {
+            true => self.bond.home.clone().or(target),
+            false => target.or(self.bond.home.clone()),
+        };
+        let Some(home) = home else {
+            return self.disobeys("it is sent home, but nobody says where that is".to_owned());
+        };
+        self.bond.home = Some(home.clone());
+        self.begin_move(home, None, until, "it is sent home", now);
     }
 
     /// A foreign master calls this worker to tell it where to go, instead of waiting until it asks. `false`: it is not the master that has it.
@@ -317,7 +395,8 @@ impl Worker {
             (MoveKind::Redirect, Some(target)) if is_home && target != *here => {
                 self.bond.home = Some(here.clone());
                 let (lease, registers) = (None, order.registers);
-                let loan = Loan { id: None, lease, until: Time::FAR, last: Time::FAR, at: target.clone(), registers };
+                let (until, last, stranger, at) = (Time::FAR, Time::FAR, false, target.clone());
+                let loan = Loan { id: None, lease, until, last, stranger, at, registers };
                 self.begin_move(target, Some(loan), Time::FAR, "its master lends it", now);
             }
             (MoveKind::Return, target) if !is_home => {

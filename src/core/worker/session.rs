@@ -385,7 +385,10 @@ impl Worker {
         let name = quote(&welcome.name, MAX_NAME_BYTES);
         let said = self.tie().and_then(|tie| tie.said).unwrap_or(now);
         self.bond.has_registered();
-        self.join(Owner::Native(welcome.server_id.clone()), Some(&name), Some(&welcome.failover));
+        // A borrower does not say where to go when the owner is gone.
+        let lent = self.tie().map(|tie| tie.address.clone()).is_some_and(|address| self.bond.is_lent_to(&address));
+        let failover = Some(&welcome.failover[..]).filter(|_| !lent);
+        self.join(Owner::Native(welcome.server_id.clone()), Some(&name), failover);
         self.bound(&welcome.server_id, welcome.terms.map(|terms| *terms), said);
         self.patience = welcome.timeout;
         if let Some(tie) = self.tie() {
@@ -597,7 +600,9 @@ impl Worker {
         let Some(tie) = self.tie() else { return };
         tie.away = None;
         let (news, address) = (!std::mem::replace(&mut tie.joined, true), tie.address.clone());
-        if let Source::List(masters) = &mut self.source {
+        if let Source::List(masters) = &mut self.source
+            && !self.bond.is_lent_to_stranger(&address)
+        {
             masters.joined(&address, failover);
         }
         if news {

@@ -274,13 +274,14 @@ fn native_move(line: &Parts) -> Result<Option<NativeMove>, Why> {
     let why = "an order to move whose `OWNER` is no id, or whose `EPOCH` is no list of two whole numbers";
     let (owner, epoch) = (line.text("OWNER", ID_FORM, ServerId::new), line.epoch());
     let (Ok(owner), Ok(epoch)) = (owner, epoch) else { return Err(why) };
-    let times = || Ok((maybe_millis(line, "LEASE_MS")?, maybe_millis(line, "GRACE_MS")?));
+    let times =
+        || Ok((maybe_millis(line, "LEASE_MS")?, maybe_millis(line, "STAY_MS")?, maybe_millis(line, "GRACE_MS")?));
     let times: Result<_, crate::wire::parts::Fault> = times();
-    let (lease, grace) = times.map_err(
-        |_| "an order to move whose `LEASE_MS` or `GRACE_MS` is no whole number of milliseconds of at most a day",
+    let (lease, stay, grace) = times.map_err(
+        |_| "an order to move whose `LEASE_MS`, `STAY_MS` or `GRACE_MS` is no whole number of milliseconds of at most a day",
     )?;
     let why = "an order to move whose `LOAN_ID` is no 1 to 64 printable characters without blanks";
-    Ok(Some(NativeMove { owner, epoch, loan_id: maybe_loan(line, why)?, lease, grace }))
+    Ok(Some(NativeMove { owner, epoch, loan_id: maybe_loan(line, why)?, lease, stay, grace }))
 }
 
 fn maybe_loan(line: &Parts, why: Why) -> Result<Option<LoanId>, Why> {

@@ -137,9 +137,13 @@ fn render_raised(message: &Message, known: Known, out: &mut Vec<u8>) -> Option<L
         Body::Move(order) => {
             // What is native has no form but an envelope.
             let named = if order.native.is_some() { Some(Dialect::Native) } else { order.dialect };
-            let form = known.form(named);
+            let form = match (known.form(named), known.shown) {
+                (LoanForm::Older, Some(LoanForm::Draft)) => LoanForm::Draft,
+                (form, _) => form,
+            };
             match form {
-                LoanForm::Older | LoanForm::Draft => forms::older_move(order, None, out),
+                LoanForm::Draft => forms::draft_move(order, None, out),
+                LoanForm::Older => forms::older_move(order, None, out),
                 _ => forms::worker_move(order, id, out),
             }
             form
@@ -680,6 +684,32 @@ mod tests {
             r#"{"TASK":"REDIRECT","SERVER_REDIRECT":{"ip":"10.0.0.1","port":8000}}"#
         );
         assert_eq!(say(MoveKind::Return, old), r#"{"TASK":"RETURN","SERVER_RETURN":{"ip":"10.0.0.1","port":8000}}"#);
+        // Who has spoken the draft is told in it.
+        for lower in [false, true] {
+            let mut link = Link::new(Edge::inbound());
+            let ask = r#"{"TASK":"WORKER_REQUEST","WORKERS_NEEDED":5}"#;
+            link.feed(&format!("{}\n{ALIVE}\n", if lower { ask.to_ascii_lowercase() } else { ask.to_owned() }));
+            let mut said = |kind| {
+                let said = link.say(Some("r"), order(kind, old));
+                let Ok(Message { body: Body::Move(read), .. }) = decode(said.as_bytes()) else { panic!("{said}") };
+                let Body::Move(order) = order(kind, old) else { panic!() };
+                assert_eq!((read.kind, read.target), (kind, order.target), "{said}");
+                said
+            };
+            let (go, back) = (said(MoveKind::Redirect), said(MoveKind::Return));
+            if lower {
+                assert_eq!(
+                    go,
+                    r#"{"task":"redirect","target_master":{"ip":"10.0.0.1","port":8000},"failover_list":[]}"#
+                );
+            } else {
+                let expected =
+                    r#"{"TASK":"REDIRECT","TARGET_MASTER":{"IP":"10.0.0.1","PORT":8000},"FAILOVER_LIST":[]}"#;
+                assert_eq!(go, expected);
+                let to = r#"{"IP":"10.0.0.1","PORT":8000}"#;
+                assert_eq!(back, format!(r#"{{"TASK":"RETURN","TARGET_MASTER":{to},"HOME_MASTER":{to}}}"#));
+            }
+        }
         let mut link = Link::new(Edge::inbound());
         link.feed(&format!("{ALIVE}\n"));
         assert_eq!(link.say(Some("r"), order(MoveKind::Redirect, None)), redirect);
@@ -695,6 +725,7 @@ mod tests {
             epoch: Epoch { generation: 0, counter: 7 },
             loan_id: None,
             lease: None,
+            stay: None,
             grace: None,
         };
         let Body::Move(order) = order(MoveKind::Redirect, old) else { panic!() };

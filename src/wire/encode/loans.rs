@@ -115,6 +115,7 @@ pub(in crate::wire) fn worker_move(order: &WorkerMove, id: Option<&RequestId>, o
             .epoch(native.epoch)
             .loan_id(native.loan_id.as_ref())
             .maybe_millis("LEASE_MS", native.lease)
+            .maybe_millis("STAY_MS", native.stay)
             .maybe_millis("GRACE_MS", native.grace);
         if order.registers {
             line = line.flag("REGISTER", true);
@@ -220,6 +221,20 @@ pub(in crate::wire) fn older_move(order: &WorkerMove, id: Option<&RequestId>, ou
             line.object(key, |to| to.text("ip", &host.to_string()).number("port", u64::from(*port)).close()).end();
         }
         None => line.end(),
+    }
+}
+
+/// The same of an older draft.
+pub(in crate::wire) fn draft_move(order: &WorkerMove, id: Option<&RequestId>, out: &mut Vec<u8>) {
+    let Some(Address { host, port }) = &order.target else { return older_move(order, id, out) };
+    let to = |to: Object<'_>| to.text("IP", &host.to_string()).number("PORT", u64::from(*port)).close();
+    match order.kind {
+        // Where it is at home, and whom else it could call, who sends it has not said.
+        MoveKind::Redirect => {
+            let line = request("REDIRECT", id, out).object("TARGET_MASTER", to);
+            line.ids("FAILOVER_LIST", std::iter::empty()).end();
+        }
+        MoveKind::Return => request("RETURN", id, out).object("TARGET_MASTER", to).object("HOME_MASTER", to).end(),
     }
 }
 

@@ -491,7 +491,8 @@ fn an_order_that_a_guest_would_not_obey_any_more_is_forgotten_when_it_comes_agai
     ] {
         let mut world = World::new();
         bound(&mut world, 0, Some(epoch(0, 5)), epoch(0, 5));
-        let native = NativeMove { owner: id("other"), epoch: order, loan_id: loan, lease: None, grace: None };
+        let native =
+            NativeMove { owner: id("other"), epoch: order, loan_id: loan, lease: None, stay: None, grace: None };
         let order = WorkerMove {
             kind,
             target: Some("10.0.0.9:9101".parse().unwrap()),

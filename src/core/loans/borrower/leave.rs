@@ -189,6 +189,7 @@ impl Borrower {
             epoch,
             loan_id: visit.loan_id.clone(),
             lease: None,
+            stay: None,
             grace,
         });
         let order = WorkerMove {

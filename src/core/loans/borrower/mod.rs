@@ -162,6 +162,11 @@ impl Borrower {
         here + self.promises.len() + self.unnamed.count() as usize
     }
 
+    /// Of these, those that are promised and have not come.
+    pub(super) fn awaits(&self) -> usize {
+        self.promises.len() + self.unnamed.count() as usize
+    }
+
     /// Guests.
     pub(super) fn count(&self) -> usize {
         self.guests.len()

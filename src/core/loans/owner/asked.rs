@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::decide::{Facts, Verdict, decide, needed_services};
+use super::decide::{Borrows, Facts, Verdict, decide, needed_services};
 use super::record::Proposed;
 use super::{Lent, Owner, Record, Renewal, Stage};
 use crate::core::LinkId;
 use crate::core::links::Reply;
 use crate::core::loans::address::of_borrower;
 use crate::core::loans::desk::{Desk, named_by, span, workers};
-use crate::core::loans::{AGREE_WITHIN, Asked, Candidate, Effect, LoanEvent, MAX_DEALS, MAX_LOANS, Party, UNHEARD_FOR};
+use crate::core::loans::{AGREE_WITHIN, Asked, Candidate, Effect, LoanEvent, Party, UNHEARD_FOR, longest_stay};
 use crate::time::Time;
 use crate::wire::{
     Body, Dialect, Epoch, LoanAnswer, LoanRecord, LoanRequest, MAX_NAME_BYTES, MoveKind, NativeMove, OfferTerms,
@@ -37,7 +37,7 @@ pub(super) struct Deal {
 
 impl Owner {
     /// A master asks for workers.
-    pub(in crate::core::loans) fn asked(&mut self, desk: &mut Desk, asked: Asked, borrows: usize, now: Time) {
+    pub(in crate::core::loans) fn asked(&mut self, desk: &mut Desk, asked: Asked, borrows: Borrows, now: Time) {
         let Asked { reply, from, request, known, trusted, mut candidates } = asked;
         let target = of_borrower(&request, from, known.as_ref(), &trusted, desk.own.address.port);
         // Who is not known is known by its address: a name that anybody can claim decides nothing.
@@ -54,8 +54,7 @@ impl Owner {
         candidates.retain(|one| !self.lent.contains_key(&one.worker));
         let rivals = self.rivals(&peer, now);
         let own = &desk.own;
-        let room = if self.deals.len() < MAX_DEALS { MAX_LOANS - self.lent.len() } else { 0 };
-        let orders = usize::try_from(desk.orders_left() / 2).unwrap_or(usize::MAX);
+        let (room, full) = self.room(desk);
         let facts = Facts {
             config: &desk.config,
             borrower: &name,
@@ -67,7 +66,8 @@ impl Owner {
             has: self.lent_to(&peer),
             rivals,
             cooling: self.cooling(&peer, now),
-            room: room.min(orders),
+            room,
+            full,
         };
         match decide(&facts, &request, candidates) {
             Verdict::Refuse { reason, policy, why } => {
@@ -134,6 +134,7 @@ impl Owner {
                 since: now,
                 stage: Stage::Proposed { deal },
                 lease: now + desk.config.lease,
+                term: desk.config.lease,
                 renewal,
                 here: true,
                 record: Record::Asked,
@@ -300,6 +301,7 @@ impl Lent {
             epoch: self.ordered,
             loan_id: Some(self.loan_id.clone()),
             lease: Some(lease),
+            stay: (self.renewal != Renewal::Lease).then(|| longest_stay(desk.config.lease)),
             grace: None,
         });
         WorkerMove {

@@ -32,7 +32,7 @@ impl Owner {
         if matches!(loan.stage, Stage::Proposed { .. }) {
             return false;
         }
-        loan.lease = now - desk.margin();
+        loan.lease = now - desk.margin_of(loan.term);
         self.settle(desk, worker);
         true
     }

@@ -21,8 +21,8 @@ pub(super) struct Facts<'a> {
     pub(super) reachable: bool,
     /// This master is saturated.
     pub(super) saturated: bool,
-    /// Workers that this master itself has borrowed, or waits for.
-    pub(super) borrows: usize,
+    /// Workers of others on which this master itself rests.
+    pub(super) borrows: Borrows,
     /// Workers that the borrower has of this master already.
     pub(super) has: usize,
     /// Others that wait for workers.
@@ -31,6 +31,33 @@ pub(super) struct Facts<'a> {
     pub(super) cooling: Option<Duration>,
     /// Loans that this master can still begin before its tables, or its epochs, are full.
     pub(super) room: usize,
+    /// What is full, where there is no room: one sentence.
+    pub(super) full: &'a str,
+}
+
+/// Workers of others on which this master rests: it does not lend while it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::core::loans) struct Borrows {
+    /// Those that work here.
+    pub(in crate::core::loans) here: usize,
+    /// Those that are promised, and have not come.
+    pub(in crate::core::loans) promised: usize,
+}
+
+impl Borrows {
+    /// Why nobody is lent then; `None`: there are none.
+    pub(in crate::core::loans) fn sentence(self) -> Option<String> {
+        let Borrows { here, promised } = self;
+        match (here, promised) {
+            (0, 0) => None,
+            (here, 0) => Some(format!("this master works with {} of others itself", workers(here))),
+            (0, promised) => Some(format!("this master waits for {} of others itself", workers(promised))),
+            (here, promised) => {
+                let here = workers(here);
+                Some(format!("this master works with {here} of others itself, and waits for {promised} more"))
+            }
+        }
+    }
 }
 
 /// What a request comes to.
@@ -80,8 +107,8 @@ pub(super) fn decide(facts: &Facts<'_>, request: &LoanRequest, candidates: Vec<C
     if facts.saturated {
         return no("high_load", false, "this master is saturated itself".to_owned());
     }
-    if facts.borrows > 0 {
-        return no("high_load", false, format!("this master works with {} of others itself", workers(facts.borrows)));
+    if let Some(why) = facts.borrows.sentence() {
+        return no("high_load", false, why);
     }
     let most = config.cap.map_or("none".to_owned(), |cap| cap.to_string());
     let cap = config.cap.map_or(usize::MAX, |cap| cap as usize).saturating_sub(facts.has);
@@ -106,7 +133,7 @@ pub(super) fn decide(facts: &Facts<'_>, request: &LoanRequest, candidates: Vec<C
         return no("no_workers_available", false, format!("the idle ones are kept ({figures})"));
     }
     if facts.room == 0 {
-        return no("refused", false, "no further loan can be begun here before the next start".to_owned());
+        return no("refused", false, facts.full.to_owned());
     }
     // Native workers keep leases and come home by themselves: they go first.
     fit.sort_by(|a, b| b.native.cmp(&a.native).then_with(|| a.worker.cmp(&b.worker)));
@@ -146,6 +173,9 @@ pub(in crate::core::loans) fn obstacle(candidate: &Candidate, services: &[Servic
     if candidate.draining {
         return Some("draining".to_owned());
     }
+    if candidate.promised {
+        return Some("promised to another master".to_owned());
+    }
     if !candidate.idle {
         return Some("busy".to_owned());
     }
@@ -181,11 +211,12 @@ mod tests {
         member: true,
         reachable: true,
         saturated: false,
-        borrows: 0,
+        borrows: Borrows { here: 0, promised: 0 },
         has: 0,
         rivals: Vec::new(),
         cooling: None,
         room: 9,
+        full: "it is full",
     };
 
     fn candidate() -> Candidate {
@@ -193,6 +224,7 @@ mod tests {
             worker: ServerId::new("w1").unwrap(),
             native: true,
             idle: true,
+            promised: false,
             quarantined: false,
             draining: false,
             services: needed_services(&request()),
@@ -229,8 +261,12 @@ mod tests {
             |facts: Facts<'_>, reason, policy, why: &str| assert_eq!(told(&facts), (reason, policy, why.to_owned()));
         is(Facts { itself: true, ..FACTS }, "refused", false, "it is this master itself that asks");
         let borrows = "this master works with 2 workers of others itself";
-        is(Facts { borrows: 2, ..FACTS }, "high_load", false, borrows);
-        is(Facts { room: 0, ..FACTS }, "refused", false, "no further loan can be begun here before the next start");
+        is(Facts { borrows: Borrows { here: 2, promised: 0 }, ..FACTS }, "high_load", false, borrows);
+        let promised = "this master waits for 1 worker of others itself";
+        is(Facts { borrows: Borrows { here: 0, promised: 1 }, ..FACTS }, "high_load", false, promised);
+        let both = "this master works with 1 worker of others itself, and waits for 2 more";
+        is(Facts { borrows: Borrows { here: 1, promised: 2 }, ..FACTS }, "high_load", false, both);
+        is(Facts { room: 0, ..FACTS }, "refused", false, "it is full");
         is(Facts { has: 4, ..FACTS }, "refused", true, "a has 4 workers of this master, cap=3");
         let cooling = Some(Duration::from_millis(1500));
         is(Facts { cooling, ..FACTS }, "refused", false, "a is cooling down for 1.5 s more");
@@ -249,6 +285,8 @@ mod tests {
         assert_eq!(clause(candidate()), None);
         assert_eq!(clause(Candidate { quarantined: true, ..candidate() }).as_deref(), Some("in quarantine"));
         assert_eq!(clause(Candidate { draining: true, ..candidate() }).as_deref(), Some("draining"));
+        let promised = Candidate { idle: false, promised: true, ..candidate() };
+        assert_eq!(clause(promised).as_deref(), Some("promised to another master"));
         assert_eq!(clause(Candidate { idle: false, ..candidate() }).as_deref(), Some("busy"));
         let other = clause(Candidate { services: Vec::new(), ..candidate() });
         assert_eq!(other.as_deref(), Some("it offers nothing of what is needed"));

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{Lent, Owner, Renewal, Stage};
 use crate::core::links::Reply;
-use crate::core::loans::desk::Desk;
-use crate::core::loans::{Effect, LoanEvent, MAX_RELEASES, longest_stay};
+use crate::core::loans::desk::{Desk, workers};
+use crate::core::loans::{Effect, Lend, LoanEvent, MAX_RELEASES, longest_stay};
 use crate::time::Time;
 use crate::wire::{
     Body, Epoch, Host, LoanDone, LoanId, MAX_WORKERS_NEEDED, Release, ReleaseAnswer, RequestId, Returned, ServerId,
@@ -45,12 +45,13 @@ impl Giving {
 }
 
 impl Owner {
-    /// `LOANS` `RENEW`: every loan of this borrower that goes on is renewed. Those that are not named in the answer are over.
+    /// `LOANS` `RENEW`: every loan of this borrower that goes on is renewed, as far as the policies of now allow it. Those that are not named in
+    /// the answer are over: their workers come home.
     pub(in crate::core::loans) fn renew(
         &mut self,
         desk: &mut Desk,
         reply: Reply,
-        from: &ServerId,
+        (from, member): (&ServerId, bool),
         loans: Vec<LoanId>,
         now: Time,
     ) {
@@ -59,12 +60,19 @@ impl Owner {
         let mut renewed = Vec::new();
         for id in loans.into_iter().take(MAX_WORKERS_NEEDED as usize) {
             let Some(worker) = self.by_id.get(&id).cloned() else { continue };
-            let loan = self.lent.get_mut(&worker).expect("what has an id is lent");
+            let loan = self.lent.get(&worker).expect("what has an id is lent");
             let lives = matches!(loan.stage, Stage::Moving { .. } | Stage::Active);
             if !lives || loan.borrower.peer != *from || renewed.iter().any(|(one, _)| *one == id) {
                 continue;
             }
-            loan.lease = now + loan.renewal.term(desk);
+            if let Some(why) = self.withheld(desk, &worker, member) {
+                let text = format!("not renewed: {why}");
+                desk.decided_again(worker.as_str(), format!("its loan {id} is {text}"));
+                self.lent.get_mut(&worker).expect("it was there a moment ago").reason = text;
+                continue;
+            }
+            let loan = self.lent.get_mut(&worker).expect("it was there a moment ago");
+            (loan.lease, loan.term) = (now + loan.renewal.term(desk), lease);
             renewed.push((id, lease));
             self.arrived(desk, &worker);
             self.settle(desk, &worker);
@@ -72,6 +80,26 @@ impl Owner {
         desk.said("loans_renewed", reply.id.as_ref(), from.as_str());
         let done = LoanDone { action: "RENEW".to_owned(), index: None, renewed };
         desk.push(Effect::Answer { reply, body: Body::LoanDone(Box::new(done)) });
+    }
+
+    /// Why the loan of this worker may not go on, by the policies of now: one clause. `None`: it may.
+    fn withheld(&self, desk: &Desk, worker: &ServerId, member: bool) -> Option<String> {
+        let loan = self.lent.get(worker)?;
+        match desk.config.lend {
+            Lend::Nobody => return Some("workers are lent to nobody here any more".to_owned()),
+            Lend::Group if !member => {
+                return Some(format!("workers are lent to members of the own group alone, and {} is none", loan.name));
+            }
+            Lend::Group | Lend::Everyone => {}
+        }
+        // Those that were lent first stay.
+        let cap = desk.config.cap? as usize;
+        let all = self.by_borrower.get(&loan.borrower.peer).into_iter().flatten();
+        let goes_on = |loan: &Lent| matches!(loan.stage, Stage::Moving { .. } | Stage::Active);
+        let before = |other: &Lent| (other.since, &other.loan_id) < (loan.since, &loan.loan_id);
+        let first = all.filter_map(|worker| self.lent.get(worker)).filter(|other| goes_on(other) && before(other));
+        (first.count() >= cap)
+            .then(|| format!("{} has more than {} of this master, cap={cap}", loan.name, workers(cap)))
     }
 
     /// A worker was seen at its borrower.
@@ -324,7 +352,7 @@ impl Owner {
 impl Lent {
     /// It was heard of: so long it goes on. A native worker at a stranger is back by itself after its longest stay, or will never be.
     pub(super) fn goes_on(&mut self, desk: &Desk, now: Time) {
-        self.lease = now + self.renewal.term(desk);
+        (self.lease, self.term) = (now + self.renewal.term(desk), desk.config.lease);
         if self.native && self.renewal != Renewal::Lease {
             let longest = longest_stay(desk.config.lease);
             self.lease = self.lease.min(self.since + longest + longest / 10);

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::{Lent, Owner, Record, Renewal, Stage};
+use crate::core::loans::desk::Desk;
+use crate::core::loans::{MAX_DEALS, MAX_LOANS};
 use crate::time::Time;
 use crate::wire::{LoanId, LoanState, LoanView, ServerId};
 
@@ -43,6 +45,18 @@ impl Owner {
     /// The workers that are promised, on their way, or elsewhere, each with its borrower.
     pub(in crate::core::loans) fn borrowers(&self) -> impl Iterator<Item = (&ServerId, &ServerId)> {
         self.lent.iter().map(|(worker, loan)| (worker, &loan.borrower.peer))
+    }
+
+    /// Loans that can still be begun, and what is full where there is none.
+    pub(in crate::core::loans) fn room(&self, desk: &Desk) -> (usize, &'static str) {
+        let orders = usize::try_from(desk.orders_left() / 2).unwrap_or(usize::MAX);
+        let loans = MAX_LOANS.saturating_sub(self.lent.len());
+        match (self.deals.len() < MAX_DEALS, loans, orders) {
+            (_, _, 0) => (0, "no further order can be given here before the next start"),
+            (_, 0, _) => (0, "as many workers are lent here as can be"),
+            (false, _, _) => (0, "too many requests wait here for the agreement of the group"),
+            (true, loans, orders) => (loans.min(orders), ""),
+        }
     }
 
     pub(in crate::core::loans) fn is_saturated(&self) -> bool {

@@ -35,7 +35,7 @@ use fair::Hungry;
 use life::Giving;
 use record::Proposed;
 
-pub(in crate::core::loans) use decide::{obstacle, well};
+pub(in crate::core::loans) use decide::{Borrows, obstacle, well};
 
 /// Heartbeats of strangers come every ten seconds or so: a loan that they renew goes on at least this long after each.
 const HEARD_WITHIN: Duration = Duration::from_secs(30);
@@ -63,6 +63,8 @@ struct Lent {
     stage: Stage,
     /// Until when the borrower may use the worker, as counted here. There is a margin beyond.
     lease: Time,
+    /// How long the lease was when it was given: the margin is a part of that.
+    term: Duration,
     renewal: Renewal,
     /// The worker has not left yet.
     here: bool,
@@ -187,7 +189,7 @@ impl Owner {
                     longer(due);
                 }
             }
-            self.agenda.set(worker, loan.due(desk.margin()));
+            self.agenda.set(worker, loan.due(desk));
         }
     }
 
@@ -252,15 +254,14 @@ impl Owner {
 
     /// Works out when something is to be done about a loan next.
     fn settle(&mut self, desk: &Desk, worker: &ServerId) {
-        let due = self.lent.get(worker).and_then(|loan| loan.due(desk.margin()));
+        let due = self.lent.get(worker).and_then(|loan| loan.due(desk));
         self.agenda.set(worker, due);
     }
 
     /// Something of a loan is due.
     fn due(&mut self, desk: &mut Desk, worker: &ServerId, now: Time) {
-        let margin = desk.margin();
         let Some(loan) = self.lent.get(worker) else { return };
-        let over = loan.lease + margin <= now;
+        let over = loan.lease + desk.margin_of(loan.term) <= now;
         match loan.stage {
             Stage::Proposed { .. } => {}
             Stage::Moving { until } if over || until <= now => {
@@ -357,8 +358,8 @@ impl Owner {
 
 impl Lent {
     /// When something is to be done about it.
-    fn due(&self, margin: Duration) -> Option<Time> {
-        let over = self.lease + margin;
+    fn due(&self, desk: &Desk) -> Option<Time> {
+        let over = self.lease + desk.margin_of(self.term);
         match self.stage {
             Stage::Proposed { .. } => None,
             Stage::Active => Some(over),

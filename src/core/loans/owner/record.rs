@@ -166,6 +166,7 @@ impl Owner {
             since: now,
             stage: Stage::Returning { until: now + loan.lease + desk.margin() },
             lease: now + loan.lease,
+            term: loan.lease,
             renewal: Renewal::Lease,
             here: false,
             record: Record::Agreed,

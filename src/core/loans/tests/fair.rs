@@ -37,7 +37,7 @@ fn asks_for(desk: &mut Desk, name: &str, needed: u32, workers: &[&str], now: u64
 fn renew(desk: &mut Desk, from: &str) {
     let loans = desk.loans.owner.views(desk.now).into_iter().filter(|view| view.peer == from);
     let loans = loans.map(|view| view.loan_id).collect();
-    desk.loans.renew(reply(4, "n"), &id(from), loans, desk.now);
+    desk.loans.renew(reply(4, "n"), &id(from), true, loans, desk.now);
     desk.effects();
 }
 

@@ -474,7 +474,7 @@ impl World {
                 }
                 self.replies.insert(turn, (from, life, token));
                 self.with(to, |loans, now| match action {
-                    LoanAction::Renew { loans: ids } => loans.renew(reply, &peer, ids, now),
+                    LoanAction::Renew { loans: ids } => loans.renew(reply, &peer, true, ids, now),
                     action => loans.recalled(reply, &peer, action, now),
                 });
             }

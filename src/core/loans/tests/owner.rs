@@ -27,7 +27,7 @@ fn state_of(desk: &Desk, worker: &str) -> LoanState {
 }
 
 fn renew(desk: &mut Desk, from: &str, loans: Vec<LoanId>) -> Vec<LoanId> {
-    desk.loans.renew(reply(4, "n"), &id(from), loans, desk.now);
+    desk.loans.renew(reply(4, "n"), &id(from), true, loans, desk.now);
     let effects = desk.effects();
     let done = effects.iter().find_map(|effect| match effect {
         Effect::Answer { body: Body::LoanDone(done), .. } => Some((**done).clone()),
@@ -299,7 +299,12 @@ fn a_saturated_owner_refuses_and_one_that_borrows_itself_too() {
     for now in [at(3), at(5)] {
         desk.loans.asked(asked(1, &["w1", "w2"]), now);
         assert_eq!(refusal_of(&desk.effects()), "high_load");
-        assert!(desk.decisions.last().unwrap().contains("works with 1 worker of others"));
+        let promised = desk.loans.borrower.awaits() == 1;
+        let rests = if promised { "waits for 1 worker of others" } else { "works with 1 worker of others" };
+        assert!(desk.decisions.last().unwrap().contains(rests), "{:?}", desk.decisions.last());
+        let why = desk.loans.why(&id("w1"), &[candidate("w1"), candidate("w2")], now).unwrap();
+        assert_eq!(why, format!("not lent: this master {rests} itself"));
+        assert_eq!(promised, now == at(3));
         let (owner, loan_id) = (Some(id("C")), Some(loan_id.clone()));
         let guest =
             Guest { worker: id("x"), owner, lender: None, home: None, loan_id, epoch: Some(epoch), native: true };
@@ -681,7 +686,12 @@ fn why_and_loans_tell_the_truth_with_figures() {
     desk.now = at(4000);
     assert!(desk.loans.why_loan(&loan, desk.now).unwrap().starts_with("over for 1.0 s: w1 was lent to A"));
     let text = why(&desk, "w1", &["w1"]).unwrap();
-    assert_eq!(text, "not lent: nobody who may borrow has asked; A may again in 4.0 s");
+    let last =
+        "a asked for workers: 2 wanted, 2 given (2 of 2 workers here idle, keep=0, cap=none, 0 lent to it before)";
+    assert_eq!(
+        text,
+        format!("not lent: nobody has asked since the last request, 4.0 s ago: {last}; A may borrow again in 4.0 s")
+    );
     desk.now = at(9000);
     let text = why(&desk, "w1", &["w1"]).unwrap();
     assert!(text.contains("the last request, 9.0 s ago: a asked for workers: 2 wanted, 2 given"), "{text}");
@@ -707,4 +717,114 @@ fn the_list_has_pages() {
     let rest = desk.loans.answer(Some(&first.loans[127].loan_id), Default::default(), at(1));
     assert!(!rest.more && rest.loans.len() == 22);
     assert!(first.loans.iter().all(|view| view.status == LoanState::Proposed && view.out));
+}
+
+#[test]
+fn what_may_not_be_lent_any_more_is_not_renewed() {
+    let config = LoanConfig { keep: 0, ..LoanConfig::default() };
+    let renewed = |config: LoanConfig, member: bool| {
+        let (mut desk, _) = lent_with(LoanConfig { keep: 0, ..LoanConfig::default() }, &["w1", "w2", "w3"]);
+        desk.now = at(1000);
+        let all: Vec<LoanId> = ["w1", "w2", "w3"].iter().map(|worker| loan_of(&desk, worker)).collect();
+        let before = all.clone();
+        assert_eq!(renew(&mut desk, "A", all.clone()), all);
+        desk.loans.configure(config);
+        desk.now = at(10_000);
+        desk.loans.renew(reply(4, "n"), &id("A"), member, all, desk.now);
+        let effects = desk.effects();
+        let done = effects.iter().find_map(|effect| match effect {
+            Effect::Answer { body: Body::LoanDone(done), .. } => Some(done.renewed.clone()),
+            _ => None,
+        });
+        let left: Vec<usize> =
+            done.unwrap().iter().map(|(id, _)| before.iter().position(|one| one == id).unwrap()).collect();
+        let why = desk.loans.why(&id("w3"), &[], desk.now).unwrap();
+        desk.loans.tick(at(30_999));
+        desk.loans.tick(at(32_500));
+        desk.effects();
+        // Whoever is not renewed is over when its lease and the margin are.
+        for (nth, worker) in ["w1", "w2", "w3"].iter().enumerate() {
+            assert_eq!(desk.loans.has_lent(&id(worker)), left.contains(&nth), "{worker}");
+        }
+        (left, why)
+    };
+    assert_eq!(renewed(config.clone(), false).0, [0, 1, 2]);
+    let (left, why) = renewed(LoanConfig { lend: Lend::Nobody, ..config.clone() }, true);
+    assert_eq!(left, [0; 0]);
+    assert!(
+        why.ends_with("ACTIVE, 21.0 s of its lease left: not renewed: workers are lent to nobody here any more"),
+        "{why}"
+    );
+    assert_eq!(renewed(LoanConfig { lend: Lend::Group, ..config.clone() }, true).0, [0, 1, 2]);
+    let (left, why) = renewed(LoanConfig { lend: Lend::Group, ..config.clone() }, false);
+    assert_eq!(left, [0; 0]);
+    assert!(why.ends_with("not renewed: workers are lent to members of the own group alone, and a is none"), "{why}");
+    let (left, why) = renewed(LoanConfig { cap: Some(2), ..config }, true);
+    assert_eq!(left, [0, 1], "those that were lent first stay");
+    assert!(why.ends_with("not renewed: a has more than 2 workers of this master, cap=2"), "{why}");
+}
+
+#[test]
+fn the_margin_is_that_of_the_lease_that_was_given() {
+    let config = |lease: u64| LoanConfig { keep: 0, lease: seconds(lease), ..LoanConfig::default() };
+    let (mut desk, _) = lent_with(config(1000), &["w1"]);
+    let loan = loan_of(&desk, "w1");
+    renew(&mut desk, "A", vec![loan.clone()]);
+    desk.loans.configure(config(1));
+    // A twentieth of 1000 s: the borrower may count that much slower.
+    desk.loans.tick(at(1_049_900));
+    assert!(desk.loans.has_lent(&id("w1")));
+    desk.loans.tick(at(1_050_000));
+    assert!(!desk.loans.has_lent(&id("w1")));
+    desk.effects();
+    // The next renewal is by the new lease.
+    let (mut desk, _) = lent_with(config(1000), &["w1"]);
+    desk.loans.configure(config(1));
+    let loan = loan_of(&desk, "w1");
+    renew(&mut desk, "A", vec![loan]);
+    desk.loans.tick(at(1_049));
+    assert!(desk.loans.has_lent(&id("w1")));
+    desk.loans.tick(at(1_050));
+    assert!(!desk.loans.has_lent(&id("w1")));
+    desk.effects();
+}
+
+#[test]
+fn what_is_full_is_said_as_it_is() {
+    let told = |desk: &Desk| desk.loans.owner.room(&desk.loans.desk);
+    let mut desk = Desk::with("B", 9102, LoanConfig { keep: 0, cooldown: Duration::ZERO, ..LoanConfig::default() });
+    assert!(told(&desk).0 > 0);
+    for n in 0..256 {
+        let mut asked = asked(1, &[]);
+        asked.candidates = vec![candidate(&format!("w{n}"))];
+        desk.loans.asked(asked, at(0));
+    }
+    assert_eq!(told(&desk), (0, "too many requests wait here for the agreement of the group"));
+    desk.effects();
+    desk.loans.asked(asked(1, &["x"]), at(0));
+    assert_eq!(refusal_of(&desk.effects()), "refused");
+    assert!(
+        desk.decisions.last().unwrap().ends_with("refused, too many requests wait here for the agreement of the group")
+    );
+    desk.loans.tick(at(0) + AGREE_WITHIN);
+    desk.effects();
+    assert!(told(&desk).0 > 0, "they have been answered");
+    while desk.loans.desk.counter().is_some() {}
+    assert_eq!(told(&desk), (0, "no further order can be given here before the next start"));
+}
+
+#[test]
+fn who_was_refused_meanwhile_has_asked() {
+    let (mut desk, _) = lent(&["w1"]);
+    desk.loans.left(&id("w1"), at(100));
+    desk.loans.home(&id("w1"), Some(Epoch { generation: 0, counter: 1 << 40 }), 0, at(1000));
+    let mut other = asked(1, &[]);
+    (other.known, other.request.master) = (Some(neighbour("C", 9103)), Some(id("C")));
+    desk.loans.asked(other, at(1500));
+    desk.effects();
+    let why = desk.loans.why(&id("w1"), &[candidate("w1")], at(2000)).unwrap();
+    let refused = "c asked for 1 worker: no_workers_available, no worker is idle (0 of 0 workers here idle, keep=0)";
+    let expected =
+        format!("not lent: nobody has asked since the last request, 0.5 s ago: {refused}; A may borrow again in 4.0 s");
+    assert_eq!(why, expected);
 }

@@ -30,6 +30,7 @@ fn order(kind: MoveKind, host: u8, to: &str, owner: &str, epoch: Epoch, lease_s:
         epoch,
         loan_id: lease_s.and_then(|_| loan_id()),
         lease: lease_s.map(Duration::from_secs),
+        stay: None,
         grace: None,
     };
     let (target, target_id) = (Some(at(host)), Some(server(to)));
@@ -103,7 +104,9 @@ fn an_order_that_is_not_higher_than_all_before_is_not_obeyed() {
         assert!(desk.seen.iter().all(|effect| !matches!(effect, Effect::Open { .. })), "{stale}");
     }
     desk.say(link, order(MoveKind::Redirect, 9, "M9", "M1", epoch(0, 6), Some(30)));
-    assert_eq!(desk.dialled().1, at(9), "its owner, through the borrower");
+    assert!(desk.logged("it tells of no adoption"), "a borrower does not lend it on, whatever epoch it makes up");
+    assert!(desk.seen.iter().all(|effect| !matches!(effect, Effect::Open { .. })));
+    assert_eq!(desk.worker.bond_view().epoch, Some(epoch(0, 5)));
 }
 
 #[test]
@@ -488,4 +491,262 @@ fn a_stranger_that_lives_keeps_a_worker_for_ten_minutes_at_most() {
         }
     };
     assert!(gone >= Duration::from_secs(590) && gone <= Duration::from_secs(610), "{gone:?}");
+}
+
+/// The largest epoch that the wire knows.
+const TOP: u64 = (1 << 53) - 1;
+
+/// The last order by which it is lent to host 7, a stranger with whom it may stay for ten minutes.
+fn lend_to_stranger() -> Body {
+    let Body::Move(mut order) = lend(5) else { unreachable!() };
+    order.native.as_mut().unwrap().stay = Some(Duration::from_secs(600));
+    Body::Move(order)
+}
+
+/// Lent to a stranger that speaks as native masters do, and not welcomed yet.
+fn at_stranger() -> (Desk, LinkId) {
+    let mut desk = Desk::new(&[1, 2]);
+    let link = desk.open();
+    desk.say(link, terms("M1", "M1", epoch(0, 0), None));
+    desk.take();
+    desk.say(link, lend_to_stranger());
+    let next = desk.open();
+    desk.take();
+    (desk, next)
+}
+
+/// A welcome with these terms, the owner being at home at host 9.
+fn claims(master: &str, owner: &str, epoch: Epoch, loan_id: Option<LoanId>, lease: Option<Duration>) -> Body {
+    let Body::WorkerWelcome(welcome) = super::welcome(master, Vec::new()) else { unreachable!() };
+    let terms = Terms { owner: server(owner), owner_address: Some(at(9)), epoch, loan_id, lease };
+    let failover = vec![at(8)];
+    Body::WorkerWelcome(Box::new(WorkerWelcome { terms: Some(Box::new(terms)), failover, ..*welcome }))
+}
+
+/// How long it stays with the master on this link, which answers each ALIVE by `answer`, and whom it calls then; `None`: for longer than `most`.
+fn stay(desk: &mut Desk, link: LinkId, answer: &Body, most: Duration) -> Option<(Duration, LinkId, Address)> {
+    let begun = desk.now;
+    while desk.now.since(begun) < most {
+        desk.pass(Duration::from_millis(500));
+        let seen = desk.take();
+        let opened = seen.iter().find_map(|effect| match effect {
+            Effect::Open { link, address, .. } => Some((*link, address.clone())),
+            _ => None,
+        });
+        if let Some((link, address)) = opened {
+            return Some((desk.now.since(begun), link, address));
+        }
+        let asked = |effect: &Effect| matches!(effect, Effect::Send { message, .. } if matches!(message.body, Body::WorkerAlive(_)));
+        if seen.iter().any(asked) {
+            desk.say(link, answer.clone());
+        }
+    }
+    None
+}
+
+#[test]
+fn a_stranger_that_speaks_as_natives_do_changes_nothing_and_keeps_it_for_ten_minutes_at_most() {
+    let lease = Some(Duration::from_secs(3600));
+    for answer in [
+        claims("M7", "M9", epoch(0, TOP), None, None),
+        claims("M7", "M9", epoch(TOP, TOP), loan_id(), lease),
+        claims("M7", "M7", epoch(TOP, TOP), None, None),
+        claims("M1", "M1", epoch(0, TOP), loan_id(), lease),
+        super::welcome("M7", Vec::new()),
+    ] {
+        let (mut desk, link) = at_stranger();
+        desk.say(link, answer.clone());
+        let view = desk.worker.bond_view();
+        assert_eq!(
+            (view.epoch, view.owner, view.loan_id),
+            (Some(epoch(0, 5)), Some(server("M1")), loan_id()),
+            "{answer:?}"
+        );
+        let (stayed, home, address) = stay(&mut desk, link, &answer, Duration::from_secs(700)).expect("it goes");
+        assert!(stayed <= Duration::from_secs(601) && stayed >= Duration::from_secs(590), "{stayed:?}");
+        assert_eq!(address, at(1));
+        desk.worker.opened(home, desk.now);
+        desk.collect();
+        assert_eq!(alive(&desk.said()).owner, None, "at home it is nobody's guest");
+        desk.say(home, terms("M1", "M1", epoch(0, 6), None));
+        desk.take();
+        desk.say(home, order(MoveKind::Redirect, 3, "M3", "M1", epoch(0, 7), Some(30)));
+        assert_eq!(desk.dialled().1, at(3), "its owner is obeyed as before");
+    }
+}
+
+#[test]
+fn a_stranger_that_stops_answering_is_left_when_the_lease_is_over() {
+    let (mut desk, link) = at_stranger();
+    desk.say(link, claims("M7", "M9", epoch(0, TOP), None, None));
+    // It acknowledges what it hears, and does not welcome again.
+    let (stayed, _, address) = stay(&mut desk, link, &ack(None), Duration::from_secs(700)).expect("it goes");
+    assert_eq!((stayed <= Duration::from_secs(31), address), (true, at(1)), "{stayed:?}");
+}
+
+#[test]
+fn a_native_borrower_grants_no_more_at_a_time_than_the_longest_stay_and_nothing_on_another_loan() {
+    let (mut desk, link) = lent();
+    desk.say(link, claims("M7", "M1", epoch(0, 5), loan_id(), Some(Duration::from_secs(86_400))));
+    let (stayed, ..) = stay(&mut desk, link, &ack(None), Duration::from_secs(700)).expect("it goes");
+    assert!(stayed <= Duration::from_secs(601) && stayed >= Duration::from_secs(590), "{stayed:?}");
+    for (loan_id, lease) in [(LoanId::new("M1-2"), Some(Duration::from_secs(500))), (loan_id(), None), (None, None)] {
+        let (mut desk, link) = lent();
+        desk.say(link, claims("M7", "M1", epoch(0, 5), loan_id, lease));
+        let (stayed, ..) = stay(&mut desk, link, &ack(None), Duration::from_secs(700)).expect("it goes");
+        assert!(stayed <= Duration::from_secs(31), "{stayed:?}");
+    }
+}
+
+#[test]
+fn a_borrower_sends_it_home_to_where_it_knows_its_home_to_be_and_raises_no_epoch() {
+    let (mut desk, link) = lent();
+    for wrong in [None, Some(LoanId::new("M1-9").unwrap())] {
+        let Body::Move(mut other) = order(MoveKind::Return, 9, "M9", "M1", epoch(0, TOP), None) else { unreachable!() };
+        other.native.as_mut().unwrap().loan_id = wrong;
+        desk.say(link, Body::Move(other));
+        assert!(desk.logged("this worker is there on loan M1-1"), "{:?}", desk.seen);
+        assert!(
+            desk.seen.iter().all(|effect| !matches!(effect, Effect::Open { .. })),
+            "it names another loan, or none"
+        );
+        desk.take();
+    }
+    desk.say(link, order(MoveKind::Return, 9, "M9", "M9", epoch(0, TOP), Some(0)));
+    let home = {
+        let (home, address) = desk.dialled();
+        assert_eq!(address, at(1));
+        home
+    };
+    desk.worker.opened(home, desk.now);
+    desk.collect();
+    let said = desk.said();
+    assert_eq!((alive(&said).owner.clone(), alive(&said).native.as_ref().unwrap().epoch), (None, Some(epoch(0, 5))));
+    desk.say(home, terms("M1", "M1", epoch(0, 7), None));
+    desk.take();
+    desk.say(home, lend(8));
+    assert_eq!(desk.dialled().1, at(7), "lent again");
+}
+
+#[test]
+fn a_return_that_is_said_again_takes_a_shorter_grace() {
+    let (mut desk, link) = lent();
+    desk.say(link, job(one(1, 1)));
+    desk.say(link, order(MoveKind::Return, 1, "M1", "M1", epoch(0, 6), Some(0)));
+    desk.take();
+    let Body::Move(mut urgent) = order(MoveKind::Return, 1, "M1", "M1", epoch(0, 6), Some(0)) else { unreachable!() };
+    urgent.native.as_mut().unwrap().grace = Some(Duration::from_secs(2));
+    desk.say(link, Body::Move(urgent));
+    desk.pass(Duration::from_secs(1));
+    assert_eq!(desk.stopped(), 0);
+    desk.pass(Duration::from_secs(2));
+    assert_eq!((desk.stopped(), desk.dialled().1), (1, at(1)));
+}
+
+/// Its owner M1 is lost, and it is with M2, the other one that is configured.
+fn orphan() -> (Desk, LinkId) {
+    let mut desk = Desk::new(&[1, 2]);
+    let link = desk.open();
+    desk.say(link, terms("M1", "M1", epoch(0, 4), None));
+    desk.close(link);
+    for _ in 0..1000 {
+        desk.pass(Duration::from_millis(100));
+        for effect in desk.take() {
+            match effect {
+                Effect::Open { link, address, .. } if address == at(2) => {
+                    desk.worker.opened(link, desk.now);
+                    desk.collect();
+                    desk.take();
+                    return (desk, link);
+                }
+                Effect::Open { link, .. } => desk.refuse(link),
+                _ => {}
+            }
+        }
+    }
+    panic!("it never calls the second");
+}
+
+#[test]
+fn the_host_of_an_orphan_raises_no_counter_and_may_send_it_to_where_its_owner_is_now() {
+    let (mut desk, link) = orphan();
+    for said in [claims("M2", "M9", epoch(0, TOP), None, None), claims("M2", "M2", epoch(0, 4), None, None)] {
+        desk.say(link, said);
+        let view = desk.worker.bond_view();
+        assert_eq!((view.epoch, view.owner), (Some(epoch(0, 4)), Some(server("M1"))));
+    }
+    desk.say(link, order(MoveKind::Redirect, 9, "M9", "M9", epoch(0, TOP), None));
+    desk.say(link, order(MoveKind::Redirect, 9, "M9", "M9", epoch(3, 0), Some(30)));
+    assert!(desk.seen.iter().all(|effect| !matches!(effect, Effect::Open { .. })), "no adoption");
+    desk.take();
+    // Its owner is back, at another address.
+    desk.say(link, order(MoveKind::Return, 3, "M1", "M1", epoch(0, 4), None));
+    let (home, address) = desk.dialled();
+    assert_eq!(address, at(3));
+    desk.worker.opened(home, desk.now);
+    desk.collect();
+    assert_eq!(alive(&desk.said()).owner, None);
+    desk.say(home, terms("M1", "M1", epoch(0, 5), None));
+    assert_eq!(desk.worker.bond_view().epoch, Some(epoch(0, 5)));
+}
+
+#[test]
+fn an_orphan_believes_its_host_that_has_adopted_it() {
+    let (mut desk, link) = orphan();
+    desk.say(link, terms("M2", "M2", epoch(1, 0), None));
+    let view = desk.worker.bond_view();
+    assert_eq!((view.epoch, view.owner), (Some(epoch(1, 0)), Some(server("M2"))));
+    assert_eq!(desk.worker.away_from_home(), None);
+    let (mut desk, link) = orphan();
+    desk.say(link, terms("M2", "M1", epoch(0, 4), None));
+    desk.take();
+    desk.say(link, order(MoveKind::Redirect, 2, "M2", "M2", epoch(1, 0), None));
+    assert_eq!((desk.worker.bond_view().owner, desk.worker.away_from_home()), (Some(server("M2")), None));
+}
+
+#[test]
+fn who_was_adopted_while_it_was_lent_hears_of_it_at_home() {
+    let (mut desk, link) = lent();
+    desk.say(link, order(MoveKind::Redirect, 3, "M3", "M3", epoch(1, 0), None));
+    assert!(
+        desk.seen.iter().all(|effect| !matches!(effect, Effect::Open { .. })),
+        "its borrower does not say whose it is"
+    );
+    desk.take();
+    let (_, home, address) = stay(&mut desk, link, &ack(None), Duration::from_secs(60)).expect("its lease ends");
+    assert_eq!(address, at(1));
+    desk.worker.opened(home, desk.now);
+    desk.collect();
+    desk.take();
+    let Body::WorkerWelcome(mut welcome) = terms("M1", "M3", epoch(1, 0), None) else { unreachable!() };
+    welcome.terms.as_mut().unwrap().owner_address = Some(at(3));
+    desk.say(home, Body::WorkerWelcome(welcome));
+    desk.say(home, order(MoveKind::Return, 3, "M3", "M3", epoch(1, 0), None));
+    assert_eq!(desk.dialled().1, at(3));
+}
+
+#[test]
+fn a_stranger_is_not_called_again_when_the_owner_is_gone_nor_whom_it_names() {
+    for stranger in [true, false] {
+        let (mut desk, link) = if stranger { at_stranger() } else { lent() };
+        desk.say(link, claims("M7", "M1", epoch(0, 5), loan_id(), Some(Duration::from_secs(30))));
+        desk.take();
+        desk.say(link, order(MoveKind::Return, 1, "M1", "M1", epoch(0, 5), Some(0)));
+        let mut called = std::collections::BTreeSet::new();
+        for _ in 0..200 {
+            for effect in desk.take() {
+                if let Effect::Open { link, address, .. } = effect {
+                    called.insert(address);
+                    desk.refuse(link);
+                }
+            }
+            desk.pass(Duration::from_millis(100));
+        }
+        let expected = if stranger { vec![at(1), at(2)] } else { vec![at(1), at(2), at(7)] };
+        assert_eq!(
+            called.into_iter().collect::<Vec<_>>(),
+            expected,
+            "never 10.0.0.8, of which only the borrower tells"
+        );
+    }
 }

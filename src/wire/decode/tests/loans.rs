@@ -495,10 +495,13 @@ fn a_list_that_never_ends_is_cut_and_an_envelope_that_is_not_known_stays_so() {
 fn native_fields_stand_beside_the_payload() {
     let epoch = Epoch { generation: 1, counter: 12 };
     let loan = LoanId::new("3fa9c1d2-12").unwrap();
-    let line = r#"{"type":"command_redirect","request_id":"r","SERVER_ID":"A","OWNER":"B","EPOCH":[1,12],"LOAN_ID":"3fa9c1d2-12","LEASE_MS":30000,"payload":{"new_master_address":"10.0.0.1:8000"}}"#;
+    let line = r#"{"type":"command_redirect","request_id":"r","SERVER_ID":"A","OWNER":"B","EPOCH":[1,12],"LOAN_ID":"3fa9c1d2-12","LEASE_MS":30000,"STAY_MS":600000,"payload":{"new_master_address":"10.0.0.1:8000"}}"#;
     let Body::Move(order) = body(line) else { panic!() };
-    let (lease, grace) = (Some(Duration::from_secs(30)), None);
-    assert_eq!(order.native, Some(NativeMove { owner: sid("B"), epoch, loan_id: Some(loan.clone()), lease, grace }));
+    let (lease, stay, grace) = (Some(Duration::from_secs(30)), Some(Duration::from_secs(600)), None);
+    assert_eq!(
+        order.native,
+        Some(NativeMove { owner: sid("B"), epoch, loan_id: Some(loan.clone()), lease, stay, grace })
+    );
     let alive = r#"{"WORKER":"ALIVE","WORKER_UUID":"W","SLOTS":1,"EPOCH":[1,12],"LOAN_ID":"3fa9c1d2-12"}"#;
     let Body::WorkerAlive(alive) = body(alive) else { panic!() };
     let native = alive.native.unwrap();

@@ -99,8 +99,9 @@ fn loan_answer() -> impl Strategy<Value = LoanAnswer> {
 }
 
 pub(in crate::wire) fn worker_move() -> impl Strategy<Value = WorkerMove> {
-    let native = (server_id(), epoch(), of(loan_id()), of(term()), of(term()))
-        .prop_map(|(owner, epoch, loan_id, lease, grace)| NativeMove { owner, epoch, loan_id, lease, grace });
+    let native = (server_id(), epoch(), of(loan_id()), of(term()), of(term()), of(term())).prop_map(
+        |(owner, epoch, loan_id, lease, stay, grace)| NativeMove { owner, epoch, loan_id, lease, stay, grace },
+    );
     let to = prop_oneof![
         address().prop_map(|address| (MoveKind::Redirect, Some(address))),
         of(address()).prop_map(|address| (MoveKind::Return, address)),
