@@ -1,6 +1,6 @@
 //! Loans: what masters and workers say of them, and what the machine of loans wants done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use super::Node;
 use super::errands::{DIAL, Errands, Waits, Way};
 use crate::core::links::Reply;
 use crate::core::loans::{
-    Asked, Candidate, Counts, Effect, Guest, LoanConfig, LoanEvent, Loans, Neighbour, Own, Party, Proposal, Saturation,
-    Unagreed,
+    Asked, Candidate, Counts, Effect, FOREIGN_SERVICE, Guest, LoanConfig, LoanEvent, Loans, MAX_NEEDS, Need, Neighbour,
+    Own, Party, Proposal, Saturation, Unagreed,
 };
 use crate::core::{LinkId, LogLevel, Output};
 use crate::time::Time;
@@ -28,9 +28,6 @@ const COMPARE: Duration = Duration::from_secs(5);
 /// How often the machine of loans hears of pending jobs, where nothing else has changed.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
-/// Names of services that a request for workers says at most.
-const MAX_NEEDED: usize = 256;
-
 /// The loans of a master, and what they need of the node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Desk {
@@ -46,6 +43,10 @@ pub(super) struct Desk {
     load: Saturation,
     /// When that was.
     told: Time,
+    /// Somebody was borrowed then.
+    borrowing: bool,
+    /// Something may have changed since of which it was not told.
+    stale: bool,
     /// When the ledger is looked at next.
     compare: Time,
     /// An own worker that has just come home, and the epoch that its welcome bears.
@@ -68,6 +69,8 @@ impl Node {
             proposals: BTreeMap::new(),
             load: Saturation::default(),
             told: now,
+            borrowing: false,
+            stale: false,
             compare: now,
             home: None,
         };
@@ -106,7 +109,9 @@ impl Node {
     }
 
     pub(super) fn loans_deadline(&self) -> Option<Time> {
-        self.desk.as_ref().and_then(|desk| desk.loans.deadline())
+        let desk = self.desk.as_ref()?;
+        let told = desk.stale.then(|| desk.told + TELL_EVERY);
+        [desk.loans.deadline(), told].into_iter().flatten().min()
     }
 
     pub(super) fn tick_loans(&mut self, now: Time) {
@@ -121,52 +126,84 @@ impl Node {
         }
     }
 
-    /// The queue or the farm may have changed.
+    /// The queue or the farm may have changed. Every job changes how many wait; all loans are looked at only when something turns on it, or now
+    /// and then.
     pub(super) fn tell_loans_load(&mut self, now: Time) {
-        let Some(desk) = &self.desk else { return };
+        let load = self.saturation(Vec::new());
+        let Some(desk) = &mut self.desk else { return };
+        let borrowing = desk.loans.is_borrowing();
+        let turned = borrowing != desk.borrowing || !load.is_but_for_jobs(&desk.load);
+        if !turned && now.since(desk.told) < TELL_EVERY {
+            desk.stale |= load.saturated || borrowing || load.pending != desk.load.pending;
+            return;
+        }
+        self.tell_loans_load_now(now);
+    }
+
+    /// The same, however little has changed.
+    pub(super) fn tell_loans_load_now(&mut self, now: Time) {
+        let Some(borrowing) = self.desk.as_ref().map(|desk| desk.loans.is_borrowing()) else { return };
+        // What waits is looked at where it decides who is asked, or who goes home.
+        let counts = borrowing || self.load.report().saturated;
+        let load = self.saturation(if counts { self.needs() } else { Vec::new() });
+        let Some(desk) = &mut self.desk else { return };
+        (desk.told, desk.stale, desk.borrowing) = (now, false, borrowing);
+        if desk.load != load {
+            desk.load = load.clone();
+            desk.loans.load(load, now);
+        }
+    }
+
+    fn saturation(&self, needs: Vec<Need>) -> Saturation {
         let (report, config) = (self.load.report(), self.load.config());
-        let (own, guests) = self.farm.whose();
-        let load = Saturation {
+        Saturation {
             saturated: report.saturated,
             released: !report.saturated && report.pending < config.release,
             pending: report.pending,
             capacity: config.capacity,
             release: config.release,
-            workers: own,
-            // Only where guests might be let go does it matter.
-            stranded: if guests > 0 && report.pending > 0 { self.stranded() } else { 0 },
-        };
-        // Every job changes how many wait; all loans are looked at only when something turns on it, or now and then.
-        let same = Saturation { pending: desk.load.pending, ..load } == desk.load;
-        if same && (desk.load.pending == load.pending || now.since(desk.told) < TELL_EVERY) {
-            return;
-        }
-        if let Some(desk) = &mut self.desk {
-            (desk.load, desk.told) = (load, now);
-            desk.loans.load(load, now);
+            hold: config.hold,
+            workers: self.farm.whose().0,
+            needs,
         }
     }
 
-    /// Jobs that wait and that no own worker here can run.
-    fn stranded(&self) -> u64 {
-        let waiting = self.queue.waiting_services();
-        let own = |service: &ServiceName| {
-            self.farm.own().any(|worker| !worker.draining && worker.services.iter().any(|it| it.name == *service))
-        };
-        waiting.into_iter().filter(|(service, _)| !own(service)).map(|(_, count)| count).sum()
+    /// The jobs that wait, by service, in the order of names: those services with the most.
+    fn needs(&self) -> Vec<Need> {
+        let mut waiting = self.queue.waiting_services();
+        if waiting.len() > MAX_NEEDS {
+            waiting.sort_by(|(one, few), (other, many)| many.cmp(few).then_with(|| one.cmp(other)));
+            waiting.truncate(MAX_NEEDS);
+            waiting.sort();
+        }
+        let mut stranded: BTreeSet<&ServiceName> = waiting.iter().map(|(service, _)| service).collect();
+        for worker in self.farm.own().filter(|worker| !worker.draining) {
+            // As a rule the first few workers offer all of it.
+            if stranded.is_empty() {
+                break;
+            }
+            worker.services.iter().for_each(|offer| _ = stranded.remove(&offer.name));
+        }
+        let own: Vec<bool> = waiting.iter().map(|(service, _)| !stranded.contains(service)).collect();
+        let all = waiting.into_iter().zip(own);
+        all.map(|((service, waiting), own)| Need { service, waiting, own }).collect()
     }
 
     /// Asks the registry for neighbours where a round of requests begins.
     pub(super) fn offer_neighbours(&mut self, now: Time) {
-        if !self.desk.as_ref().is_some_and(|desk| desk.loans.wants_neighbours(now)) || self.stopped {
+        let wanted = |node: &Node| node.desk.as_ref().is_some_and(|desk| desk.loans.wants_neighbours(now));
+        if self.stopped || !wanted(self) {
+            return;
+        }
+        self.tell_loans_load_now(now);
+        if !wanted(self) {
             return;
         }
         let known = self.neighbours();
-        let services = self.queue.waiting_services().into_iter().map(|(service, _)| service).take(MAX_NEEDED).collect();
         let own = self.loan_own();
         if let Some(desk) = &mut self.desk {
             desk.loans.rename(own);
-            desk.loans.neighbours(known, services, now);
+            desk.loans.neighbours(known, now);
         }
     }
 
@@ -193,6 +230,9 @@ impl Node {
         }
         self.links.touch(reply.link);
         let speaker = self.speaker(reply.link);
+        if matches!(body, Body::Loans { .. }) {
+            self.tell_loans_load_now(now);
+        }
         match body {
             Body::LoanRequest(request) => self.asked_for_workers(reply, from, *request, speaker, now),
             Body::Release(release) => self.given_back(reply, speaker, from, *release, now),
@@ -369,6 +409,10 @@ impl Node {
                 desk.loans.gone(&worker, now);
             } else if fresh {
                 let loan_id = native.and_then(|native| native.loan_id.clone());
+                let services = match native {
+                    Some(native) => native.services.iter().map(|offer| offer.name.clone()).collect(),
+                    None => ServiceName::new(FOREIGN_SERVICE).into_iter().collect(),
+                };
                 let guest = Guest {
                     worker: worker.clone(),
                     owner: Some(owner),
@@ -377,12 +421,15 @@ impl Node {
                     loan_id,
                     epoch,
                     native: native.is_some(),
+                    services,
                 };
                 desk.loans.came(guest, now);
                 // What is said to one that the farm does not know yet waits until it does: it may be sent home at once.
                 if self.farm.is_borrowed(&worker).is_some() {
                     self.carry_out_loans(now);
                 }
+            } else if let Some(native) = native {
+                desk.loans.offers(&worker, native.services.iter().map(|offer| &offer.name), now);
             }
             let lent = self.desk.as_ref().filter(|_| !orphan).and_then(|desk| desk.loans.terms(&worker, now));
             // What the owner's home is, the registry may know where the loan does not.
@@ -853,7 +900,7 @@ mod tests {
             workers: 1,
             ..Saturation::default()
         };
-        loans.load(saturated, Time::ZERO);
+        loans.load(saturated.clone(), Time::ZERO);
         let known = Neighbour {
             peer: id("B"),
             name: "b".into(),
@@ -867,7 +914,7 @@ mod tests {
             services: Vec::new(),
             asks_back: false,
         };
-        loans.neighbours(vec![known], Vec::new(), Time::ZERO);
+        loans.neighbours(vec![known], Time::ZERO);
         saturated
     }
 

@@ -149,7 +149,8 @@ impl Owner {
     /// A loan of an earlier start, whose worker has not come home: it is not renewed, and so it is on its way.
     fn remember(&mut self, desk: &mut Desk, loan: &LentWorker, now: Time) {
         let name = loan.borrower.to_string();
-        let reason = "this master was started anew, and counts from then: it is not renewed, and is on its way home".to_owned();
+        let reason =
+            "this master was started anew, and counts from then: it is not renewed, and is on its way home".to_owned();
         desk.decided(loan.worker.as_str(), format!("loan {} to {name} stands in the ledger: {reason}", loan.loan_id));
         let lent = Lent {
             loan_id: loan.loan_id.clone(),

@@ -227,7 +227,7 @@ impl World {
                 ..neighbour(["A", "B", "C"][other], 9101 + other as u16)
             });
             let known = known.collect();
-            return self.with(master, |loans, now| loans.neighbours(known, vec![service("sleep")], now));
+            return self.with(master, |loans, now| loans.neighbours(known, now));
         }
         if let Some(due) = self.masters[master].as_ref().and_then(Loans::deadline) {
             let ms = due.since(now).as_millis() as u64;
@@ -361,7 +361,9 @@ impl World {
             let own = own_of(home);
             let (owner, address) = (Some(own.server_id), Some(own.address));
             let (loan_id, epoch) = (one.loan_id.clone(), Some(seen));
-            let guest = Guest { worker: id, owner, lender: None, home: address, loan_id, epoch, native: true };
+            let services = vec![service("query"), service("sleep")];
+            let guest =
+                Guest { worker: id, owner, lender: None, home: address, loan_id, epoch, native: true, services };
             self.with(at, |loans, now| loans.came(guest, now));
         }
         self.refresh(worker, session);
@@ -543,7 +545,7 @@ impl World {
         let config = LoanConfig { lease: seconds(6), grace: seconds(2), ..LoanConfig::default() };
         let life = self.lives[master];
         self.masters[master] = Some(Loans::new(own_of(master), config, life, life, self.now));
-        let load = self.loads[master];
+        let load = self.loads[master].clone();
         self.with(master, |loans, now| loans.load(load, now));
         self.looks_at_ledger(master);
     }
@@ -557,7 +559,7 @@ impl World {
     }
 
     fn set_load(&mut self, master: usize, load: Saturation) {
-        self.loads[master] = load;
+        self.loads[master] = load.clone();
         self.with(master, |loans, now| loans.load(load, now));
     }
 
