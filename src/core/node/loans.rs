@@ -1,15 +1,16 @@
 //! Loans: what masters and workers say of them, and what the machine of loans wants done.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::Node;
 use super::errands::{DIAL, Errands, Waits, Way};
+use super::needs::Told;
 use crate::core::links::Reply;
 use crate::core::loans::{
-    Asked, Candidate, Counts, Effect, FOREIGN_SERVICE, Guest, LoanConfig, LoanEvent, Loans, MAX_NEEDS, Need, Neighbour,
-    Own, Party, Proposal, Saturation, Unagreed,
+    Asked, Candidate, Counts, Effect, FOREIGN_SERVICE, Guest, LoanConfig, LoanEvent, Loans, Neighbour, Own, Party,
+    Proposal, Unagreed,
 };
 use crate::core::{LinkId, LogLevel, Output};
 use crate::time::Time;
@@ -25,9 +26,6 @@ const SINCE: Duration = REGISTER_WAIT.saturating_mul(4);
 /// How often what the ledger says of own loans is compared with what this master knows.
 const COMPARE: Duration = Duration::from_secs(5);
 
-/// How often the machine of loans hears of pending jobs, where nothing else has changed.
-const TELL_EVERY: Duration = Duration::from_millis(100);
-
 /// The loans of a master, and what they need of the node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Desk {
@@ -40,13 +38,7 @@ pub(super) struct Desk {
     /// Marks of what the group was asked.
     proposals: BTreeMap<u64, Proposal>,
     /// What was said of the queue last.
-    load: Saturation,
-    /// When that was.
-    told: Time,
-    /// Somebody was borrowed then.
-    borrowing: bool,
-    /// Something may have changed since of which it was not told.
-    stale: bool,
+    pub(super) told: Told,
     /// When the ledger is looked at next.
     compare: Time,
     /// An own worker that has just come home, and the epoch that its welcome bears.
@@ -67,10 +59,7 @@ impl Node {
             own: settings,
             errands: Errands::default(),
             proposals: BTreeMap::new(),
-            load: Saturation::default(),
-            told: now,
-            borrowing: false,
-            stale: false,
+            told: Told::new(now),
             compare: now,
             home: None,
         };
@@ -110,8 +99,7 @@ impl Node {
 
     pub(super) fn loans_deadline(&self) -> Option<Time> {
         let desk = self.desk.as_ref()?;
-        let told = desk.stale.then(|| desk.told + TELL_EVERY);
-        [desk.loans.deadline(), told].into_iter().flatten().min()
+        [desk.loans.deadline(), desk.told.deadline()].into_iter().flatten().min()
     }
 
     pub(super) fn tick_loans(&mut self, now: Time) {
@@ -124,69 +112,6 @@ impl Node {
                 desk.loans.in_ledger(&own, |worker| self.farm.is_borrowed(worker) == Some(false), now);
             }
         }
-    }
-
-    /// The queue or the farm may have changed. Every job changes how many wait; all loans are looked at only when something turns on it, or now
-    /// and then.
-    pub(super) fn tell_loans_load(&mut self, now: Time) {
-        let load = self.saturation(Vec::new());
-        let Some(desk) = &mut self.desk else { return };
-        let borrowing = desk.loans.is_borrowing();
-        let turned = borrowing != desk.borrowing || !load.is_but_for_jobs(&desk.load);
-        if !turned && now.since(desk.told) < TELL_EVERY {
-            desk.stale |= load.saturated || borrowing || load.pending != desk.load.pending;
-            return;
-        }
-        self.tell_loans_load_now(now);
-    }
-
-    /// The same, however little has changed.
-    pub(super) fn tell_loans_load_now(&mut self, now: Time) {
-        let Some(borrowing) = self.desk.as_ref().map(|desk| desk.loans.is_borrowing()) else { return };
-        // What waits is looked at where it decides who is asked, or who goes home.
-        let counts = borrowing || self.load.report().saturated;
-        let load = self.saturation(if counts { self.needs() } else { Vec::new() });
-        let Some(desk) = &mut self.desk else { return };
-        (desk.told, desk.stale, desk.borrowing) = (now, false, borrowing);
-        if desk.load != load {
-            desk.load = load.clone();
-            desk.loans.load(load, now);
-        }
-    }
-
-    fn saturation(&self, needs: Vec<Need>) -> Saturation {
-        let (report, config) = (self.load.report(), self.load.config());
-        Saturation {
-            saturated: report.saturated,
-            released: !report.saturated && report.pending < config.release,
-            pending: report.pending,
-            capacity: config.capacity,
-            release: config.release,
-            hold: config.hold,
-            workers: self.farm.whose().0,
-            needs,
-        }
-    }
-
-    /// The jobs that wait, by service, in the order of names: those services with the most.
-    fn needs(&self) -> Vec<Need> {
-        let mut waiting = self.queue.waiting_services();
-        if waiting.len() > MAX_NEEDS {
-            waiting.sort_by(|(one, few), (other, many)| many.cmp(few).then_with(|| one.cmp(other)));
-            waiting.truncate(MAX_NEEDS);
-            waiting.sort();
-        }
-        let mut stranded: BTreeSet<&ServiceName> = waiting.iter().map(|(service, _)| service).collect();
-        for worker in self.farm.own().filter(|worker| !worker.draining) {
-            // As a rule the first few workers offer all of it.
-            if stranded.is_empty() {
-                break;
-            }
-            worker.services.iter().for_each(|offer| _ = stranded.remove(&offer.name));
-        }
-        let own: Vec<bool> = waiting.iter().map(|(service, _)| !stranded.contains(service)).collect();
-        let all = waiting.into_iter().zip(own);
-        all.map(|((service, waiting), own)| Need { service, waiting, own }).collect()
     }
 
     /// Asks the registry for neighbours where a round of requests begins.
@@ -835,6 +760,7 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::loans::Saturation;
     use crate::core::{Config, Identity, Input};
     use crate::wire::{LoanId, MoveKind, NativeWorker, OfferTerms, OfferedWorker, ServiceOffer};
     use std::time::Duration;
