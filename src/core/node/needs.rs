@@ -220,7 +220,7 @@ mod tests {
         for nth in 0..5 {
             submit(&mut node, "query", at(1_000 + nth));
         }
-        let answers = says(&mut node, 4, Body::Why(WhyQuery::Peer("A".to_owned())), at(1_010));
+        let answers = says(&mut node, 4, Body::Why(Box::new(WhyQuery::Peer("A".to_owned()))), at(1_010));
         let [Body::WhyAnswer(answer)] = answers.as_slice() else { panic!("{answers:?}") };
         let why = answer.why.as_deref().unwrap();
         let expected = "not saturated: 5 jobs pending, capacity=2, release=1; for workers it asks nobody yet: 5 jobs pending are above \
