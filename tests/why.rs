@@ -469,6 +469,32 @@ fn a_guest_is_borrowed_its_owner_has_lent_it_and_then_the_loan_is_over() {
 }
 
 #[test]
+fn a_job_that_nobody_can_run_keeps_no_guest() {
+    let quick = ["--hold", "0", "--cooldown", "0", "--keep", "0"];
+    let lender = master(&[&quick[..], &["--name", "lender"]].concat());
+    let lent = worker(&lender, "guest", &[]);
+    let options = ["--name", "hungry", "--capacity", "3", "--release", "2", "--peer", &lender.address()];
+    let hungry = master(&[&quick[..], &options].concat());
+    hungry.node.wait_status(&lender.address(), "ALIVE");
+    let slepp = hungry.submit("slepp", Value::Null);
+    let jobs: Vec<String> = (0..8).map(|_| hungry.submit("sleep", json!({"ms": 100}))).collect();
+    wait_for("the worker to go over", || hungry.worker("guest"));
+    for job in &jobs {
+        assert_eq!(hungry.result(job)["STATUS"], "OK");
+    }
+    // It is home for good, though that job waits.
+    lender.wait_worker("guest", "IDLE");
+    assert_eq!(why(&hungry, "JOB_ID", &slepp), "waits: no worker offers the service `slepp`");
+    wait_until("nobody to be borrowed any more", || hungry.ask(&json!({"TASK": "LOANS"}))["BORROWED"] == 0);
+    // Many of them saturate it; but nobody has them, and it says so.
+    (0..4).for_each(|_| drop(hungry.submit("slepp", Value::Null)));
+    let nobody = "of 1 master known none is ALIVE, unsaturated and offers slepp";
+    wait_until("it to say that nobody offers that", || why(&hungry, "PEER", "hungry").ends_with(nobody));
+    assert_eq!(lender.worker("guest").map(|guest| guest["STATUS"].clone()), Some(json!("IDLE")));
+    drop(lent);
+}
+
+#[test]
 fn a_peer_has_never_answered_is_alive_and_is_lost() {
     let port = free_port();
     let address = format!("127.0.0.1:{port}");

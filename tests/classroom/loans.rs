@@ -207,6 +207,29 @@ fn s3_ct07_a_silent_neighbour_is_given_up_after_five_seconds_and_the_next_is_ask
     wait_log(&master.node.process, &["Master_B did not answer within 5"]);
 }
 
+#[test]
+fn a_foreign_master_is_asked_for_what_its_workers_can_do_and_for_nothing_else() {
+    let lender = foreign_lender("Master_B", true);
+    let master = borrower(&[&lender], 0);
+    for _ in 0..20 {
+        master.submit("sleep", json!({"ms": 1}));
+    }
+    let says = |text: &str| {
+        let loans = master.ask(&json!({"TASK": "LOANS"}));
+        loans["ASKED"].as_str().is_some_and(|asked| asked.contains(text))
+    };
+    wait_until("it to say that nobody can help", || says("none is ALIVE, unsaturated and offers sleep"));
+    let is_request = |line: &Value| line["type"] == "request_help";
+    assert_eq!(lender.count(is_request), 0, "its workers know `query` alone");
+    for nth in 0..3 {
+        submit(&master, Value::from(format!("user-{nth}")));
+    }
+    lender.wait_count("request_help", 1, is_request);
+    let request = lender.lines().into_iter().find(|line| is_request(line)).expect("it was asked");
+    assert_eq!(request["payload"]["current_load"], 23, "{request}");
+    assert_eq!(request["payload"]["workers_needed"], 3, "one for each of them: {request}");
+}
+
 /// The only loan of this master.
 fn only_loan(master: &Master) -> Value {
     let loans = master.ask(&json!({"TASK": "LOANS"}));

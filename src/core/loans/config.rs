@@ -45,7 +45,7 @@ pub struct LoanConfig {
     /// Workers lent to one borrower at a time. Default none, range 1 to 20,000. If unsure, none.
     pub cap: Option<u32>,
     /// After a loan to a borrower has ended, or was refused because of a policy, it gets no new one for this long; and this master
-    /// asks nobody for this long after it has sent workers home because its load fell. Default 5 s, range 0 to 1 h. If unsure, the default.
+    /// asks nobody for this long after it has sent workers home that it did not need. Default 5 s, range 0 to 1 h. If unsure, the default.
     pub cooldown: Duration,
     /// How long a loan goes on without a renewal. Native borrowers renew at a third of it. Default 30 s, range 1 s to 1 h. If unsure, the
     /// default: shorter ones bring workers home sooner when a network is cut, longer ones survive longer cuts.

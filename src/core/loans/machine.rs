@@ -33,11 +33,12 @@ impl Loans {
     // Both sides.
 
     /// How the queue stands: at each change of the switch, and when the pending jobs or the own workers change, but not for each of thousands of
-    /// jobs: it looks at all loans.
+    /// jobs: it may look at all loans.
     pub(in crate::core) fn load(&mut self, load: Saturation, now: Time) {
-        let missing = self.borrower.missing(&load);
-        let recalled = self.owner.load(&mut self.desk, &load, missing, now);
-        self.borrower.load(&mut self.desk, load, recalled, now);
+        self.borrower.load(&self.desk, load, now);
+        let missing = self.borrower.missing();
+        let recalled = self.owner.load(&mut self.desk, self.borrower.queue(), missing, now);
+        self.borrower.comes_back(&mut self.desk, recalled, now);
     }
 
     /// Goes by other policies from now on. A loan that goes on has the lease and the margin that it was given, and comes under the new ones with
@@ -106,9 +107,9 @@ impl Loans {
         self.borrower.wants_neighbours(now)
     }
 
-    /// All masters that are known, and what the pending jobs need (at most 256 names). The node calls this when it is wanted.
-    pub(in crate::core) fn neighbours(&mut self, known: Vec<Neighbour>, services: Vec<ServiceName>, now: Time) {
-        self.borrower.neighbours(&mut self.desk, known, services, now);
+    /// All masters that are known. The node calls this when it is wanted, after it has told how the queue stands now.
+    pub(in crate::core) fn neighbours(&mut self, known: Vec<Neighbour>, now: Time) {
+        self.borrower.neighbours(&mut self.desk, known, now);
     }
 
     /// The answer to an [`Effect::Ask`].
@@ -127,8 +128,23 @@ impl Loans {
     }
 
     /// A guest has ended a job.
-    pub(in crate::core) fn done(&mut self, worker: &ServerId) {
-        self.borrower.done(worker);
+    pub(in crate::core) fn done(&mut self, worker: &ServerId, now: Time) {
+        self.borrower.done(&self.desk, worker, now);
+    }
+
+    /// A worker that was here before says what it runs now. Nothing happens unless it is a guest, and that has changed.
+    pub(in crate::core) fn offers<'a>(
+        &mut self,
+        worker: &ServerId,
+        services: impl Iterator<Item = &'a ServiceName> + Clone,
+        now: Time,
+    ) {
+        self.borrower.offers(&self.desk, worker, services, now);
+    }
+
+    /// Whether somebody is borrowed, or promised: what the jobs that wait need decides who stays.
+    pub(in crate::core) fn is_borrowing(&self) -> bool {
+        self.borrower.count() > 0 || self.borrower.borrows() > 0
     }
 
     /// `LOANS` `RECALL` of the native master `from`. `action` that is something else is answered by an error.

@@ -103,11 +103,17 @@ const MAX_LOANS: usize = super::farm::MAX_WORKERS;
 /// Loans that are over and are still shown.
 const MAX_SHOWN_ENDED: usize = 64;
 
-/// Neighbours that are asked in one round. What they all refuse, the next round asks again.
+/// Neighbours that are asked in one round. Where there are more, those that were not asked come first in the next one.
 const MAX_ROUND: usize = 16;
 
 /// Workers that are promised to this master at a time, by all.
 const MAX_PROMISED: usize = 256;
+
+/// Services with jobs that wait of which the machine is told, and which a request for workers names: those with the most jobs.
+pub(super) const MAX_NEEDS: usize = 256;
+
+/// The one service of programs of the classroom, workers and masters.
+pub(super) const FOREIGN_SERVICE: &str = "query";
 
 /// A loan to a stranger whose heartbeats are not heard ends after this: nothing else would end it, if its worker never comes home.
 pub(super) const UNHEARD_FOR: Duration = Duration::from_secs(3600);
@@ -151,8 +157,19 @@ pub(super) enum Unagreed {
     Unknown(String),
 }
 
+/// The jobs of a service that wait for a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Need {
+    /// Which service.
+    pub(super) service: ServiceName,
+    /// How many: 1 or more.
+    pub(super) waiting: u64,
+    /// An own worker that is here and takes jobs offers it. If none does, guests that do are kept for them.
+    pub(super) own: bool,
+}
+
 /// How the queue of this master stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub(super) struct Saturation {
     /// The switch of the load: above the capacity for the hold time, and not below release since.
     pub(super) saturated: bool,
@@ -164,10 +181,20 @@ pub(super) struct Saturation {
     pub(super) capacity: u64,
     /// Below how many that ends.
     pub(super) release: u64,
+    /// How long either must last.
+    pub(super) hold: Duration,
     /// Own workers that are here and well.
     pub(super) workers: u64,
-    /// Pending jobs that none of these can run, because it does not offer the service: guests that can are kept for them.
-    pub(super) stranded: u64,
+    /// The pending jobs by service: each once, in the order of names, at most [`MAX_NEEDS`]. Empty where nobody is borrowed, nor to be.
+    pub(super) needs: Vec<Need>,
+}
+
+impl Saturation {
+    /// Whether another one differs in the jobs that wait alone: how many, and of what.
+    pub(super) fn is_but_for_jobs(&self, other: &Saturation) -> bool {
+        let turns = |one: &Saturation| (one.saturated, one.released, one.capacity, one.release, one.hold, one.workers);
+        turns(self) == turns(other)
+    }
 }
 
 /// Another master, as it is known here.
@@ -191,7 +218,7 @@ pub(super) struct Neighbour {
     pub(super) score: u64,
     /// It is a member of the same group: the ids are equal, not only the names.
     pub(super) member: bool,
-    /// What its workers can run, where that is known. Empty: not known.
+    /// What its workers can run, where that is known. Empty: not known. Of a stranger it is not asked: [`FOREIGN_SERVICE`].
     pub(super) services: Vec<ServiceName>,
     /// It wants to be asked by `COMMAND_RELEASE` before its workers go home (2025/2).
     pub(super) asks_back: bool,
@@ -239,6 +266,8 @@ pub(super) struct Guest {
     pub(super) epoch: Option<Epoch>,
     /// Whether it is a native worker.
     pub(super) native: bool,
+    /// What it runs.
+    pub(super) services: Vec<ServiceName>,
 }
 
 /// A request for workers that has come, with what is known about it.

@@ -3,6 +3,7 @@
 mod borrower;
 mod fair;
 mod masters;
+mod need;
 mod owner;
 mod strangers;
 mod worker;
@@ -12,8 +13,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{
-    Asked, Candidate, Effect, Guest, LoanConfig, LoanEvent, Loans, Neighbour, Own, Party, Proposal, Saturation, Token,
-    Unagreed,
+    Asked, Candidate, Effect, Guest, LoanConfig, LoanEvent, Loans, Need, Neighbour, Own, Party, Proposal, Saturation,
+    Token, Unagreed,
 };
 use crate::core::LinkId;
 use crate::core::links::Reply;
@@ -52,7 +53,7 @@ fn reply(link: u64, mark: &str) -> Reply {
     Reply { link: LinkId(link), id: RequestId::new(mark), turn: 1 }
 }
 
-fn neighbour(name: &str, port: u16) -> Neighbour {
+pub(super) fn neighbour(name: &str, port: u16) -> Neighbour {
     let own = own(name, port);
     Neighbour {
         peer: own.server_id,
@@ -113,13 +114,22 @@ fn asked(needed: u32, workers: &[&str]) -> Asked {
     }
 }
 
+/// So many jobs of each service wait; the own workers run all but `slepp`, which nobody runs, and `render`.
+fn needs(waiting: &[(&str, u64)]) -> Vec<Need> {
+    let own = |name: &str| !["render", "slepp"].contains(&name);
+    let some = waiting.iter().filter(|(_, waiting)| *waiting > 0);
+    some.map(|(name, waiting)| Need { service: service(name), waiting: *waiting, own: own(name) }).collect()
+}
+
+/// Half of what waits is `query`, half `sleep`.
 fn saturated(pending: u64, workers: u64) -> Saturation {
-    Saturation { saturated: true, released: false, pending, capacity: 100, release: 60, workers, stranded: 0 }
+    Saturation { saturated: true, released: false, workers, ..calm(pending) }
 }
 
 fn calm(pending: u64) -> Saturation {
-    let released = pending < 60;
-    Saturation { saturated: false, released, pending, capacity: 100, release: 60, workers: 4, stranded: 0 }
+    let needs = needs(&[("query", pending / 2), ("sleep", pending - pending / 2)]);
+    let (released, hold) = (pending < 60, seconds(2));
+    Saturation { saturated: false, released, pending, capacity: 100, release: 60, hold, workers: 4, needs }
 }
 
 /// A machine with what it has said.

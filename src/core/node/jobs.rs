@@ -393,7 +393,7 @@ impl Node {
     /// A worker has finished an attempt.
     pub(super) fn attempt_ended(&mut self, attempt: Attempt, worker: &ServerId, outcome: Outcome, now: Time) {
         if let Some(desk) = &mut self.desk {
-            desk.loans.done(worker);
+            desk.loans.done(worker, now);
         }
         match self.queue.finish(&attempt, worker, outcome, now) {
             Finish::Late => self.farm.recorded(&attempt),

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::Node;
 use super::errands::{DIAL, Errands, Waits, Way};
+use super::needs::Told;
 use crate::core::links::Reply;
 use crate::core::loans::{
-    Asked, Candidate, Counts, Effect, Guest, LoanConfig, LoanEvent, Loans, Neighbour, Own, Party, Proposal, Saturation,
-    Unagreed,
+    Asked, Candidate, Counts, Effect, FOREIGN_SERVICE, Guest, LoanConfig, LoanEvent, Loans, Neighbour, Own, Party,
+    Proposal, Unagreed,
 };
 use crate::core::{LinkId, LogLevel, Output};
 use crate::time::Time;
@@ -25,12 +26,6 @@ const SINCE: Duration = REGISTER_WAIT.saturating_mul(4);
 /// How often what the ledger says of own loans is compared with what this master knows.
 const COMPARE: Duration = Duration::from_secs(5);
 
-/// How often the machine of loans hears of pending jobs, where nothing else has changed.
-const TELL_EVERY: Duration = Duration::from_millis(100);
-
-/// Names of services that a request for workers says at most.
-const MAX_NEEDED: usize = 256;
-
 /// The loans of a master, and what they need of the node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Desk {
@@ -43,9 +38,7 @@ pub(super) struct Desk {
     /// Marks of what the group was asked.
     proposals: BTreeMap<u64, Proposal>,
     /// What was said of the queue last.
-    load: Saturation,
-    /// When that was.
-    told: Time,
+    pub(super) told: Told,
     /// When the ledger is looked at next.
     compare: Time,
     /// An own worker that has just come home, and the epoch that its welcome bears.
@@ -66,8 +59,7 @@ impl Node {
             own: settings,
             errands: Errands::default(),
             proposals: BTreeMap::new(),
-            load: Saturation::default(),
-            told: now,
+            told: Told::new(now),
             compare: now,
             home: None,
         };
@@ -111,7 +103,8 @@ impl Node {
     }
 
     pub(super) fn loans_deadline(&self) -> Option<Time> {
-        self.desk.as_ref().and_then(|desk| desk.loans.deadline())
+        let desk = self.desk.as_ref()?;
+        [desk.loans.deadline(), desk.told.deadline()].into_iter().flatten().min()
     }
 
     pub(super) fn tick_loans(&mut self, now: Time) {
@@ -126,52 +119,21 @@ impl Node {
         }
     }
 
-    /// The queue or the farm may have changed.
-    pub(super) fn tell_loans_load(&mut self, now: Time) {
-        let Some(desk) = &self.desk else { return };
-        let (report, config) = (self.load.report(), self.load.config());
-        let (own, guests) = self.farm.whose();
-        let load = Saturation {
-            saturated: report.saturated,
-            released: !report.saturated && report.pending < config.release,
-            pending: report.pending,
-            capacity: config.capacity,
-            release: config.release,
-            workers: own,
-            // Only where guests might be let go does it matter.
-            stranded: if guests > 0 && report.pending > 0 { self.stranded() } else { 0 },
-        };
-        // Every job changes how many wait; all loans are looked at only when something turns on it, or now and then.
-        let same = Saturation { pending: desk.load.pending, ..load } == desk.load;
-        if same && (desk.load.pending == load.pending || now.since(desk.told) < TELL_EVERY) {
-            return;
-        }
-        if let Some(desk) = &mut self.desk {
-            (desk.load, desk.told) = (load, now);
-            desk.loans.load(load, now);
-        }
-    }
-
-    /// Jobs that wait and that no own worker here can run.
-    fn stranded(&self) -> u64 {
-        let waiting = self.queue.waiting_services();
-        let own = |service: &ServiceName| {
-            self.farm.own().any(|worker| !worker.draining && worker.services.iter().any(|it| it.name == *service))
-        };
-        waiting.into_iter().filter(|(service, _)| !own(service)).map(|(_, count)| count).sum()
-    }
-
     /// Asks the registry for neighbours where a round of requests begins.
     pub(super) fn offer_neighbours(&mut self, now: Time) {
-        if !self.desk.as_ref().is_some_and(|desk| desk.loans.wants_neighbours(now)) || self.stopped {
+        let wanted = |node: &Node| node.desk.as_ref().is_some_and(|desk| desk.loans.wants_neighbours(now));
+        if self.stopped || !wanted(self) {
+            return;
+        }
+        self.tell_loans_load_now(now);
+        if !wanted(self) {
             return;
         }
         let known = self.neighbours();
-        let services = self.queue.waiting_services().into_iter().map(|(service, _)| service).take(MAX_NEEDED).collect();
         let own = self.loan_own();
         if let Some(desk) = &mut self.desk {
             desk.loans.rename(own);
-            desk.loans.neighbours(known, services, now);
+            desk.loans.neighbours(known, now);
         }
     }
 
@@ -198,6 +160,9 @@ impl Node {
         }
         self.links.touch(reply.link);
         let speaker = self.speaker(reply.link);
+        if matches!(body, Body::Loans { .. }) {
+            self.tell_loans_load_now(now);
+        }
         match body {
             Body::LoanRequest(request) => self.asked_for_workers(reply, from, *request, speaker, now),
             Body::Release(release) => self.given_back(reply, speaker, from, *release, now),
@@ -376,6 +341,10 @@ impl Node {
                 desk.loans.gone(&worker, now);
             } else if fresh {
                 let loan_id = native.and_then(|native| native.loan_id.clone());
+                let services = match native {
+                    Some(native) => native.services.iter().map(|offer| offer.name.clone()).collect(),
+                    None => ServiceName::new(FOREIGN_SERVICE).into_iter().collect(),
+                };
                 let guest = Guest {
                     worker: worker.clone(),
                     owner: Some(owner),
@@ -384,12 +353,15 @@ impl Node {
                     loan_id,
                     epoch,
                     native: native.is_some(),
+                    services,
                 };
                 desk.loans.came(guest, now);
                 // What is said to one that the farm does not know yet waits until it does: it may be sent home at once.
                 if self.farm.is_borrowed(&worker).is_some() {
                     self.carry_out_loans(now);
                 }
+            } else if let Some(native) = native {
+                desk.loans.offers(&worker, native.services.iter().map(|offer| &offer.name), now);
             }
             let lent = self.desk.as_ref().filter(|_| !orphan).and_then(|desk| desk.loans.terms(&worker, now));
             // What the owner's home is, the registry may know where the loan does not.
@@ -803,6 +775,7 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::loans::Saturation;
     use crate::core::{Config, Identity, Input};
     use crate::wire::{LoanId, MoveKind, NativeWorker, OfferTerms, OfferedWorker, ServiceOffer};
     use std::time::Duration;
@@ -868,7 +841,7 @@ mod tests {
             workers: 1,
             ..Saturation::default()
         };
-        loans.load(saturated, Time::ZERO);
+        loans.load(saturated.clone(), Time::ZERO);
         let known = Neighbour {
             peer: id("B"),
             name: "b".into(),
@@ -882,7 +855,7 @@ mod tests {
             services: Vec::new(),
             asks_back: false,
         };
-        loans.neighbours(vec![known], Vec::new(), Time::ZERO);
+        loans.neighbours(vec![known], Time::ZERO);
         saturated
     }
 

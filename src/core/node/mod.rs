@@ -10,6 +10,7 @@ mod ignored;
 mod info;
 mod jobs;
 mod loans;
+mod needs;
 mod policies;
 mod report;
 mod speak;

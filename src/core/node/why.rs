@@ -103,6 +103,8 @@ impl Decisions {
 
 impl Node {
     pub(super) fn why(&mut self, reply: &Reply, query: &WhyQuery, now: Time) {
+        // One sentence has the figures of one moment.
+        self.tell_loans_load_now(now);
         let (why, about, before) = match query {
             WhyQuery::Latest { before } => (Ok(None), None, *before),
             WhyQuery::Job(job) => (self.why_job(job, now).map(Some), None, None),

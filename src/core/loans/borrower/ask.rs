@@ -1,12 +1,14 @@
 //! Rounds: one neighbour is asked after the other, the best first, until enough are promised or all have been asked.
 //!
 //! There is one request at a time, and no round while workers that were promised may still come. A round that comes to nothing is followed by
-//! a pause that doubles. What a neighbour said is forgotten with the round, but for the form in which it has offered: its workers go home by that.
+//! a pause that doubles. What a neighbour said is forgotten with the round, but for the form in which it has offered: its workers go home by that;
+//! and, where there are more neighbours than a round asks, that it has promised nobody: those that were not asked come before it in the next one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::guests::{Stage, Visit};
+use super::need::Offers;
 use super::{Borrower, MAX_OLDER};
 use crate::core::LogLevel;
 use crate::core::loans::agenda::take_out;
@@ -24,22 +26,22 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// The longest pause after rounds that came to nothing: a worker that is free again waits at most so long for a borrower that waits for it.
 const PAUSE_MOST: Duration = Duration::from_secs(10);
 
-/// Services that a request names at most.
-const MAX_SERVICES: usize = 256;
+/// Services that a sentence names at most.
+const MAX_SAID: usize = 3;
 
 /// Neighbours are being asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Round {
     /// Those that are still to be asked, best first.
     queue: VecDeque<Neighbour>,
-    /// What the pending jobs need.
-    services: Vec<ServiceName>,
+    /// There are more neighbours than one round asks: who promises nobody is remembered.
+    of_many: bool,
+    /// Some have not been asked since the last time that all were, and are not in this round either.
+    more: bool,
     /// The request that is under way.
     ask: Option<Ask>,
     /// Workers that were promised in this round.
     got: u32,
-    /// How many were asked.
-    asked: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -128,50 +130,86 @@ impl Borrower {
     }
 
     fn lack(&self) -> u32 {
-        self.missing(&self.load).saturating_sub(self.recalled)
+        self.missing().saturating_sub(self.recalled)
+    }
+
+    /// Of what is lacked, how many workers who run this would help.
+    fn lack_of(&self, offers: Offers<'_>) -> u32 {
+        let wanted = self.load.extra(self.load.runnable(offers));
+        // Those that can run some of the same are here for these jobs.
+        let same = |one: &ServiceName| offers.include(one) && self.load.is_for(std::slice::from_ref(one));
+        let coming = self.coming(|visit| visit.services.iter().any(same));
+        wanted.saturating_sub(coming).saturating_sub(self.recalled).min(self.lack())
     }
 
     /// Whether a round may begin.
     pub(in crate::core::loans) fn wants_neighbours(&self, now: Time) -> bool {
         let waits = !self.promises.is_empty() || self.unnamed.count() > 0;
-        self.lacks() && self.round.is_none() && !waits && self.again <= now
+        self.round.is_none() && !waits && self.again <= now && self.lacks()
     }
 
     /// Begins a round with those that are worth asking.
-    pub(in crate::core::loans) fn neighbours(
-        &mut self,
-        desk: &mut Desk,
-        known: Vec<Neighbour>,
-        mut services: Vec<ServiceName>,
-        now: Time,
-    ) {
+    pub(in crate::core::loans) fn neighbours(&mut self, desk: &mut Desk, known: Vec<Neighbour>, now: Time) {
         if !self.wants_neighbours(now) {
             return;
         }
-        services.truncate(MAX_SERVICES);
-        let all = known.len();
-        let runs = |one: &Neighbour| one.services.is_empty() || one.services.iter().any(|name| services.contains(name));
-        let fits = |one: &Neighbour| one.alive && !one.saturated && (services.is_empty() || runs(one));
         let itself = |one: &Neighbour| one.peer == desk.own.server_id || one.address == desk.own.address;
-        let mut queue: Vec<Neighbour> = known.into_iter().filter(|one| fits(one) && !itself(one)).collect();
-        queue.sort_by(|a, b| (a.score, &a.peer).cmp(&(b.score, &b.peer)));
-        queue.truncate(MAX_ROUND);
+        let mut queue: Vec<Neighbour> = known.into_iter().filter(|one| !itself(one)).collect();
+        let all = queue.len();
+        queue.retain(|one| one.alive && !one.saturated && self.load.runnable(one.offers()) > 0);
         if queue.is_empty() {
-            self.outcome = format!("of {all} masters that are known none is ALIVE, unsaturated and able to help");
+            self.outcome = self.nobody_of(all);
         }
-        self.round = Some(Round { queue: queue.into(), services, ask: None, got: 0, asked: 0 });
+        let of_many = queue.len() > MAX_ROUND;
+        let fresh = queue.iter().filter(|one| !self.passed.contains(&one.peer)).count();
+        if !of_many || fresh == 0 {
+            self.passed.clear();
+        } else {
+            let known: BTreeSet<&ServerId> = queue.iter().map(|one| &one.peer).collect();
+            self.passed.retain(|peer| known.contains(peer));
+        }
+        let more = of_many && (fresh == 0 || fresh > MAX_ROUND);
+        let rank = |one: &Neighbour| (self.passed.contains(&one.peer), one.score);
+        queue.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.peer.cmp(&b.peer)));
+        queue.truncate(MAX_ROUND);
+        self.round = Some(Round { queue: queue.into(), of_many, more, ask: None, got: 0 });
         self.ask_next(desk, now);
+    }
+
+    /// Why there is nobody to ask: none of so many others.
+    fn nobody_of(&self, all: usize) -> String {
+        if all == 0 {
+            return "no other master is known".to_owned();
+        }
+        let mut wanted: Vec<&str> = self.load.needs.iter().map(|need| need.service.as_str()).take(MAX_SAID).collect();
+        if self.load.needs.len() > MAX_SAID {
+            wanted.push("or another that is needed");
+        }
+        let (wanted, which) = (wanted.join(", "), if all == 1 { "master" } else { "masters" });
+        format!("of {all} {which} known none is ALIVE, unsaturated and offers {wanted}")
+    }
+
+    /// The next of the round that can help, and with how many workers at most.
+    fn next_of_round(&mut self) -> Option<(Neighbour, u32)> {
+        while self.lacks() {
+            let whom = self.round.as_mut()?.queue.pop_front()?;
+            let needed = self.lack_of(whom.offers()).min(MAX_WORKERS_NEEDED);
+            if needed > 0 {
+                return Some((whom, needed));
+            }
+        }
+        None
     }
 
     /// Asks the next, or ends the round.
     fn ask_next(&mut self, desk: &mut Desk, now: Time) {
-        let needed = self.lack().min(MAX_WORKERS_NEEDED);
-        let Some(round) = &mut self.round else { return };
-        let next = if needed > 0 { round.queue.pop_front() } else { None };
-        let Some(whom) = next else { return self.end_round(desk, now) };
-        round.asked += 1;
+        if self.round.is_none() {
+            return;
+        }
+        let Some((whom, needed)) = self.next_of_round() else { return self.end_round(desk, now) };
         let (token, request_id) = (desk.token(), desk.request_id());
-        let native = NativeLoanRequest { services: round.services.clone(), group: desk.own.group.clone() };
+        let services = self.load.needs.iter().map(|need| need.service.clone()).collect();
+        let native = NativeLoanRequest { services, group: desk.own.group.clone() };
         let request = LoanRequest {
             master: Some(desk.own.server_id.clone()),
             name: Some(desk.own.name.clone()),
@@ -194,7 +232,10 @@ impl Borrower {
         desk.event(LoanEvent::LoanAsked, None, Some(&whom.peer), detail);
         let to = whom.party();
         desk.push(Effect::Ask { token, to, link: whom.link, request_id: request_id.clone(), request });
-        round.ask = Some(Ask { token, request_id, whom, needed, sent: now, until: now + desk.config.answer });
+        let ask = Ask { token, request_id, whom, needed, sent: now, until: now + desk.config.answer };
+        if let Some(round) = &mut self.round {
+            round.ask = Some(ask);
+        }
     }
 
     fn end_round(&mut self, desk: &mut Desk, now: Time) {
@@ -202,6 +243,9 @@ impl Borrower {
         let pause = if round.got > 0 || !self.lacks() {
             self.fruitless = 0;
             PAUSE
+        } else if round.more {
+            // This was no answer of all yet.
+            desk.rng.shortened(PAUSE)
         } else {
             let doubled = PAUSE.saturating_mul(1 << self.fruitless.min(8));
             self.fruitless = self.fruitless.saturating_add(1);
@@ -264,7 +308,7 @@ impl Borrower {
         let listed = named.len();
         let mut got = 0;
         for OfferedWorker { worker, terms, .. } in named {
-            let room = got < ask.needed && self.promises.len() < MAX_PROMISED;
+            let room = got < ask.needed && self.promises.len() + (self.unnamed.count() as usize) < MAX_PROMISED;
             if !room || self.promises.contains_key(&worker) {
                 continue;
             }
@@ -290,7 +334,8 @@ impl Borrower {
         }
         if listed == 0 && offered > 0 {
             got = offered.min(ask.needed);
-            got = got.min(MAX_WORKERS_NEEDED - self.unnamed.count().min(MAX_WORKERS_NEEDED));
+            let coming = self.promises.len() + self.unnamed.count() as usize;
+            got = got.min(u32::try_from(MAX_PROMISED.saturating_sub(coming)).unwrap_or(0));
             if got > 0 {
                 self.unnamed.by.push((ask.whom.clone(), got));
                 self.unnamed.until = until;
@@ -300,6 +345,9 @@ impl Borrower {
     }
 
     fn refused(&mut self, desk: &mut Desk, whom: &Neighbour, why: &str) {
+        if self.round.as_ref().is_some_and(|round| round.of_many) {
+            self.passed.insert(whom.peer.clone());
+        }
         why.clone_into(&mut self.outcome);
         desk.decided(whom.peer.as_str(), why.to_owned());
         desk.event(LoanEvent::LoanRefused, None, Some(&whom.peer), why.to_owned());
@@ -349,8 +397,13 @@ impl Borrower {
             return format!("waits for {name}, which was asked for {needed} {} ago", span(now.since(ask.sent)));
         }
         if !load.saturated {
-            let (pending, capacity) = (load.pending, load.capacity);
-            return format!("asks nobody: {pending} jobs pending, saturated above capacity={capacity}");
+            let (pending, capacity, hold) = (load.pending, load.capacity, span(load.hold));
+            return match pending > capacity {
+                true => format!(
+                    "asks nobody yet: {pending} jobs pending are above capacity={capacity}; it counts as saturated when that has lasted {hold}"
+                ),
+                false => format!("asks nobody: {pending} jobs pending, saturated above capacity={capacity}"),
+            };
         }
         if let Some(promise) = self.promises.values().next() {
             let count = workers(self.promises.len() + self.unnamed.count() as usize);
@@ -361,11 +414,12 @@ impl Borrower {
             return format!("asks nobody: {} on the way", workers(self.unnamed.count() as usize));
         }
         if !self.lacks() {
-            let here = workers(self.guests.len());
+            let useful = |visit: &&Visit| visit.stage == Stage::Active && visit.is_useful();
+            let here = workers(self.guests.values().filter(useful).count());
             let recalled = workers(self.recalled as usize);
             return format!(
-                "asks nobody: {here} of others here and {recalled} recalled are enough for {} jobs",
-                load.pending
+                "asks nobody: {here} of others here and {recalled} recalled are enough for {} jobs, capacity={}",
+                load.pending, load.capacity
             );
         }
         if self.again > now {

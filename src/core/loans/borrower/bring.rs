@@ -1,7 +1,7 @@
 //! For the model check: any deadline that is armed may come at any moment.
 
 use super::Borrower;
-use super::guests::Stage;
+use super::guests::{Stage, Visit};
 use crate::core::loans::history::History;
 use crate::time::Time;
 use crate::wire::ServerId;
@@ -45,6 +45,14 @@ impl Borrower {
             }
             _ => false,
         };
+        self.settle(worker);
+        due
+    }
+
+    /// Nothing has waited for a guest for long.
+    pub(in crate::core::loans) fn bring_spare(&mut self, worker: &ServerId, now: Time) -> bool {
+        let armed = |visit: &&mut Visit| visit.stage == Stage::Active && visit.spare.is_some() && visit.stays.is_none();
+        let due = self.guests.get_mut(worker).filter(armed).map(|visit| visit.spare = Some(now)).is_some();
         self.settle(worker);
         due
     }

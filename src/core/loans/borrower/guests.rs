@@ -1,5 +1,6 @@
 //! Guests: they come, their leases are renewed, they are gone.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Borrower;
@@ -9,7 +10,7 @@ use crate::core::loans::{Effect, Guest, LoanEvent, MAX_LOANS, Neighbour, Party, 
 use crate::time::Time;
 use crate::wire::{
     Address, Epoch, LoanAction, LoanDone, LoanId, LoanState, LoanView, MAX_NAME_BYTES, MAX_WORKERS_NEEDED, RequestId,
-    Returned, ServerId, quote,
+    Returned, ServerId, ServiceName, quote,
 };
 
 /// Why a guest is here.
@@ -37,6 +38,10 @@ pub(super) struct Visit {
     pub(super) since: Time,
     /// Until when it is not sent home because of the load: who was not asked for is given work first.
     pub(super) stays: Option<Time>,
+    /// What it runs.
+    pub(super) services: Vec<ServiceName>,
+    /// Nothing that waits is for it. If that stays so until then, it is sent home.
+    pub(super) spare: Option<Time>,
     /// Until when it may be used. `None`: open-ended.
     pub(super) lease: Option<Time>,
     /// Its owner has said so.
@@ -46,10 +51,10 @@ pub(super) struct Visit {
     /// When its owner is asked for more.
     renew: Option<Time>,
     /// The request by which it is.
-    renewing: Option<Token>,
+    pub(super) renewing: Option<Token>,
     agreed: bool,
     pub(super) stage: Stage,
-    done: u64,
+    pub(super) done: u64,
     pub(super) reason: String,
 }
 
@@ -71,7 +76,7 @@ pub(super) enum Stage {
 pub(super) struct Renewing {
     owner: ServerId,
     request_id: RequestId,
-    loans: Vec<(LoanId, ServerId)>,
+    pub(super) loans: Vec<(LoanId, ServerId)>,
     /// The leases that it brings are counted from here.
     sent: Time,
 }
@@ -79,13 +84,18 @@ pub(super) struct Renewing {
 impl Visit {
     pub(super) fn due(&self) -> Option<Time> {
         let times = match self.stage {
-            Stage::Active => [self.lease, self.renew, self.stays],
-            Stage::Giving { .. } => [self.lease, None, None],
-            Stage::Leaving { renews: true, stop } => [self.lease, self.renew, stop],
-            Stage::Leaving { renews: false, stop } => [self.lease, stop, None],
-            Stage::Over => [None; 3],
+            Stage::Active => [self.lease, self.renew, self.stays, self.spare],
+            Stage::Giving { .. } => [self.lease, None, None, None],
+            Stage::Leaving { renews: true, stop } => [self.lease, self.renew, stop, None],
+            Stage::Leaving { renews: false, stop } => [self.lease, stop, None, None],
+            Stage::Over => [None; 4],
         };
         times.into_iter().flatten().min()
+    }
+
+    /// Something that waits is for it.
+    pub(super) fn is_useful(&self) -> bool {
+        self.spare.is_none()
     }
 
     #[cfg(test)]
@@ -134,6 +144,8 @@ impl Borrower {
         {
             // Its link was cut, and what was under way on it is lost.
             visit.epoch = visit.epoch.max(guest.epoch);
+            self.offers(desk, &worker, guest.services.iter(), now);
+            let visit = &self.guests[&worker];
             let rest = visit.lease.map(|lease| lease.since(now));
             desk.push(Effect::Lease { worker: worker.clone(), rest });
             match visit.stage {
@@ -180,6 +192,8 @@ impl Borrower {
             invited: false,
             since: now,
             stays: Some(now + desk.config.match_timeout),
+            services: guest.services,
+            spare: None,
             lease: provisional,
             granted: false,
             term: desk.config.lease,
@@ -191,6 +205,7 @@ impl Borrower {
             reason: WORKS_HERE.to_owned(),
         };
         self.guests.insert(worker.clone(), visit);
+        self.weigh(desk, &worker, now);
         if let Some(promise) = promise {
             self.invite(&worker, promise);
         }
@@ -265,29 +280,48 @@ impl Borrower {
         self.settle(worker);
     }
 
-    /// Asks an owner to renew the loans of all its workers that are here.
+    /// Asks an owner to renew the loans of all its workers that are here, but for those that it is being asked for and may answer yet: as many
+    /// requests at a time as it takes, each with loans of its own.
     fn renew(&mut self, desk: &mut Desk, owner: &Party, now: Time) {
         let of_owner = |visit: &Visit| visit.owner.peer == owner.peer && visit.renews();
+        let due = |visit: &Visit| visit.renew.is_none_or(|renew| renew <= now);
+        // What was not answered in time is asked anew, all of it.
+        let late: BTreeSet<Token> =
+            self.guests.values().filter(|visit| of_owner(visit) && due(visit)).filter_map(|it| it.renewing).collect();
+        let asks = |visit: &Visit| visit.renewing.is_none_or(|token| late.contains(&token));
         let mut all: Vec<(Option<Time>, ServerId)> = self
             .guests
             .iter()
-            .filter(|(_, visit)| of_owner(visit))
+            .filter(|(_, visit)| of_owner(visit) && asks(visit))
             .map(|(worker, visit)| (visit.renew, worker.clone()))
             .collect();
         all.sort();
-        all.truncate(MAX_WORKERS_NEEDED as usize);
+        for token in late {
+            if self.renewing.remove(&token).is_some() {
+                desk.push(Effect::Drop { token });
+            }
+        }
+        for some in all.chunks(MAX_WORKERS_NEEDED as usize) {
+            self.say_renew(desk, owner, some.iter().map(|(_, worker)| worker), now);
+        }
+    }
+
+    /// One request for these, at most [`MAX_WORKERS_NEEDED`].
+    fn say_renew<'a>(
+        &mut self,
+        desk: &mut Desk,
+        owner: &Party,
+        workers: impl Iterator<Item = &'a ServerId>,
+        now: Time,
+    ) {
         let token = desk.token();
         let mut loans = Vec::new();
-        for (_, worker) in all {
-            let visit = self.guests.get_mut(&worker).expect("it was there a moment ago");
-            if let Some(before) = visit.renewing.replace(token)
-                && self.renewing.remove(&before).is_some()
-            {
-                desk.push(Effect::Drop { token: before });
-            }
+        for worker in workers {
+            let visit = self.guests.get_mut(worker).expect("it was there a moment ago");
+            visit.renewing = Some(token);
             visit.renew = Some(now + desk.config.answer.min(visit.term / 3));
             loans.extend(visit.loan_id.clone().map(|id| (id, worker.clone())));
-            self.settle(&worker);
+            self.settle(worker);
         }
         let request_id = desk.request_id();
         let action = LoanAction::Renew { loans: loans.iter().map(|(id, _)| id.clone()).collect() };
@@ -374,6 +408,9 @@ impl Borrower {
     fn forget(&mut self, desk: &mut Desk, worker: &ServerId, kind: LoanEvent, reason: &str, now: Time) {
         let Some(visit) = self.guests.remove(worker) else { return };
         self.agenda.set(worker, None);
+        if let Some(token) = visit.renewing {
+            self.not_renewed(desk, token);
+        }
         if let Stage::Giving { token } = visit.stage {
             self.not_given(desk, token, worker);
         }
@@ -385,10 +422,13 @@ impl Borrower {
         self.over.add(visit.view(worker, now), reason, now);
     }
 
-    /// A guest has ended a job.
-    pub(in crate::core::loans) fn done(&mut self, worker: &ServerId) {
-        if let Some(visit) = self.guests.get_mut(worker) {
-            visit.done += 1;
+    /// A guest is gone that this request was to renew: after the last of them nobody waits for it.
+    fn not_renewed(&mut self, desk: &mut Desk, token: Token) {
+        let Some(renewing) = self.renewing.get(&token) else { return };
+        let waits = |worker| self.guests.get(worker).is_some_and(|visit: &Visit| visit.renewing == Some(token));
+        if !renewing.loans.iter().any(|(_, worker)| waits(worker)) {
+            self.renewing.remove(&token);
+            desk.push(Effect::Drop { token });
         }
     }
 }

@@ -23,31 +23,16 @@ pub(super) struct Giving {
 }
 
 impl Borrower {
-    /// Sends guests home that the queue does not need any more, the oldest first.
-    pub(super) fn let_go_surplus(&mut self, desk: &mut Desk, now: Time) {
-        if !self.load.released {
-            return;
-        }
-        let stays = |visit: &Visit| visit.stays.is_some_and(|stays| stays > now) || self.has_nowhere_to_go(visit);
-        let free = |visit: &Visit| visit.stage == Stage::Active && !stays(visit);
-        let mut all: Vec<(Time, ServerId)> = self
-            .guests
-            .iter()
-            .filter(|(_, visit)| free(visit))
-            .map(|(worker, visit)| (visit.since, worker.clone()))
-            .collect();
-        all.sort();
-        let needed = usize::try_from(self.load.stranded).unwrap_or(usize::MAX);
-        all.truncate(all.len().saturating_sub(needed));
+    /// Sends these guests home: they are not needed any more.
+    pub(super) fn let_go(&mut self, desk: &mut Desk, all: Vec<ServerId>, why: &str, now: Time) {
         if all.is_empty() {
             return;
         }
         self.again = self.again.max(now + desk.config.cooldown);
-        let why = format!("{} jobs pending, below release={}", self.load.pending, self.load.release);
         let (asking, going): (Vec<ServerId>, Vec<ServerId>) =
-            all.into_iter().map(|(_, worker)| worker).partition(|worker| self.guests[worker].asks_back);
+            all.into_iter().partition(|worker| self.guests[worker].asks_back);
         for worker in going {
-            self.send_home(desk, &worker, true, None, &why, now);
+            self.send_home(desk, &worker, true, None, why, now);
         }
         let mut owners: Vec<Party> = asking.iter().map(|worker| self.guests[worker].owner.clone()).collect();
         owners.sort();
@@ -56,14 +41,9 @@ impl Borrower {
             let of_owner: Vec<ServerId> =
                 asking.iter().filter(|worker| self.guests[*worker].owner == owner).cloned().collect();
             for some in of_owner.chunks(MAX_WORKERS_NEEDED as usize) {
-                self.give_back(desk, &owner, some, &why, now);
+                self.give_back(desk, &owner, some, why, now);
             }
         }
-    }
-
-    /// A guest on a lease whose owner is TIMEOUT serves it out here: at home it would find nobody, and come back as an orphan.
-    fn has_nowhere_to_go(&self, visit: &Visit) -> bool {
-        visit.lease.is_some() && self.silent.contains(&visit.owner.peer)
     }
 
     /// This master is TIMEOUT.

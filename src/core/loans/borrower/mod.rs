@@ -5,7 +5,7 @@
 //!                                                                    │
 //!      Active <── came ──────────────────────────────────────────────┘
 //!        │ Renew at a third of the lease
-//!        ├ load below release ──> Giving (COMMAND_RELEASE, 2025/2) ──> Leaving ──> gone ── Notify
+//!        ├ load below release, or nothing here is for it ──> Giving (COMMAND_RELEASE, 2025/2) ──> Leaving ──> gone ── Notify
 //!        ├ recalled, not renewed ──> Leaving, with grace ──> Stop
 //!        └ lease over ──> Stop
 //! ```
@@ -20,6 +20,7 @@ mod bring;
 mod guests;
 mod leave;
 mod need;
+mod spare;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,7 +28,7 @@ use std::time::Duration;
 use super::agenda::Agenda;
 use super::desk::Desk;
 use super::history::History;
-use super::{MAX_LOANS, MAX_PROMISED, Saturation, Token};
+use super::{MAX_LOANS, MAX_NEEDS, MAX_PROMISED, Saturation, Token};
 use crate::time::Time;
 use crate::wire::{LoanId, LoanState, LoanView, ServerId, Terms};
 
@@ -55,6 +56,8 @@ pub(super) struct Borrower {
     again: Time,
     /// Rounds in a row that came to nothing.
     fruitless: u32,
+    /// Who has promised nobody since the last time that all were asked, where there are more than one round asks.
+    passed: BTreeSet<ServerId>,
     /// What the last round came to, one sentence.
     outcome: String,
     guests: BTreeMap<ServerId, Visit>,
@@ -80,6 +83,7 @@ impl Borrower {
             unnamed: Unnamed::default(),
             again: now,
             fruitless: 0,
+            passed: BTreeSet::new(),
             outcome: "nobody has been asked yet".to_owned(),
             guests: BTreeMap::new(),
             agenda: Agenda::default(),
@@ -92,19 +96,39 @@ impl Borrower {
         }
     }
 
-    /// Workers that a queue like this needs beside the own ones, the guests, and those that are promised.
-    pub(super) fn missing(&self, load: &Saturation) -> u32 {
-        let here = self.guests.values().filter(|visit| visit.stage == Stage::Active).count();
-        let coming = here + self.promises.len() + self.unnamed.count() as usize;
-        need::extra(load).saturating_sub(u32::try_from(coming).unwrap_or(u32::MAX))
+    /// Workers that the queue needs beside the own ones, the guests that can help, and those that are promised.
+    pub(super) fn missing(&self) -> u32 {
+        self.load.extra(self.load.pending).saturating_sub(self.coming(Visit::is_useful))
     }
 
-    /// How the queue stands. `recalled`: own workers that are on their way home.
-    pub(super) fn load(&mut self, desk: &mut Desk, load: Saturation, recalled: u32, now: Time) {
+    /// Guests that work here and are like this, and workers that are promised.
+    fn coming(&self, fits: impl Fn(&Visit) -> bool) -> u32 {
+        let here = self.guests.values().filter(|visit| visit.stage == Stage::Active && fits(visit)).count();
+        let coming = here + self.promises.len() + self.unnamed.count() as usize;
+        u32::try_from(coming).unwrap_or(u32::MAX)
+    }
+
+    /// How the queue stands. [`Borrower::comes_back`] follows.
+    pub(super) fn load(&mut self, desk: &Desk, load: Saturation, now: Time) {
         if self.load.saturated && !load.saturated {
             self.fruitless = 0;
+            self.passed.clear();
         }
-        (self.load, self.recalled) = (load, recalled);
+        let others = !self.load.needs.iter().map(|need| &need.service).eq(load.needs.iter().map(|need| &need.service));
+        self.load = load;
+        if others {
+            self.weigh_all(desk, now);
+        }
+    }
+
+    /// The same, as it was told last.
+    pub(super) fn queue(&self) -> &Saturation {
+        &self.load
+    }
+
+    /// So many own workers were recalled and are on their way home.
+    pub(super) fn comes_back(&mut self, desk: &mut Desk, recalled: u32, now: Time) {
+        self.recalled = recalled;
         self.let_go_surplus(desk, now);
     }
 
@@ -122,9 +146,11 @@ impl Borrower {
     pub(super) fn tick(&mut self, desk: &mut Desk, now: Time) {
         self.tick_round(desk, now);
         self.tick_givings(desk, now);
-        for worker in self.agenda.due(now) {
-            self.due(desk, &worker, now);
+        let due = self.agenda.due(now);
+        for worker in &due {
+            self.due(desk, worker, now);
         }
+        self.let_go_spare(desk, due, now);
         self.let_go_surplus(desk, now);
     }
 
@@ -136,6 +162,7 @@ impl Borrower {
         self.promises.values_mut().for_each(|promise| promise.until = promise.until + lost);
         self.givings.values_mut().for_each(|giving| giving.until = giving.until + lost);
         self.unnamed.until = self.unnamed.until + lost;
+        self.excuse_spare(lost);
         let lapsed = |visit: &Visit| visit.lease.is_some_and(|lease| lease <= now) && visit.stage != Stage::Over;
         let all: Vec<ServerId> =
             self.guests.iter().filter(|(_, visit)| lapsed(visit)).map(|(worker, _)| worker.clone()).collect();
@@ -225,6 +252,15 @@ impl Borrower {
             assert!(!giving.workers.is_empty());
         }
         assert!(self.silent.len() <= MAX_SILENT && self.older.len() <= MAX_OLDER);
-        assert!(self.renewing.len() <= 2 * self.guests.len() + 64, "renewals end");
+        for (token, renewing) in &self.renewing {
+            let waits = |(_, worker): &(LoanId, ServerId)| {
+                self.guests.get(worker).is_some_and(|visit| visit.renewing == Some(*token))
+            };
+            assert!(renewing.loans.iter().any(waits), "nobody waits for it, and it is never forgotten: {renewing:?}");
+        }
+        let needs = &self.load.needs;
+        assert!(needs.len() <= MAX_NEEDS && needs.is_sorted_by(|a, b| a.service.as_str() < b.service.as_str()));
+        let is_for = |visit: &Visit| self.load.is_for(&visit.services);
+        assert!(self.guests.values().all(|visit| visit.is_useful() == is_for(visit)), "who is of no use is not noted");
     }
 }

@@ -5,24 +5,24 @@ use crate::wire::{LoanState, MoveKind, RequestId};
 
 const EPOCH: Epoch = Epoch { generation: 0, counter: 7 };
 
-fn loan(n: u64) -> LoanId {
+pub(super) fn loan(n: u64) -> LoanId {
     LoanId::new(format!("B-{n}")).unwrap()
 }
 
-fn offer(worker: &str, n: u64) -> OfferedWorker {
+pub(super) fn offer(worker: &str, n: u64) -> OfferedWorker {
     let terms = OfferTerms { loan_id: loan(n), epoch: EPOCH, lease: seconds(30), agreed: true };
     OfferedWorker { worker: id(worker), address: None, terms: Some(terms) }
 }
 
-fn accepted(workers: Vec<OfferedWorker>) -> LoanAnswer {
+pub(super) fn accepted(workers: Vec<OfferedWorker>) -> LoanAnswer {
     LoanAnswer::Accepted { master: Some(id("B")), offered: workers.len() as u32, workers, dialect: None }
 }
 
-fn rejected(reason: &str) -> LoanAnswer {
+pub(super) fn rejected(reason: &str) -> LoanAnswer {
     LoanAnswer::Rejected { master: Some(id("B")), reason: reason.to_owned() }
 }
 
-fn guest(worker: &str, n: u64) -> Guest {
+pub(super) fn guest(worker: &str, n: u64) -> Guest {
     Guest {
         worker: id(worker),
         owner: Some(id("B")),
@@ -31,6 +31,7 @@ fn guest(worker: &str, n: u64) -> Guest {
         loan_id: Some(loan(n)),
         epoch: Some(EPOCH),
         native: true,
+        services: vec![service("query"), service("sleep")],
     }
 }
 
@@ -38,12 +39,12 @@ fn guest(worker: &str, n: u64) -> Guest {
 fn asking() -> Desk {
     let mut desk = Desk::new("A", 9101);
     desk.loans.load(saturated(150, 4), at(0));
-    desk.loans.neighbours(vec![neighbour("C", 9103), neighbour("B", 9102)], vec![service("sleep")], at(0));
+    desk.loans.neighbours(vec![neighbour("C", 9103), neighbour("B", 9102)], at(0));
     desk
 }
 
 /// The same, to which B has lent these, and they have come.
-fn hosting(workers: &[&str]) -> Desk {
+pub(super) fn hosting(workers: &[&str]) -> Desk {
     let mut desk = asking();
     let token = asks(&desk.effects())[0].0;
     let offers = workers.iter().zip(1..).map(|(worker, n)| offer(worker, n)).collect();
@@ -65,7 +66,7 @@ fn hosting(workers: &[&str]) -> Desk {
     desk
 }
 
-fn state_of(desk: &Desk, worker: &str) -> LoanState {
+pub(super) fn state_of(desk: &Desk, worker: &str) -> LoanState {
     desk.loans.borrower.view_of(&id(worker), desk.now).unwrap().0.status
 }
 
@@ -73,7 +74,7 @@ fn rest_of(desk: &Desk, worker: &str, now: Time) -> Option<Duration> {
     desk.loans.terms(&id(worker), now).unwrap().lease
 }
 
-fn releases(effects: &[Effect]) -> Vec<(ServerId, WorkerMove)> {
+pub(super) fn releases(effects: &[Effect]) -> Vec<(ServerId, WorkerMove)> {
     let all = effects.iter().filter_map(|effect| match effect {
         Effect::Release { worker, order } => Some((worker.clone(), order.clone())),
         _ => None,
@@ -81,7 +82,7 @@ fn releases(effects: &[Effect]) -> Vec<(ServerId, WorkerMove)> {
     all.collect()
 }
 
-fn stopped(effects: &[Effect]) -> Vec<ServerId> {
+pub(super) fn stopped(effects: &[Effect]) -> Vec<ServerId> {
     let all = effects.iter().filter_map(|effect| match effect {
         Effect::Stop { worker, .. } => Some(worker.clone()),
         _ => None,
@@ -97,12 +98,12 @@ fn only_a_saturated_master_asks_and_for_as_many_as_it_needs() {
     assert!(!desk.loans.wants_neighbours(at(0)), "the hold time is not over");
     desk.loans.load(saturated(150, 4), at(0));
     assert!(desk.loans.wants_neighbours(at(0)));
-    desk.loans.neighbours(vec![neighbour("B", 9102)], vec![service("sleep")], at(0));
+    desk.loans.neighbours(vec![neighbour("B", 9102)], at(0));
     let effects = desk.effects();
     let Effect::Ask { to, request, request_id, link, .. } = &effects[0] else { panic!("{effects:?}") };
     assert_eq!((to.peer.as_str(), request.needed, request.load, request.capacity), ("B", 2, 150, 100));
     assert_eq!((request.master.clone(), request.address.clone()), (Some(id("A")), Some(address("10.0.0.1:9101"))));
-    assert_eq!(request.native.as_ref().unwrap().services, [service("sleep")]);
+    assert_eq!(request.native.as_ref().unwrap().services, [service("query"), service("sleep")]);
     assert_eq!((*link, request_id.as_str().len()), (Some(LinkId(1)), 36));
     assert_eq!(desk.traces[0].2.as_ref(), Some(request_id), "the log has the mark of the request");
     assert!(!desk.loans.wants_neighbours(at(1)), "one round at a time");
@@ -124,7 +125,7 @@ fn the_best_neighbour_that_can_help_is_asked_first() {
     let at_seven = by_name(&mut all, "M7");
     all[at_seven].score = 1;
     all.push(neighbour("A", 9101));
-    desk.loans.neighbours(all, vec![service("sleep")], at(0));
+    desk.loans.neighbours(all, at(0));
     let mut order = Vec::new();
     while let Some((token, peer, _)) = asks(&desk.effects()).first().cloned() {
         order.push(peer.to_string());
@@ -187,7 +188,7 @@ fn rounds_that_come_to_nothing_are_followed_by_longer_pauses() {
     let mut pauses = Vec::new();
     for _ in 0..8 {
         let begun = desk.now;
-        desk.loans.neighbours(vec![neighbour("B", 9102)], Vec::new(), begun);
+        desk.loans.neighbours(vec![neighbour("B", 9102)], begun);
         let token = asks(&desk.effects())[0].0;
         desk.loans.answered(token, rejected("no_workers_available"), begun);
         desk.effects();
@@ -206,7 +207,7 @@ fn rounds_that_come_to_nothing_are_followed_by_longer_pauses() {
 fn nobody_to_ask_is_a_round_that_comes_to_nothing() {
     let mut desk = Desk::new("A", 9101);
     desk.loans.load(saturated(150, 4), at(0));
-    desk.loans.neighbours(Vec::new(), Vec::new(), at(0));
+    desk.loans.neighbours(Vec::new(), at(0));
     assert_eq!(desk.effects(), []);
     assert!(!desk.loans.wants_neighbours(at(1_000)) && desk.loans.wants_neighbours(at(2_000)));
 }
@@ -344,7 +345,10 @@ fn a_worker_that_nobody_promised_is_used_while_its_owner_is_asked() {
 #[test]
 fn when_the_load_falls_guests_go_home_the_oldest_first_and_the_owner_is_told() {
     let mut desk = hosting(&["w1", "w2"]);
-    desk.loans.load(Saturation { stranded: 1, ..calm(59) }, at(4_000));
+    // One job of what the own workers do not run, which both guests do.
+    let mut load = calm(59);
+    load.needs.iter_mut().for_each(|need| (need.waiting, need.own) = (1, need.service != service("sleep")));
+    desk.loans.load(load, at(4_000));
     let sent = releases(&desk.effects());
     assert_eq!(sent.iter().map(|(worker, _)| worker.as_str()).collect::<Vec<_>>(), ["w1"], "one is still needed");
     let order = &sent[0].1;
@@ -423,7 +427,7 @@ fn a_recall_of_one_that_has_not_come_is_answered_and_it_is_not_waited_for() {
 #[test]
 fn a_guest_that_resumes_is_the_same_guest_and_on_another_loan_it_is_another() {
     let mut desk = hosting(&["w1"]);
-    desk.loans.done(&id("w1"));
+    desk.loans.done(&id("w1"), at(1_500));
     desk.loans.came(guest("w1", 1), at(2_000));
     assert_eq!(desk.effects(), [Effect::Lease { worker: id("w1"), rest: Some(seconds(28)) }]);
     assert_eq!(desk.loans.answer(None, Default::default(), at(2_000)).loans[0].done, 1);

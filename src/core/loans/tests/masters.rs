@@ -118,6 +118,12 @@ struct World {
     stops: usize,
 }
 
+/// Short ones, so that a step of a second is long: a guest of no use goes after three.
+fn config() -> LoanConfig {
+    let (lease, grace, match_timeout) = (seconds(6), seconds(2), seconds(3));
+    LoanConfig { lease, grace, match_timeout, ..LoanConfig::default() }
+}
+
 fn own_of(master: usize) -> Own {
     own(["A", "B", "C"][master], 9101 + master as u16)
 }
@@ -146,7 +152,7 @@ impl World {
             moves: 0,
             stops: 0,
         };
-        let config = LoanConfig { lease: seconds(6), grace: seconds(2), ..LoanConfig::default() };
+        let config = config();
         for master in 0..MASTERS {
             world.masters.push(Some(Loans::new(own_of(master), config.clone(), 1, seed, at(0))));
             for n in 0..WORKERS {
@@ -227,7 +233,7 @@ impl World {
                 ..neighbour(["A", "B", "C"][other], 9101 + other as u16)
             });
             let known = known.collect();
-            return self.with(master, |loans, now| loans.neighbours(known, vec![service("sleep")], now));
+            return self.with(master, |loans, now| loans.neighbours(known, now));
         }
         if let Some(due) = self.masters[master].as_ref().and_then(Loans::deadline) {
             let ms = due.since(now).as_millis() as u64;
@@ -361,7 +367,9 @@ impl World {
             let own = own_of(home);
             let (owner, address) = (Some(own.server_id), Some(own.address));
             let (loan_id, epoch) = (one.loan_id.clone(), Some(seen));
-            let guest = Guest { worker: id, owner, lender: None, home: address, loan_id, epoch, native: true };
+            let services = vec![service("query"), service("sleep")];
+            let guest =
+                Guest { worker: id, owner, lender: None, home: address, loan_id, epoch, native: true, services };
             self.with(at, |loans, now| loans.came(guest, now));
         }
         self.refresh(worker, session);
@@ -540,10 +548,10 @@ impl World {
         if self.masters[master].is_some() {
             return;
         }
-        let config = LoanConfig { lease: seconds(6), grace: seconds(2), ..LoanConfig::default() };
+        let config = config();
         let life = self.lives[master];
         self.masters[master] = Some(Loans::new(own_of(master), config, life, life, self.now));
-        let load = self.loads[master];
+        let load = self.loads[master].clone();
         self.with(master, |loans, now| loans.load(load, now));
         self.looks_at_ledger(master);
     }
@@ -557,7 +565,7 @@ impl World {
     }
 
     fn set_load(&mut self, master: usize, load: Saturation) {
-        self.loads[master] = load;
+        self.loads[master] = load.clone();
         self.with(master, |loans, now| loans.load(load, now));
     }
 
@@ -600,7 +608,12 @@ fn drive(seed: u64, faults: u64, crashes: bool) -> World {
         match world.rng.below(10) {
             0..=3 => {
                 let pending = 101 + world.rng.below(150);
-                world.set_load(master, saturated(pending, WORKERS as u64));
+                let mut load = saturated(pending, WORKERS as u64);
+                // Now and then by what nobody runs: guests are of no use then, and go home though it is saturated.
+                if world.rng.below(3) == 0 {
+                    load.needs = needs(&[("slepp", pending)]);
+                }
+                world.set_load(master, load);
             }
             4..=6 => world.set_load(master, calm(10)),
             7 => {

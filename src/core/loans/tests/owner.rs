@@ -287,7 +287,7 @@ fn a_saturated_owner_refuses_and_one_that_borrows_itself_too() {
     desk.loans.load(saturated(101, 4), at(0));
     desk.loans.asked(asked(1, &["w1", "w2"]), at(0));
     assert_eq!(refusal_of(&desk.effects()), "high_load");
-    desk.loans.neighbours(vec![neighbour("C", 9103)], Vec::new(), at(0));
+    desk.loans.neighbours(vec![neighbour("C", 9103)], at(0));
     let token = asks(&desk.effects())[0].0;
     let epoch = Epoch { generation: 0, counter: 1 };
     let (loan_id, lease) = (LoanId::new("C-1").unwrap(), seconds(30));
@@ -306,8 +306,8 @@ fn a_saturated_owner_refuses_and_one_that_borrows_itself_too() {
         assert_eq!(why, format!("not lent: this master {rests} itself"));
         assert_eq!(promised, now == at(3));
         let (owner, loan_id) = (Some(id("C")), Some(loan_id.clone()));
-        let guest =
-            Guest { worker: id("x"), owner, lender: None, home: None, loan_id, epoch: Some(epoch), native: true };
+        let (worker, services, epoch) = (id("x"), vec![service("sleep")], Some(epoch));
+        let guest = Guest { worker, owner, lender: None, home: None, loan_id, epoch, native: true, services };
         desk.loans.came(guest, at(4));
         desk.effects();
     }

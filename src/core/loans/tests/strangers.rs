@@ -282,7 +282,8 @@ fn notify_is_believed_of_the_host_that_has_the_worker() {
 
 fn foreign(worker: &str) -> Guest {
     let home = Some(address("10.0.0.7:21201"));
-    Guest { worker: id(worker), owner: None, lender: None, home, loan_id: None, epoch: None, native: false }
+    let services = vec![service("query")];
+    Guest { worker: id(worker), owner: None, lender: None, home, loan_id: None, epoch: None, native: false, services }
 }
 
 /// A borrower to which a master of 2025/2 has lent these.
@@ -290,7 +291,7 @@ fn hosting(asks_back: bool, workers: &[&str]) -> Desk {
     let mut desk = Desk::new("A", 9101);
     desk.loans.load(saturated(150, 4), at(0));
     let lender = Neighbour { native: false, asks_back, member: false, ..neighbour("SERVER_2", 9107) };
-    desk.loans.neighbours(vec![lender], Vec::new(), at(0));
+    desk.loans.neighbours(vec![lender], at(0));
     let token = asks(&desk.effects())[0].0;
     let offers = workers.iter().map(|worker| OfferedWorker { worker: id(worker), address: None, terms: None });
     let (master, offered) = (Some(id("SERVER_2")), workers.len() as u32);
@@ -359,7 +360,7 @@ fn an_uninvited_guest_is_given_work_before_it_is_sent_home() {
 fn a_foreign_worker_of_a_native_owner_is_on_the_loan_that_was_promised() {
     let mut desk = Desk::new("A", 9101);
     desk.loans.load(saturated(101, 4), at(0));
-    desk.loans.neighbours(vec![neighbour("B", 9102)], Vec::new(), at(0));
+    desk.loans.neighbours(vec![neighbour("B", 9102)], at(0));
     let token = asks(&desk.effects())[0].0;
     let (loan_id, epoch) = (LoanId::new("B-1").unwrap(), Epoch { generation: 0, counter: 1 });
     let terms = Some(OfferTerms { loan_id: loan_id.clone(), epoch, lease: seconds(30), agreed: false });
@@ -379,7 +380,7 @@ fn offered_nameless() -> Desk {
     let mut desk = Desk::new("A", 9101);
     desk.loans.load(saturated(150, 4), at(0));
     let lender = Neighbour { native: false, member: false, ..neighbour("SERVER_2", 9107) };
-    desk.loans.neighbours(vec![lender], Vec::new(), at(0));
+    desk.loans.neighbours(vec![lender], at(0));
     let token = asks(&desk.effects())[0].0;
     let (master, dialect) = (Some(id("SERVER_2")), Some(Dialect::Gen2025_2));
     desk.loans.answered(token, LoanAnswer::Accepted { master, offered: 1, workers: Vec::new(), dialect }, at(0));
