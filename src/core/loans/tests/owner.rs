@@ -771,10 +771,22 @@ fn the_margin_is_that_of_the_lease_that_was_given() {
     let loan = loan_of(&desk, "w1");
     renew(&mut desk, "A", vec![loan.clone()]);
     desk.loans.configure(config(1));
+    // A pause of the process has all times worked out anew.
+    desk.loans.excuse(Duration::from_millis(1), at(1));
     // A twentieth of 1000 s: the borrower may count that much slower.
-    desk.loans.tick(at(1_049_900));
-    assert!(desk.loans.has_lent(&id("w1")));
     desk.loans.tick(at(1_050_000));
+    assert!(desk.loans.has_lent(&id("w1")));
+    desk.loans.tick(at(1_050_001));
+    assert!(!desk.loans.has_lent(&id("w1")));
+    desk.effects();
+    // Nor is a short one waited for by the margin of longer ones.
+    let (mut desk, _) = lent_with(config(1), &["w1"]);
+    let loan = loan_of(&desk, "w1");
+    renew(&mut desk, "A", vec![loan]);
+    desk.loans.configure(config(1000));
+    desk.loans.tick(at(1_049));
+    assert!(desk.loans.has_lent(&id("w1")));
+    desk.loans.tick(at(1_050));
     assert!(!desk.loans.has_lent(&id("w1")));
     desk.effects();
     // The next renewal is by the new lease.
