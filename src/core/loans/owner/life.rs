@@ -299,7 +299,7 @@ impl Owner {
     fn let_go(&mut self, desk: &Desk, worker: &ServerId, reason: String, now: Time) {
         let Some(loan) = self.lent.get_mut(worker) else { return };
         if matches!(loan.stage, Stage::Moving { .. } | Stage::Active | Stage::Recalled { .. }) {
-            loan.stage = Stage::Returning { until: now + desk.config.lease + desk.margin() };
+            loan.stage = Stage::Returning { until: now + loan.term + desk.margin_of(loan.term) };
             loan.reason = reason;
             self.settle(desk, worker);
         }
