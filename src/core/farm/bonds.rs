@@ -375,6 +375,8 @@ impl Worker {
     /// It stands so with the master `own_id` from now on.
     pub(super) fn bind(&mut self, own_id: &ServerId, terms: Option<Terms>) {
         if let Some(terms) = &terms {
+            // A guest that could be used no longer is an own one now.
+            self.reserved &= self.owner.is_none() || terms.owner != *own_id;
             self.owner = (terms.owner != *own_id).then(|| terms.owner.as_str().to_owned());
         }
         if let Some(native) = self.native_mut() {

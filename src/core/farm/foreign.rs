@@ -43,7 +43,8 @@ impl Farm {
             foreign.listens = listens.or(foreign.listens.take());
         }
         if worker.owner != owner {
-            worker.owner = owner;
+            // What it was as another's it is no more: it may have been used for too long.
+            (worker.owner, worker.reserved) = (owner, false);
             let text = match &worker.owner {
                 Some(_) => format!("worker {} serves here", worker.called()),
                 None => format!("worker {} is its owner's own again", worker.id),

@@ -62,10 +62,13 @@ impl Farm {
         self.relink(key, reply.link);
         self.offer(key, services);
         let Some(worker) = self.workers.get_mut(&key) else { return };
+        let was_guest = worker.owner.is_some();
         (worker.name, worker.owner, worker.host, worker.seen) = (name, owner, host, self.now);
         worker.has_seen(epoch, loan_id.as_ref(), terms.as_ref().map(|terms| terms.epoch));
         self.set_terms(key, terms);
         let Some(worker) = self.workers.get_mut(&key) else { return };
+        // A guest that could be used no longer is an own one now.
+        worker.reserved &= !was_guest || worker.owner.is_some();
         let jobs: BTreeSet<Attempt> = jobs.into_iter().collect();
         let unknown = |attempt: &&Attempt| {
             // What has ended is acknowledged once it is recorded; dropped before, it could be nowhere after a crash.

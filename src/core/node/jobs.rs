@@ -22,6 +22,11 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(10);
 const NO_HELP: Duration = Duration::from_secs(5);
 
 impl Node {
+    /// All jobs with attempts that do not count, and how many, for who checks the laws of jobs.
+    pub(crate) fn all_spared(&self) -> impl Iterator<Item = (crate::wire::JobId, u32)> {
+        self.queue.all_spared()
+    }
+
     /// Attempts at a job that do not count, for who checks the laws of jobs.
     pub(crate) fn spared(&self, job: &crate::wire::JobId) -> u32 {
         self.queue.spared(job)

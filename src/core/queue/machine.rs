@@ -408,6 +408,12 @@ impl Queue {
         number.and_then(|number| self.table.get(number)).map_or(0, |job| job.spared.into())
     }
 
+    /// All jobs with attempts that do not count, and how many.
+    pub(in crate::core) fn all_spared(&self) -> impl Iterator<Item = (JobId, u32)> {
+        let spared = self.table.after(None, None).filter(|(_, job)| job.spared > 0);
+        spared.map(|(number, job)| (self.id(number), job.spared.into()))
+    }
+
     fn is_gone(&mut self, attempt: &Attempt, failure: Failure<'_>, reason: &str, now: Time) {
         let Some(number) = self.number(&attempt.job_id) else { return };
         let runs = |job: &Job| matches!(job.state, State::Running(_)) && job.attempt == attempt.attempt;

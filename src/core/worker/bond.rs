@@ -258,6 +258,12 @@ impl Worker {
             self.bond.epoch = Some(terms.epoch);
         }
         if itself {
+            // The order by which it was about to go, once it has ended what it runs, is void: a higher one was given since.
+            if is_home && terms.epoch > seen && self.bond.moving.take().is_some() {
+                let text = format!("it stays with the master here: its order to go is void by epoch {}", terms.epoch);
+                self.log(LogLevel::Info, text.clone());
+                self.effect(Effect::Decided { text });
+            }
             (self.bond.owner, self.bond.home, self.bond.loan) = (Some(terms.owner), Some(address), None);
             return;
         }

@@ -9,6 +9,7 @@ use super::world::{Happening, World};
 use crate::core::{Command, Input};
 use crate::sim::network::Host;
 use crate::time::Time;
+use crate::wire::JobId;
 
 impl World {
     /// Plans the first phase.
@@ -151,6 +152,10 @@ impl World {
     }
 
     fn take_down(&mut self, host: Host) -> Result<(), String> {
+        if let Process::Node { it, .. } = &self.machines[host].process {
+            let spared: Vec<(JobId, u32)> = it.node.all_spared().collect();
+            spared.into_iter().for_each(|(job, count)| self.oracle.spared(job.as_str(), count));
+        }
         let machine = &mut self.machines[host];
         machine.process = Process::Down;
         machine.executor.crash();

@@ -153,10 +153,7 @@ impl Oracle {
         durable: bool,
         spared: u32,
     ) -> Result<(), String> {
-        if spared > 0 {
-            let record = self.jobs.entry(attempt.job_id.as_str().to_owned()).or_default();
-            record.spared = record.spared.max(spared);
-        }
+        self.spared(attempt.job_id.as_str(), spared);
         if !durable {
             return Err(format!("{attempt:?} is given out, and its job is not durable"));
         }
@@ -168,6 +165,14 @@ impl Oracle {
             return Err(format!("{attempt:?} is given out, and a client was told that its job is {was}"));
         }
         self.attempts.ordered(attempt, worker, life)
+    }
+
+    /// A master says that so many attempts of a job do not count.
+    pub(super) fn spared(&mut self, id: &str, spared: u32) {
+        if spared > 0 {
+            let record = self.jobs.entry(id.to_owned()).or_default();
+            record.spared = record.spared.max(spared);
+        }
     }
 
     /// A master starts and finds noted that `worker` had begun this attempt: it is held until then.

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use super::Planted;
-use super::client::Client;
+use super::client::{Client, News};
 use super::executor::Made;
 use super::foreign::Foreign;
 use super::machine::{Event, Machine, Process, machines};
@@ -280,6 +280,13 @@ impl World {
         self.note(&wishes);
         made.into_iter().for_each(|made| self.oracle.made(made, true));
         for news in news {
+            if let News::Told { id, .. } = &news
+                && let Some(job) = JobId::new(id.clone())
+                && let Some(master) = master_of(&job).filter(|master| *master < self.plan.masters)
+                && let Process::Node { it, .. } = &self.machines[master].process
+            {
+                self.oracle.spared(id, it.node.spared(&job));
+            }
             self.oracle.heard(news)?;
         }
         self.watch_node(host)?;

@@ -511,3 +511,38 @@ fn an_order_that_a_guest_would_not_obey_any_more_is_forgotten_when_it_comes_agai
         assert_eq!((told, guest.goes), (goes, goes), "{kind:?} {seen:?}: {effects:?}");
     }
 }
+
+#[test]
+fn a_guest_that_could_be_used_no_longer_is_given_work_once_it_is_an_own_one() {
+    let epoch = |generation| Epoch { generation, counter: 5 };
+    for rebound in [false, true] {
+        let mut world = World::new();
+        bound(&mut world, 0, Some(epoch(0)), epoch(0));
+        world.farm.cut_off(&id("N"), "its lease is over", world.now);
+        let owner = world.farm.server_id.clone();
+        let terms = Terms { owner: owner.clone(), owner_address: None, epoch: epoch(1), loan_id: None, lease: None };
+        if rebound {
+            // It was adopted while its link was cut, and is told so when it comes again.
+            let native = NativeMove { owner, epoch: epoch(1), loan_id: None, lease: None, stay: None, grace: None };
+            let order = WorkerMove {
+                kind: MoveKind::Redirect,
+                target: None,
+                target_id: None,
+                target_name: None,
+                native: Some(native),
+                dialect: None,
+                registers: false,
+            };
+            world.farm.rebind(&id("N"), order, terms.clone(), world.now);
+        }
+        world.closed(0);
+        let reply = world.reply(2);
+        let native =
+            NativeWorker { name: "N".into(), slots: 1, services: vec![], jobs: vec![], epoch: None, loan_id: None };
+        let alive = WorkerAlive { worker: id("N"), owner: None, listens: None, native: Some(Box::new(native)) };
+        world.farm.alive_with(reply, here(), alive, Some(terms), world.now);
+        world.effects();
+        assert_eq!(world.farm.spoken_for().count(), 0);
+        assert!(world.farm.own().next().is_some_and(|own| own.idle && !own.promised), "rebound: {rebound}");
+    }
+}

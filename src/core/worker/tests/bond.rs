@@ -97,6 +97,30 @@ fn it_finishes_what_it_runs_before_it_goes() {
 }
 
 #[test]
+fn an_order_to_go_is_void_by_a_higher_epoch_of_its_owner_however_that_comes() {
+    let stays = order(MoveKind::Redirect, 1, "M1", "M1", epoch(0, 6), None);
+    let welcome = terms("M1", "M1", epoch(0, 6), None);
+    for said in [vec![stays.clone()], vec![welcome.clone()], vec![welcome.clone(), stays.clone()], vec![stays, welcome]]
+    {
+        let (mut desk, link) = Desk::native();
+        desk.say(link, terms("M1", "M1", epoch(0, 0), None));
+        desk.say(link, job(one(1, 1)));
+        let run = desk.started()[0];
+        desk.say(link, lend(5));
+        desk.take();
+        for body in said {
+            desk.say(link, body);
+        }
+        desk.finish(run, true);
+        desk.say(link, ack(Some(one(1, 1))));
+        desk.pass(Duration::from_secs(1));
+        assert!(desk.seen.iter().all(|effect| !matches!(effect, Effect::Open { .. })), "it stays: {:?}", desk.seen);
+        let view = desk.worker.bond_view();
+        assert_eq!((view.epoch, view.loan_id), (Some(epoch(0, 6)), None));
+    }
+}
+
+#[test]
 fn an_order_that_is_not_higher_than_all_before_is_not_obeyed() {
     let (mut desk, link) = lent();
     for stale in [epoch(0, 4), epoch(0, 5)] {
