@@ -277,6 +277,14 @@ impl Reactor {
         {
             self.dialects.unanswered(&outbound.address);
         }
+        // What was heard last: the core may have closed it because of that.
+        if let Some(outbound) = &connection.outbound
+            && let Some(dialect) = connection.edge.spoken()
+            && outbound.spoken != Some(dialect)
+            && self.dialects.learn(&outbound.address, dialect)
+        {
+            self.store_dialects();
+        }
         if connection.told {
             log::debug!(target: super::LOG, "link {} ended: {reason}", connection.link.0);
             self.tell(Input::LinkClosed { link: connection.link, reason: reason.to_owned() });

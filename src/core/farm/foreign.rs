@@ -44,7 +44,8 @@ impl Farm {
         }
         if worker.owner != owner {
             // What it was as another's it is no more: it may have been used for too long.
-            (worker.owner, worker.reserved) = (owner, false);
+            worker.reserved &= worker.owner.is_none() || owner.is_some();
+            worker.owner = owner;
             let text = match &worker.owner {
                 Some(_) => format!("worker {} serves here", worker.called()),
                 None => format!("worker {} is its owner's own again", worker.id),

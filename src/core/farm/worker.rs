@@ -235,9 +235,10 @@ impl Worker {
                 Standing { alive: linked, linked, quarantined, draining, promised, idle, callable }
             }
             Kind::Foreign(_) => {
-                // It is told to go when it asks: until then it is as good as promised.
-                let promised = !quarantined && (self.reserved || self.goes());
-                Standing { alive: true, linked: false, quarantined, draining: false, promised, idle, callable: None }
+                // An own one that is told to go when it asks is as good as promised until then; a guest is on its way home.
+                let goes = !quarantined && (self.reserved || self.goes());
+                let (promised, draining) = (goes && self.owner.is_none(), goes && self.owner.is_some());
+                Standing { alive: true, linked: false, quarantined, draining, promised, idle, callable: None }
             }
         }
     }

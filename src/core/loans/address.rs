@@ -16,7 +16,7 @@ use super::Neighbour;
 use crate::wire::{Address, Host, LoanRequest};
 
 /// Where the borrower is called. `None`: it did not say, and nobody is known there.
-pub(super) fn of_borrower(
+pub(in crate::core) fn of_borrower(
     request: &LoanRequest,
     from: IpAddr,
     known: Option<&Neighbour>,
@@ -49,11 +49,6 @@ pub(super) fn of_borrower(
         (Some(_), Some(_)) => Some(at(own_port)),
         (None, _) => None,
     }
-}
-
-/// The port at which workers are wanted, as a request says.
-pub(in crate::core) fn said_port(request: &LoanRequest) -> Option<u16> {
-    request.address.as_ref().map(|address| address.port).or(request.port).filter(|port| *port != 0)
 }
 
 /// Whether a host is that of the connection.

@@ -72,7 +72,7 @@ use crate::wire::{
     ServerId, ServiceName, WorkerMove,
 };
 
-pub(super) use address::said_port;
+pub(super) use address::of_borrower;
 pub use config::{Lend, LoanConfig};
 pub(super) use machine::{Counts, Loans};
 

@@ -366,7 +366,7 @@ impl World {
                     promised: false,
                     quarantined: false,
                     draining: false,
-                    services: Vec::new(),
+                    services: vec![ServiceName::new(RUNS).unwrap()],
                     slots: 1,
                     generation: 0,
                     address: None,

@@ -1,6 +1,6 @@
 //! Loans: what masters and workers say of them, and what the machine of loans wants done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -114,7 +114,12 @@ impl Node {
             desk.compare = now + COMPARE;
             if let Some(group) = &self.group {
                 let own = group.loans_of(&self.identity.server_id);
-                desk.loans.in_ledger(&own, |worker| self.farm.is_borrowed(worker) == Some(false), now);
+                // A stranger was never told of a lease: nobody can say whether its worker is on its way.
+                let of_member: BTreeSet<&ServerId> =
+                    own.iter().filter(|loan| group.has_member(&loan.borrower)).map(|loan| &loan.worker).collect();
+                let away =
+                    |worker: &ServerId| of_member.contains(worker) && self.farm.is_borrowed(worker) != Some(false);
+                desk.loans.in_ledger(&own, |worker| !away(worker), now);
             }
         }
     }
@@ -238,9 +243,9 @@ impl Node {
         now: Time,
     ) {
         let all = self.neighbours();
-        let known = self.who_asks(&all, &request, from, speaker);
         let mut trusted: Vec<Address> = self.config.peers.clone();
         trusted.extend(all.iter().filter(|neighbour| neighbour.member).map(|neighbour| neighbour.address.clone()));
+        let known = self.who_asks(&all, &request, from, speaker, &trusted);
         let candidates = self.candidates_to_lend();
         let asked = Asked { reply, from, request, known, trusted, candidates };
         if let Some(desk) = &mut self.desk {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Node;
 use crate::core::links::Reply;
-use crate::core::loans::{Neighbour, Party, said_port};
+use crate::core::loans::{Neighbour, Party, of_borrower};
 use crate::core::{LinkId, LogLevel};
 use crate::time::Time;
 use crate::wire::{Address, Body, Host, LoanRequest, ServerId, WorkerAlive};
@@ -29,6 +29,7 @@ impl Node {
         request: &LoanRequest,
         from: IpAddr,
         speaker: Option<ServerId>,
+        trusted: &[Address],
     ) -> Option<Neighbour> {
         // Who only says that it is a member is a stranger.
         let is_member = |id: &ServerId| self.group.as_ref().is_some_and(|group| group.has_member(id));
@@ -37,14 +38,22 @@ impl Node {
         // Who names itself on a link of its own is taken at its word where that link comes from where it is known to be.
         let known = named.and_then(|id| all.iter().find(|one| one.peer == id));
         let known = known.filter(|one| proved || self.is_at(one, from));
-        // Many requests name nobody, or not as heartbeats do. Who wants workers to come to where one peer is called, and calls from there, is that peer.
+        // Many requests name nobody, or not as heartbeats do. Whose workers would come to where one peer is called, or serves workers, and who calls
+        // from there, is that peer.
         let known = known.or_else(|| {
-            let port = said_port(request)?;
-            let is_it = |one: &&Neighbour| one.address.port == port && !is_member(&one.peer) && self.is_at(one, from);
+            let port = of_borrower(request, from, None, trusted, self.own_address().port)?.port;
+            let is_it =
+                |one: &&Neighbour| self.has_port(&one.address, port) && !is_member(&one.peer) && self.is_at(one, from);
             let mut found = all.iter().filter(is_it);
             found.next().filter(|_| found.next().is_none())
         });
         known.cloned()
+    }
+
+    /// Whether the master that is called at this address is met at this port of its host: there, or where it serves workers.
+    fn has_port(&self, called: &Address, port: u16) -> bool {
+        let hinted = self.config.hints.get(called).and_then(|hint| hint.workers);
+        called.port == port || hinted == Some(port)
     }
 
     /// Where a master that is called at this address serves workers: there, unless the operator has named another port.
@@ -107,7 +116,8 @@ impl Node {
             return Some(party(one));
         }
         let called = |one: &&Neighbour| {
-            one.name == said || Some(&one.address) == address.as_ref() || Some(&one.address.host) == host.as_ref()
+            let there = |it: &Address| one.address.host == it.host && self.has_port(&one.address, it.port);
+            one.name == said || address.as_ref().is_some_and(there) || Some(&one.address.host) == host.as_ref()
         };
         let mut found = all.iter().filter(called);
         match (found.next(), found.next()) {
@@ -341,6 +351,22 @@ mod tests {
                 assert_eq!(desk.loans(), [(peer.to_owned(), LoanState::Moving)], "{master:?} at {port}");
             }
         }
+        // It says nothing of an address, as the course's own examples: it is the only peer there is at its host.
+        let mut desk = Desk::new();
+        desk.link(6, "10.0.0.9:40000");
+        desk.alive(6, "W", None);
+        desk.link(8, "10.0.0.2:50000");
+        desk.say(8, None, Body::LoanRequest(Box::new(LoanRequest { master: Some(id("A_NAME")), ..bare() })));
+        assert_eq!(desk.loans(), [("SERVER_2".to_owned(), LoanState::Moving)]);
+        // It names the port of its workers, as the operator has.
+        let mut desk = Desk::knowing(PeerHint { older: true, workers: Some(9103) });
+        desk.link(6, "10.0.0.9:40000");
+        desk.alive(6, "W", None);
+        desk.link(8, "10.0.0.2:50000");
+        let request = LoanRequest { address: Some("10.0.0.2:9103".parse().unwrap()), ..bare() };
+        desk.say(8, None, Body::LoanRequest(Box::new(request)));
+        assert_eq!(desk.loans(), [("SERVER_2".to_owned(), LoanState::Moving)]);
+        assert!(desk.node.peer_named("10.0.0.2:9103").is_some_and(|party| party.peer == id("SERVER_2")));
         // Another host says the same.
         let mut desk = Desk::new();
         desk.link(6, "10.0.0.9:40000");

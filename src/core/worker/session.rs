@@ -389,6 +389,7 @@ impl Worker {
         let lent = self.tie().map(|tie| tie.address.clone()).is_some_and(|address| self.bond.is_lent_to(&address));
         let failover = Some(&welcome.failover[..]).filter(|_| !lent);
         self.join(Owner::Native(welcome.server_id.clone()), Some(&name), failover);
+        let was_to_go = self.bond.moving.is_some();
         self.bound(&welcome.server_id, welcome.terms.map(|terms| *terms), said);
         self.patience = welcome.timeout;
         if let Some(tie) = self.tie() {
@@ -406,6 +407,10 @@ impl Worker {
             _ => next,
         };
         self.turn(Stage::Native { refresh, asked: None });
+        if known && was_to_go && self.bond.moving.is_none() {
+            // It has told that it takes nothing new.
+            self.refresh(now);
+        }
         if !known {
             // What was said on links that are gone may be lost.
             for status in self.jobs.results() {

@@ -65,8 +65,12 @@ impl DialectMemory {
             Stage::Trying(tried) => Stage::Proved(tried),
             stage => stage,
         };
-        let news = entry.found != Some(dialect);
-        entry.found = Some(dialect);
+        // The heartbeats of both are alike; who was heard to speak the words of 2025/2 beside them speaks them still.
+        let alike = entry.found == Some(Dialect::Gen2025_2) && dialect == Dialect::Gen2026_1;
+        let news = entry.found != Some(dialect) && !alike;
+        if news {
+            entry.found = Some(dialect);
+        }
         news
     }
 
@@ -135,6 +139,16 @@ mod tests {
             assert_eq!(memory.get(&address()), Some(Dialect::Gen2025_2));
         }
         assert_eq!(memory.known().count(), 0, "what was told is not stored as found");
+    }
+
+    #[test]
+    fn heartbeats_that_both_speak_do_not_hide_who_has_spoken_2025_2() {
+        let mut memory = DialectMemory::default();
+        assert!(memory.learn(&address(), Dialect::Gen2026_1));
+        assert!(memory.learn(&address(), Dialect::Gen2025_2));
+        assert!(!memory.learn(&address(), Dialect::Gen2026_1));
+        assert_eq!(memory.known().next(), Some((&address(), Dialect::Gen2025_2)));
+        assert!(memory.learn(&address(), Dialect::Native), "another program is there now");
     }
 
     #[test]

@@ -156,9 +156,12 @@ impl Borrower {
         let itself = |one: &Neighbour| one.peer == desk.own.server_id || one.address == desk.own.address;
         let mut queue: Vec<Neighbour> = known.into_iter().filter(|one| !itself(one)).collect();
         let all = queue.len();
-        queue.retain(|one| one.alive && !one.saturated && self.load.runnable(one.offers()) > 0);
+        queue.retain(|one| one.alive && !one.saturated && self.lack_of(one.offers()) > 0);
         if queue.is_empty() {
+            // Nobody is asked, and so nobody is spared by a longer pause.
             self.outcome = self.nobody_of(all);
+            self.again = self.again.max(now + PAUSE);
+            return;
         }
         let of_many = queue.len() > MAX_ROUND;
         let fresh = queue.iter().filter(|one| !self.passed.contains(&one.peer)).count();

@@ -65,8 +65,13 @@ impl Saturation {
         places.into_iter().fold(0, |sum: u64, place| sum.saturating_add(self.needs[place].waiting))
     }
 
+    /// How many workers are needed for the jobs that wait and that these services run.
+    pub(in crate::core::loans) fn extra_for(&self, services: &[ServiceName]) -> u32 {
+        self.extra(self.runnable(Offers::These(services)))
+    }
+
     /// Whether any job that waits is for a worker that runs these.
-    pub(super) fn is_for(&self, services: &[ServiceName]) -> bool {
+    pub(in crate::core::loans) fn is_for(&self, services: &[ServiceName]) -> bool {
         services.iter().any(|service| self.place_of(service.as_str()).is_some())
     }
 

@@ -233,6 +233,8 @@ impl Owner {
             match self.lent.get(&worker) {
                 // Whoever is not lent, as far as is known here, may come home as well.
                 None => may_come.push(worker),
+                // What the ledger says of a loan of before does not tell at which host its borrower is.
+                Some(loan) if loan.remembered => may_come.push(worker),
                 Some(loan) if loan.is_with(speaker, from) => {
                     let reason = format!("{} lets it go", loan.name);
                     self.let_go(desk, &worker, reason, now);

@@ -1,11 +1,13 @@
 //! The owner outranks the guest: when it saturates itself, it wants its workers back. So it does for another borrower whose turn it is.
 
+use std::collections::BTreeSet;
+
 use super::{Owner, Renewal, Stage};
 use crate::core::loans::agenda::take_out;
 use crate::core::loans::desk::{Desk, span};
 use crate::core::loans::{Effect, LoanEvent, Saturation, Token};
 use crate::time::Time;
-use crate::wire::{LoanAction, ServerId};
+use crate::wire::{LoanAction, ServerId, ServiceName};
 
 impl Owner {
     /// How the queue stands. `missing`: workers that are needed beside those that are here. Tells how many come back.
@@ -17,8 +19,11 @@ impl Owner {
                 let why = "this master has become saturated itself before the borrower was answered";
                 self.cancel(desk, deal, Some("high_load"), why, now);
             }
-            let mut wanted = missing.saturating_sub(self.awaited());
-            for worker in self.oldest_first() {
+            let useful = self.oldest_first(load);
+            let services: BTreeSet<&ServiceName> = useful.iter().flat_map(|one| &self.lent[one].services).collect();
+            let services: Vec<ServiceName> = services.into_iter().cloned().collect();
+            let mut wanted = missing.min(load.extra_for(&services)).saturating_sub(self.awaited());
+            for worker in useful {
                 if wanted == 0 {
                     break;
                 }
@@ -36,10 +41,10 @@ impl Owner {
         u32::try_from(recalled).unwrap_or(u32::MAX)
     }
 
-    /// Loans that can be ended by this master's word.
-    fn oldest_first(&self) -> Vec<ServerId> {
+    /// Loans that can be ended by this master's word, of workers that can run something that waits here.
+    fn oldest_first(&self, load: &Saturation) -> Vec<ServerId> {
         let lives = |stage: &Stage| matches!(stage, Stage::Moving { .. } | Stage::Active);
-        let all = self.lent.iter().filter(|(_, loan)| lives(&loan.stage));
+        let all = self.lent.iter().filter(|(_, loan)| lives(&loan.stage) && load.is_for(&loan.services));
         // A stranger is told nothing of recalls, except that its worker may not have gone yet.
         let mut all: Vec<_> = all.filter(|(_, loan)| loan.renewal == Renewal::Lease || loan.here).collect();
         all.sort_by_key(|(_, loan)| loan.since);

@@ -326,6 +326,31 @@ fn neighbours_that_one_round_does_not_reach_are_asked_in_the_next() {
 }
 
 #[test]
+fn those_that_cannot_help_take_no_place_of_a_round() {
+    let mut desk = Desk::new("A", 9101);
+    desk.loans.load(full_of(&[("query", 1), ("sleep", 300)]), at(0));
+    let foreign =
+        Guest { native: false, loan_id: None, epoch: None, services: vec![service("query")], ..guest("f", 1) };
+    desk.loans.came(foreign, at(0));
+    let stranger = |n: u16| Neighbour { native: false, link: None, score: 1, ..neighbour(&format!("S{n}"), 9110 + n) };
+    let lender = Neighbour { services: vec![service("sleep")], score: 900, ..neighbour("B", 9102) };
+    let known = || (0..20).map(stranger).chain([lender.clone()]).collect::<Vec<Neighbour>>();
+    for _ in 0..3 {
+        let now = desk.now;
+        desk.loans.neighbours(known(), now);
+        let asked = asks(&desk.effects());
+        assert_eq!(
+            asked.iter().map(|(_, peer, _)| peer.as_str()).collect::<Vec<&str>>(),
+            ["B"],
+            "the foreign guest does what they could"
+        );
+        desk.loans.answered(asked[0].0, rejected("high_load"), now);
+        desk.effects();
+        desk.now = desk.now + seconds(11);
+    }
+}
+
+#[test]
 fn who_has_given_somebody_is_not_put_behind_those_that_refuse() {
     let mut desk = Desk::new("A", 9101);
     desk.loans.load(saturated(150, 4), at(0));

@@ -554,6 +554,23 @@ fn an_asker_that_hangs_up_gets_nobody() {
 }
 
 #[test]
+fn an_owner_recalls_nobody_for_jobs_that_it_cannot_run() {
+    let (mut desk, _) = lent(&["w1", "w2", "w3"]);
+    for worker in ["w1", "w2", "w3"] {
+        desk.loans.left(&id(worker), at(10));
+        let loan = loan_of(&desk, worker);
+        renew(&mut desk, "A", vec![loan]);
+    }
+    desk.now = at(1000);
+    desk.loans.load(Saturation { needs: needs(&[("slepp", 300)]), ..saturated(300, 4) }, at(1000));
+    assert_eq!(actions(&desk.effects()), []);
+    // Ten of them could be run at home: one is enough for these.
+    let some = needs(&[("sleep", 10), ("slepp", 290)]);
+    desk.loans.load(Saturation { needs: some, ..saturated(300, 4) }, at(1100));
+    assert_eq!(actions(&desk.effects()).len(), 1);
+}
+
+#[test]
 fn an_owner_that_saturates_recalls_as_many_as_it_needs_the_oldest_first() {
     let (mut desk, epochs) = lent(&["w1", "w2", "w3"]);
     for worker in ["w1", "w2", "w3"] {
