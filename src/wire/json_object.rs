@@ -13,6 +13,16 @@ use serde_json::value::RawValue;
 
 use super::Json;
 
+/// Whole milliseconds of a duration, rounded down.
+fn millis_of(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A duration as it is read back once it was written.
+pub(super) fn whole_millis(duration: Duration) -> Duration {
+    Duration::from_millis(millis_of(duration))
+}
+
 /// Writes one object into a text. Keys are our own words and need no escapes.
 pub(crate) struct JsonWriter<'o> {
     out: &'o mut String,
@@ -54,7 +64,7 @@ impl<'o> JsonWriter<'o> {
 
     /// A duration in whole milliseconds, rounded down.
     pub(crate) fn millis(self, key: &str, duration: Duration) -> JsonWriter<'o> {
-        self.number(key, u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+        self.number(key, millis_of(duration))
     }
 
     /// `true` or `false`.

@@ -6,10 +6,10 @@
 //!   {"INDEX":9,"TERM":3}
 //! ```
 //!
-//! What is written is read back the same, save that durations are whole milliseconds and [`VoterSets`] ascend. Unknown
+//! What is written is read back the same, save that durations are whole milliseconds ([`Command::rounded`]) and [`VoterSets`] ascend. Unknown
 //! fields are ignored. An unknown command is an error: a member that skipped it would hold another ledger than the rest.
 
-use super::json_object::{JsonReader, JsonWriter};
+use super::json_object::{JsonReader, JsonWriter, whole_millis};
 use super::{
     Address, Adoption, Command, Epoch, GroupId, LedgerEntry, LedgerItem, LentWorker, LoanId, NewMember, RaftId,
     ServerId, VoterChange, VoterSets,
@@ -65,6 +65,29 @@ impl Command {
             Command::End { .. } => "END",
             Command::Recover { .. } => "RECOVER",
         }
+    }
+
+    /// The command as it is read back: durations are whole milliseconds, rounded down. A leader applies what it has in
+    /// memory and the others what they have read, so nothing finer may enter a log.
+    pub(crate) fn rounded(mut self) -> Command {
+        match &mut self {
+            Command::Acquire { ttl: duration, .. } | Command::Lend(LentWorker { lease: duration, .. }) => {
+                *duration = whole_millis(*duration);
+            }
+            Command::Found { .. }
+            | Command::Admit(_)
+            | Command::Move { .. }
+            | Command::Remove { .. }
+            | Command::Settle { .. }
+            | Command::Set { .. }
+            | Command::Release { .. }
+            | Command::Expire { .. }
+            | Command::Tick { .. }
+            | Command::Adopt { .. }
+            | Command::End { .. }
+            | Command::Recover { .. } => {}
+        }
+        self
     }
 
     /// Appends the command as one JSON object with one key, on one line.
@@ -366,6 +389,10 @@ mod tests {
         ]
     }
 
+    fn duration() -> impl Strategy<Value = Duration> {
+        (any::<u64>(), 0..1_000_000_000_u32).prop_map(|(seconds, nanos)| Duration::new(seconds, nanos))
+    }
+
     fn command() -> impl Strategy<Value = Command> {
         let named = || (".{0,30}", any::<u64>());
         prop_oneof![
@@ -383,11 +410,7 @@ mod tests {
             (id(), ".{0,30}").prop_map(|(raft_id, reason)| Command::Remove { raft_id, reason }),
             ids().prop_map(|raft_ids| Command::Settle { raft_ids }),
             (".{0,30}", value()).prop_map(|(name, value)| Command::Set { name, value }),
-            (named(), ".{0,30}").prop_map(|((name, ms), holder)| Command::Acquire {
-                name,
-                holder,
-                ttl: Duration::from_millis(ms)
-            }),
+            (".{0,30}", ".{0,30}", duration()).prop_map(|(name, holder, ttl)| Command::Acquire { name, holder, ttl }),
             named().prop_map(|(name, fence)| Command::Release { name, fence }),
             named().prop_map(|(name, fence)| Command::Expire { name, fence }),
             (named(), any::<u64>()).prop_map(|((name, fence), tick)| Command::Tick { name, fence, tick }),
@@ -395,10 +418,9 @@ mod tests {
                 let adoption = |(worker, from, owner, generation)| Adoption { worker, from, owner, generation };
                 Command::Adopt { workers: workers.into_iter().map(adoption).collect() }
             }),
-            (loan(), server(), server(), server(), any::<u64>(), any::<u64>(), any::<u32>()).prop_map(
-                |(loan_id, worker, owner, borrower, generation, counter, ms)| {
+            (loan(), server(), server(), server(), any::<u64>(), any::<u64>(), duration()).prop_map(
+                |(loan_id, worker, owner, borrower, generation, counter, lease)| {
                     let epoch = Epoch { generation, counter };
-                    let lease = Duration::from_millis(u64::from(ms));
                     Command::Lend(LentWorker { loan_id, worker, owner, borrower, epoch, lease })
                 }
             ),
@@ -415,7 +437,7 @@ mod tests {
         });
         let what = prop_oneof![
             1 => Just(LedgerItem::Empty),
-            8 => command().prop_map(|command| LedgerItem::Command(Box::new(command))),
+            8 => command().prop_map(|command| LedgerItem::Command(Box::new(command.rounded()))),
             2 => change.prop_map(LedgerItem::Change),
         ];
         (1..=u64::MAX, any::<u64>(), what).prop_map(|(index, term, what)| LedgerEntry { index, term, what })
@@ -433,6 +455,15 @@ mod tests {
             let text = written(&entry);
             prop_assert!(!text.contains('\n'));
             prop_assert_eq!(LedgerEntry::from_json(&text), Ok(entry));
+        }
+
+        #[test]
+        fn a_command_is_read_as_it_was_rounded(command in command()) {
+            let (mut text, mut rounded) = (String::new(), String::new());
+            command.to_json(&mut text);
+            command.clone().rounded().to_json(&mut rounded);
+            prop_assert_eq!(&text, &rounded);
+            prop_assert_eq!(Command::from_json(&text), Ok(command.rounded()));
         }
 
         #[test]

@@ -299,7 +299,8 @@ impl Engine {
     pub(crate) fn propose(&mut self, command: Command, now: Time) -> Result<(u64, u64), Refused> {
         self.look_at_clock(now);
         self.must_lead()?;
-        let item = LedgerItem::Command(Box::new(command));
+        // What is applied here is what the others read, and what a restart reads.
+        let item = LedgerItem::Command(Box::new(command.rounded()));
         let data = weight_of(&item).to_vec();
         let sent = self.effects.len();
         let offered = self.offer(item, |raw| raw.propose(Vec::new(), data));

@@ -196,6 +196,8 @@ impl Group {
             },
             _ => return,
         };
+        // It is judged as it is applied: else the same command, said again, is another one.
+        let command = command.rounded();
         let Some(seat) = &mut self.seat else { return };
         // What may be in the log already is judged by the log, in its order.
         if !asker.may_be_done

@@ -6,8 +6,8 @@ use crate::core::ledger::Ledger;
 use crate::core::{Membership, StoredGroup};
 use crate::time::Time;
 use crate::wire::{
-    Command, ErrorCode, GroupPresence, Json, LeaseAction, LeaseRequest, LedgerEntry, LedgerItem, MembersAction,
-    NewMember, SettingsQuery,
+    Command, Epoch, ErrorCode, GroupPresence, Json, LeaseAction, LeaseRequest, LedgerEntry, LedgerItem, LentWorker,
+    LoanAction, LoanId, LoanRecord, MembersAction, NewMember, SettingsQuery,
 };
 
 const OTHER: LinkId = LinkId(1);
@@ -255,6 +255,43 @@ fn a_setting_without_a_name_is_answered_and_asks_no_majority_for_ever() {
     let reply = Reply { link: LinkId(4), id: None, turn: 1 };
     group.asked(reply.link, reply, Body::Settings(Box::new(query)), now);
     assert!(drain(&mut group).iter().any(|effect| matches!(effect, Effect::Answer { .. })));
+}
+
+/// The leader held 19.945844 s of its own loan and the others 19.945 s: the next order of it, which had been through a text, was another loan to
+/// the one and the same loan to the others.
+#[test]
+fn a_loan_whose_lease_is_no_whole_milliseconds_is_the_same_loan_when_it_is_said_again() {
+    let mut group = group(stored(1));
+    let mut now = at(0);
+    let mut effects = drain(&mut group);
+    while group.role() != GroupRole::Leader || !effects.is_empty() {
+        write_all(&mut group, &effects, now);
+        now = now + Duration::from_millis(50);
+        group.tick(now);
+        effects = drain(&mut group);
+    }
+    let loan = |counter, lease| LentWorker {
+        loan_id: LoanId::new("loan-1").unwrap(),
+        worker: master(7),
+        owner: master(1),
+        borrower: master(2),
+        epoch: Epoch { generation: 0, counter },
+        lease,
+    };
+    let (fine, whole) = (Duration::from_micros(19_945_844), Duration::from_millis(19_945));
+    for (mark, lease) in [(1, fine), (2, whole), (3, fine)] {
+        group.ask(mark, LoanAction::Record(LoanRecord::Lend(loan(mark, lease))), now);
+        let (mut said, mut effects) = (Vec::new(), drain(&mut group));
+        while !effects.is_empty() {
+            write_all(&mut group, &effects, now);
+            said.extend(effects);
+            effects = drain(&mut group);
+        }
+        let done = |effect: &Effect| matches!(effect, Effect::Answer { body: Body::LoanDone(_), .. });
+        assert!(said.iter().any(done), "{said:?}");
+        assert_eq!(group.loans_of(&master(1)), [loan(mark, whole)]);
+        assert_eq!(Ledger::restored(&group.ledger().text()).as_ref(), Ok(group.ledger()));
+    }
 }
 
 #[test]

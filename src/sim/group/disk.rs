@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::core::{GroupWrite, Input, LogTicket, StoredGroup};
 use crate::sim::plan::Dice;
 use crate::time::Time;
-use crate::wire::GroupId;
+use crate::wire::{GroupId, LedgerEntry};
 
 /// A batch that was refused is tried again after this.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -119,10 +119,22 @@ impl Disk {
         &self.stored
     }
 
+    /// Law: a disk holds the text of an entry, and what is read from it is what was written.
     fn store(&mut self, ticket: LogTicket, write: GroupWrite) -> Result<(), String> {
         let text = format!("{write:?}");
+        if let GroupWrite::Append(entries) = &write
+            && let Some(entry) = entries.iter().find(|entry| !is_read_back(entry))
+        {
+            return Err(format!("write {}: a restart would read another entry than {entry:?}", ticket.0));
+        }
         self.stored.apply(write).map_err(|why| format!("write {} does not fit what is stored: {why}: {text}", ticket.0))
     }
+}
+
+fn is_read_back(entry: &LedgerEntry) -> bool {
+    let mut text = String::new();
+    entry.to_json(&mut text);
+    LedgerEntry::from_json(&text).is_ok_and(|read| read == *entry)
 }
 
 /// A new data directory.
