@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::*;
 use super::bench::*;
 use crate::wire::{
-    Agree, AgreeAnswer, AgreeAnswerKind, AgreeKind, Elect, ElectKind, ElectVote, LedgerItem, VoterChange,
+    Agree, AgreeAnswer, AgreeAnswerKind, AgreeKind, Command, Elect, ElectKind, ElectVote, LedgerItem, VoterChange,
 };
 
 fn envelope(from: u64, to: u64, term: u64) -> Envelope {
@@ -164,6 +164,21 @@ fn a_leaders_own_entry_counts_only_once_it_is_written() {
     bench.stalled.clear();
     bench.run(50);
     assert!(bench.engine(leader).view().committed >= index);
+}
+
+/// A leader applies what it was given, the others what they have read: a duration that its text cannot hold made two ledgers of one log.
+#[test]
+fn a_leader_holds_each_entry_as_the_others_read_it() {
+    let mut bench = Bench::new(&[1, 2, 3], 5);
+    let leader = bench.elect();
+    let ttl = Duration::from_micros(19_945_844);
+    let acquire = Command::Acquire { name: "x".to_owned(), holder: "a".to_owned(), ttl };
+    bench.with(leader, |engine, now| engine.propose(acquire, now)).unwrap();
+    let entry = bench.engine(leader).entries_tail(1).remove(0);
+    assert!(matches!(&entry.what, LedgerItem::Command(command) if command.as_str() == "ACQUIRE"), "{entry:?}");
+    let mut text = String::new();
+    entry.to_json(&mut text);
+    assert_eq!(LedgerEntry::from_json(&text), Ok(entry));
 }
 
 /// A member that claims what the leader has not yet written itself would be counted for it later.
