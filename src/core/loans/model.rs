@@ -824,7 +824,7 @@ fn laws_hold_when_the_queue_turns_to_what_the_worker_does_not_run() {
 }
 
 #[test]
-#[ignore = "1,200,000 states take more than a minute: run it when the loans change"]
+#[ignore = "2,000,000 states take a minute and a half: run it when the loans change"]
 fn laws_hold_when_each_crashes_once_and_messages_are_lost_and_repeated() {
     check(Left { asks: 1, losses: 1, repeats: 1, crashes: [1, 1, 1], ..Left::default() });
 }
