@@ -20,6 +20,7 @@ use stage::{Cast, Stage};
 use support::Client;
 use support::farm::{Master, worker_command};
 use support::process::Process;
+use support::wait::wait_until;
 
 /// A recording, and how its programs speak.
 struct Film {
@@ -180,6 +181,11 @@ fn works(film: &Film, place: &str, home: &str, lent: bool) {
     let text = || worker.stderr.text();
     assert!(!text().contains("FALLBACK"), "{}", text());
     let joined = |address: &str| format!("works for a foreign master at {address}");
+    // What it has read last it may not have logged yet.
+    if lent {
+        let (away, back) = (joined(&other), joined(&own));
+        wait_until("it to be home again", || text().find(&away).is_some_and(|away| text().rfind(&back) > Some(away)));
+    }
     let places: Vec<usize> = text().match_indices("works for a").map(|(at, _)| at).collect();
     assert!(text().contains(&joined(&own)) && !places.is_empty(), "{}", text());
     assert_eq!(text().contains(&joined(&other)), lent, "{}", text());
