@@ -284,17 +284,8 @@ mod tests {
 
         /// Somebody asks on this link for a worker, in the name of this master.
         fn asked(&mut self, link: u64, master: &str) -> Vec<(LinkId, Body)> {
-            let request = LoanRequest {
-                master: Some(id(master)),
-                name: None,
-                address: Some("10.0.0.2:9102".parse().unwrap()),
-                port: None,
-                load: 150,
-                capacity: 100,
-                needed: 1,
-                native: None,
-                dialect: None,
-            };
+            let address = Some("10.0.0.2:9102".parse().unwrap());
+            let request = LoanRequest { master: Some(id(master)), address, ..bare() };
             self.say(link, Some("r-1"), Body::LoanRequest(Box::new(request)));
             let said = self.take();
             let accepted =

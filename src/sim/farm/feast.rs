@@ -11,7 +11,7 @@ use crate::time::{Time, micros};
 /// Turns of each borrower that must have passed before anything is said.
 const ROUNDS: u32 = 3;
 
-/// The longest pause between two requests of a borrower: a worker that is free waits so long for whose turn it is.
+/// What a turn takes beside itself, generously: three of the longest pauses between two requests, in which a free worker waits for whose turn it is.
 const PAUSE: Duration = Duration::from_secs(30);
 
 /// No borrower has more than so many times the worker time of another.

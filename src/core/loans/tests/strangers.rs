@@ -230,6 +230,8 @@ fn workers_that_come_home_together_are_told_of_by_one_line() {
     desk.loans.released(reply(6, "x"), None, IpAddr::from(HOST), release, at(1_000));
     desk.effects();
     desk.loans.home(&id("w2"), None, 0, at(2_000));
+    let early = desk.pass(at(2_100));
+    assert!(!early.iter().any(|effect| matches!(effect, Effect::Completed { .. })), "others may follow: {early:?}");
     desk.loans.home(&id("w1"), None, 0, at(2_100));
     desk.effects();
     let told: Vec<Vec<ServerId>> = (desk.pass(at(9_000)).into_iter())

@@ -111,6 +111,14 @@ fn an_order_to_go_is_void_by_a_higher_epoch_of_its_owner_however_that_comes() {
         for body in said {
             desk.say(link, body);
         }
+        let told = desk.seen.iter().rev().find_map(|effect| match effect {
+            Effect::Send { message, .. } => match &message.body {
+                Body::WorkerAlive(alive) => alive.native.as_ref().map(|native| native.slots),
+                _ => None,
+            },
+            _ => None,
+        });
+        assert_eq!(told, Some(2), "it takes jobs again, and says so at once: {:?}", desk.seen);
         desk.finish(run, true);
         desk.say(link, ack(Some(one(1, 1))));
         desk.pass(Duration::from_secs(1));
